@@ -1,0 +1,1 @@
+"""The vocabulary every other room speaks: operators, cases, outcomes, events, errors."""

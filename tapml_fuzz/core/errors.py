@@ -1,0 +1,56 @@
+"""Errors a user can mend: one line that names the thing, the cause and the mend, with a stable code."""
+
+from __future__ import annotations
+
+
+class TapmlFuzzError(Exception):
+    """Base of every error raised on purpose; `code` is stable across releases."""
+
+    code = "E000"
+    exit_code = 2
+
+    def __init__(self, message: str, *, mend: str = "") -> None:
+        super().__init__(f"{message} ({mend})" if mend else message)
+
+
+class UnknownOperator(TapmlFuzzError):
+    code = "E101"
+
+
+class UnknownPlatform(TapmlFuzzError):
+    code = "E102"
+
+
+class UnavailablePlatform(TapmlFuzzError):
+    code = "E103"
+
+
+class BadCorpus(TapmlFuzzError):
+    """A corpus, seed or finding that is missing, truncated, tampered with or of another format version."""
+
+    code = "E201"
+
+
+class BadModel(TapmlFuzzError):
+    code = "E202"
+
+
+class BadInputs(TapmlFuzzError):
+    """A sentences file that cannot be read, or examples given to `check` that do not fit the operator."""
+
+    code = "E203"
+
+
+class BadOption(TapmlFuzzError):
+    code = "E204"
+
+
+class UnknownFinding(TapmlFuzzError):
+    code = "E205"
+
+
+class MachineryFailure(TapmlFuzzError):
+    """The fuzzer itself failed: no statement about any platform can be made."""
+
+    code = "E900"
+    exit_code = 3

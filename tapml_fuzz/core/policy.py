@@ -1,0 +1,37 @@
+"""What a platform's specification lets it do with numbers: the facts that turn `wrong` into `permitted`."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Numerical policy of a platform.
+
+    Attributes:
+        flushes_subnormals: results and operands below the smallest normal may be replaced by zero.
+        assumes_finite: the specification lets the implementation assume that no NaN or infinity occurs.
+        accuracy: name of the specification's accuracy table in `oracle.accuracy` (`"ieee"`, `"opencl"`, `"wgsl"`).
+        source: the section of the specification that says so.
+    """
+
+    flushes_subnormals: bool = False
+    assumes_finite: bool = False
+    accuracy: str = "ieee"
+    source: str = ""
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a platform can be asked for.
+
+    Attributes:
+        dtypes: names of the dtypes it takes as inputs and outputs.
+        strided: whether it reads non-contiguous inputs (otherwise they are packed before the call).
+        symbolic: whether one build serves many shapes.
+        max_elements: largest number of elements of one tensor.
+    """
+
+    dtypes: tuple[str, ...]
+    strided: bool = False
+    symbolic: bool = True
+    max_elements: int = 1 << 24

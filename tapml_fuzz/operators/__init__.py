@@ -1,0 +1,1 @@
+"""Operator identity and meaning: resolving, calling, exporting an operator and inferring which of its axes agree."""
