@@ -25,7 +25,10 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Info(msgspec.Struct, frozen=True):
-    """What `platforms` prints: whether a platform can run here and, if not, why not and how to get it."""
+    """What `platforms` prints: whether a platform can run here and, if not, why not and how to get it.
+
+    An `eager` platform compiles nothing: one build of an operator serves any sizes, hidden ones included.
+    """
 
     name: str
     available: bool
@@ -35,9 +38,10 @@ class Info(msgspec.Struct, frozen=True):
     versions: dict[str, str] = {}
     capabilities: Capabilities | None = None
     policy: Policy | None = None
+    eager: bool = False
 
 
-class BuildRejected(Exception):  # noqa: N818 (an outcome of a build, named for what happened)
+class BuildRejected(Exception):
     """The compiler or driver refused the unit; `source` is the device source, if there is one."""
 
     def __init__(self, message: str, source: str = "") -> None:
@@ -45,8 +49,20 @@ class BuildRejected(Exception):  # noqa: N818 (an outcome of a build, named for 
         self.source = source
 
 
-class NotSupported(Exception):  # noqa: N818
+class NotSupported(Exception):
     """The platform cannot do this and says so; never a fault."""
+
+
+class NeedsStatic(Exception):
+    """The unit cannot be built with these axes open; with sizes for `axes` (none named: for all) it may be."""
+
+    def __init__(self, message: str, axes: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.axes = axes
+
+
+class DeviceLost(Exception):
+    """The run failed and left the device unusable: a run error after which the worker must be replaced."""
 
 
 class Platform(Protocol):
@@ -58,10 +74,14 @@ class Platform(Protocol):
         """Import what is needed, find the device; called once, first. Returns `available=False` rather than raise."""
 
     def build(self, unit: Unit) -> Any:
-        """Compile the unit. Raises `BuildRejected` or `NotSupported`."""
+        """Compile the unit. Raises `BuildRejected`, `NotSupported` or, when axes are open, `NeedsStatic`."""
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
-        """Run a build on numpy arrays. Any exception is a run error."""
+        """Run a build on packed numpy arrays, laid out in memory as `layouts` says if the platform is `strided`.
+
+        `sizes` gives every axis of the operator. Raises `NotSupported` for a case outside the capabilities;
+        any other exception is a run error, and `DeviceLost` one that costs the worker.
+        """
 
 
 class Run(msgspec.Struct):
@@ -71,3 +91,4 @@ class Run(msgspec.Struct):
     seconds: float
     unwritten: list[int] = []
     mutated: list[int] = []
+    aliased: list[int] = []

@@ -1,0 +1,94 @@
+"""From a recipe to a concrete case: the same recipe and source always give the same bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from strategies import shapes, specials, structure, values
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array, is_float, name_of
+
+if TYPE_CHECKING:
+    from strategies.recipes import Recipe, Step
+    from strategies.source import Source
+
+
+def realise(recipe: Recipe, source: Source, max_elements: int = 16384) -> Case | None:
+    """The case a recipe describes, of at most about `max_elements` input elements (the recorded sizes may exceed it).
+
+    None when no such case exists (an index into an axis of size zero).
+    """
+    seed = source.seeds[recipe.seed % len(source.seeds)]
+    random = np.random.Generator(np.random.SFC64(recipe.entropy))
+    changed = frozenset(axis for axis, _ in recipe.sizes)
+    sizes = dict(seed.sizes)
+    tensors = list(seed.tensors)
+    if changed:
+        sizes.update(recipe.sizes)
+        sizes = shapes.fit(source.operator, sizes, changed, max_elements)
+        tensors = [
+            _at_shape(recipe, source, slot, shape, tensors[slot], random)
+            for slot, shape in enumerate(source.operator.shapes(sizes))
+        ]
+    if recipe.dtype:
+        for slot in source.floating_slots:
+            tensors[slot] = values.stored(tensors[slot], recipe.dtype)
+    with np.errstate(all="ignore"):  # mutations overflow and subtract infinities on purpose
+        for step in recipe.steps:
+            # numpy turns 0-d arithmetic into scalars; a tensor stays one
+            tensors[step.slot] = np.asarray(_mutated(step, source, tensors[step.slot], sizes, random))
+    fixed = structure.valid_indices(source.operator, tensors, sizes)
+    if fixed is None:
+        return None
+    as_recorded = not changed and not recipe.steps and name_matches(tensors, seed)
+    return Case(source.operator, sizes, tuple(fixed), recipe.layouts, seed.origin if as_recorded else recipe.phase)
+
+
+def name_matches(tensors: list[Array], seed: Case) -> bool:
+    """Whether the dtypes are still those recorded."""
+    return all(t.dtype == s.dtype for t, s in zip(tensors, seed.tensors, strict=True))
+
+
+def _at_shape(
+    recipe: Recipe, source: Source, slot: int, shape: tuple[int, ...], recorded: Array, random: values.Random
+) -> Array:
+    if recorded.shape == shape:
+        return recorded
+    profile = source.profiles[slot]
+    if recipe.refill and profile.structure in ("dense", "constant") and is_float(name_of(recorded)):
+        return values.stored(values.resampled(profile, shape, random), name_of(recorded))
+    return values.tiled(recorded, shape)
+
+
+def _mutated(step: Step, source: Source, array: Array, sizes: dict[str, int], random: values.Random) -> Array:
+    profile = source.profiles[step.slot]
+    match step.kind:
+        case "scale":
+            return values.scaled(array, step.amount)
+        case "shift":
+            return values.shifted(array, profile, step.amount)
+        case "resample":
+            return values.stored(values.resampled(profile, array.shape, random), name_of(array))
+        case "channel-scale":
+            return values.channel_scaled(array, step.amount, random)
+        case "outliers":
+            return values.with_outliers(array, profile, step.amount, random)
+        case "collapse":
+            return values.collapsed(array, step.amount)
+        case "equal-rows":
+            return values.equal_rows(array)
+        case "equal-elements":
+            return values.equal_elements(array)
+        case "sorted-ascending" | "sorted-descending":
+            return values.sorted_rows(array, step.kind.endswith("descending"))
+        case "special":
+            return specials.placed(array, step.name, int(step.amount), random)
+        case kind if kind in structure.MASK_STEPS:
+            return structure.mask(kind, array, profile, random)
+        case kind if kind in structure.INDEX_STEPS:
+            spec = next(i for i in source.operator.indexes if i.slot == step.slot)
+            return structure.index(kind, array, spec, sizes, random)
+        case kind:
+            raise ValueError(f"unknown mutation {kind!r}")

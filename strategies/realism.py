@@ -1,0 +1,64 @@
+"""How far an input is from what was observed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from strategies.source import Source
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, smallest_normal
+from tapml_fuzz.core.profile import Profile
+from tapml_fuzz.core.verdict import Realism
+
+# The rounding of a cast to a narrower dtype must not push a value out of its observed range.
+_SLACK = 2.0**-7
+
+
+def realism(case: Case, source: Source) -> Realism:
+    """Where the tensors lie relative to the source's profiles; see `core.verdict.Realism`.
+
+    `degenerate`: an empty tensor, or a fully masked row where none was seen. `special`: NaN, infinities, subnormals
+    or numbers near the dtype's limit where none was seen. `near`: all values inside the observed ranges.
+    """
+    if case.origin.startswith("seed:"):
+        return "observed"
+    pairs = list(zip(case.tensors, source.profiles, strict=True))
+    if any(t.size == 0 for t in case.tensors) or any(_fully_masked(t, p) for t, p in pairs):
+        return "degenerate"
+    if any(_special(t, p) for t, p in pairs):
+        return "special"
+    return "near" if all(_inside(t, p) for t, p in pairs) else "extrapolated"
+
+
+def _fully_masked(tensor: Array, profile: Profile) -> bool:
+    if profile.structure != "mask" or tensor.ndim == 0 or profile.masked_rows > 0:
+        return False
+    hidden = ~tensor if tensor.dtype == np.bool_ else tensor.astype(np.float64) <= -1e4
+    return bool(hidden.all(axis=-1).any()) and tensor.shape[-1] > 1
+
+
+def _special(tensor: Array, profile: Profile) -> bool:
+    dtype = name_of(tensor)
+    if not is_float(dtype):
+        return False
+    wide = np.abs(tensor.astype(np.float64))
+    if not profile.nans and np.isnan(wide).any():
+        return True
+    if not (profile.positive_infinities or profile.negative_infinities) and np.isinf(wide).any():
+        return True
+    finite = np.where(np.isfinite(wide), wide, 0.0)
+    observed = max(abs(profile.low), abs(profile.high))
+    near_limit = finite.max(initial=0.0) > max(largest(dtype) / 4, observed)
+    subnormal = bool(((finite > 0) & (finite < smallest_normal(dtype))).any())
+    return bool(near_limit) or subnormal
+
+
+def _inside(tensor: Array, profile: Profile) -> bool:
+    if tensor.dtype == np.bool_ or tensor.size == 0:
+        return True
+    wide = tensor.astype(np.float64)
+    finite = wide[np.isfinite(wide)]
+    if not finite.size:
+        return True
+    slack = _SLACK * max(abs(profile.low), abs(profile.high))
+    return bool(finite.min() >= profile.low - slack and finite.max() <= profile.high + slack)

@@ -1,0 +1,189 @@
+"""Recipes: short, shrinkable programs of mutations. Hypothesis draws the recipe, numpy makes the data from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+import msgspec
+from hypothesis import strategies as st
+
+from strategies.layouts import layouts
+from strategies.realise import realise
+from strategies.shapes import boundary_sizes
+from strategies.source import Source
+from strategies.specials import SPECIALS
+from strategies.structure import INDEX_STEPS, MASK_STEPS
+from tapml_fuzz.core.case import Case, Layout
+from tapml_fuzz.core.dtypes import is_float
+
+Phase = Literal["seed", "shapes", "values", "structure", "specials"]
+# What each phase adds: nothing, other sizes, other values, other structure, special numbers.
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One mutation of one tensor slot; `amount` and `name` mean what the kind says."""
+
+    kind: str
+    slot: int
+    amount: float = 0.0
+    name: str = ""
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """Everything that determines a case, given its source.
+
+    Attributes:
+        phase: what the recipe is about.
+        seed: number of the recorded case it starts from.
+        entropy: seed of the random generator behind refilled and chosen values.
+        sizes: axes given another size.
+        refill: whether tensors of another shape are drawn afresh from the profile (otherwise recorded values repeat).
+        dtype: floating dtype the floating tensors are cast to; empty for the recorded one.
+        steps: mutations, applied in order.
+        layouts: memory layout per slot; empty for all packed.
+    """
+
+    phase: Phase = "seed"
+    seed: int = 0
+    entropy: int = 0
+    sizes: tuple[tuple[str, int], ...] = ()
+    refill: bool = False
+    dtype: str = ""
+    steps: tuple[Step, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+
+
+# Amounts are drawn by number, the mildest first, so that a shrunk recipe is a mild one.
+_SCALES = (0.5, 2.0, 4.0, 10.0, 100.0, 1e3, 1e-3, -1.0)
+_SHIFTS = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0, 1e4)
+_COLLAPSES = (1e-2, 1e-4, 1e-6, 0.0)
+_FLOAT_STEPS: dict[str, tuple[float, ...]] = {
+    "scale": _SCALES,
+    "shift": _SHIFTS,
+    "resample": (0.0,),
+    "channel-scale": (10.0, 100.0, 1e3, 0.0),
+    "outliers": (1.0, 2.0, 10.0, 100.0),
+    "collapse": _COLLAPSES,
+}
+_ORDER_STEPS = ("equal-rows", "equal-elements", "sorted-ascending", "sorted-descending")
+
+_entropy = st.integers(0, 2**32 - 1)
+_booleans = st.booleans()
+
+
+@lru_cache(maxsize=4096)
+def _choice(options: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    return st.sampled_from(options)
+
+
+@lru_cache(maxsize=512)
+def _number(limit: int) -> st.SearchStrategy[int]:
+    return st.integers(0, limit - 1)
+
+
+def recipes(
+    source: Source, *, dtypes: Sequence[str] = (), phases: Sequence[Phase] = PHASES, strided: bool = True
+) -> st.SearchStrategy[Recipe]:
+    """Recipes around a source.
+
+    `dtypes` are floating dtypes to draw from (default: the recorded ones only); `phases` the kinds of change to draw;
+    `strided` whether non-contiguous inputs are drawn as well.
+    """
+    return _recipe(source, tuple(dtypes), tuple(p for p in phases if _applies(p, source)) or ("seed",), strided)
+
+
+@st.composite
+def _recipe(
+    draw: Callable[..., Any], source: Source, dtypes: tuple[str, ...], phases: tuple[Phase, ...], strided: bool
+) -> Recipe:
+    phase: Phase = draw(_choice(phases))
+    seed = draw(_number(len(source.seeds)))
+    sizes: tuple[tuple[str, int], ...] = ()
+    refill = False
+    if phase == "shapes" or (phase != "seed" and source.operator.axis_names and draw(_number(4)) == 3):
+        sizes = _draw_sizes(draw, source)
+        refill = draw(_booleans)
+    steps: tuple[Step, ...] = ()
+    if phase != "seed":
+        steps = tuple(_draw_step(draw, source, phase) for _ in range(_step_count(draw, phase)))
+    return Recipe(
+        phase=phase,
+        seed=seed,
+        entropy=draw(_entropy) if refill or steps else 0,
+        sizes=sizes,
+        refill=refill,
+        dtype=draw(_choice(dtypes)) if len(dtypes) > 1 else (dtypes[0] if dtypes else ""),
+        steps=steps,
+        layouts=tuple(draw(layouts) for _ in source.profiles) if strided and draw(_number(4)) == 3 else (),
+    )
+
+
+def _applies(phase: Phase, source: Source) -> bool:
+    match phase:
+        case "shapes":
+            return bool(source.operator.axis_names)
+        case "values" | "specials":
+            return bool(source.floating_slots) or any(d.startswith("int") for d in source.operator.dtypes)
+        case "structure":
+            return bool(source.operator.dtypes)
+        case _:
+            return True
+
+
+def _draw_sizes(draw: Callable[..., Any], source: Source) -> tuple[tuple[str, int], ...]:
+    axes = source.operator.axis_names
+    chosen = dict.fromkeys(draw(_choice(axes)) for _ in range(1 + draw(_number(2))))
+    # One draw in sixteen asks for an empty axis; sampled last, so that shrinking leaves it.
+    return tuple(
+        (axis, 0 if draw(_number(16)) == 15 else draw(_choice(boundary_sizes(source.operator, axis))))
+        for axis in chosen
+    )
+
+
+def _step_count(draw: Callable[..., Any], phase: Phase) -> int:
+    return draw(_number(2)) if phase == "shapes" else 1 + draw(_number(2))
+
+
+def _draw_step(draw: Callable[..., Any], source: Source, phase: Phase) -> Step:
+    if phase == "specials":
+        slots = source.floating_slots or tuple(range(len(source.profiles)))
+        return Step("special", draw(_choice(slots)), float(draw(_number(3))), draw(_choice(SPECIALS)))
+    if phase == "structure":
+        choices = _structure_choices(source)
+        kind, slot = draw(_choice(choices))
+        return Step(kind, slot)
+    if not source.floating_slots:
+        return Step(
+            "special", draw(_number(len(source.profiles))), 0.0, draw(_choice(("zero", "one", "largest", "lowest")))
+        )
+    kind = draw(_choice(tuple(_FLOAT_STEPS)))
+    return Step(kind, draw(_choice(source.floating_slots)), draw(_choice(_FLOAT_STEPS[kind])))
+
+
+@lru_cache(maxsize=1024)
+def _structure_choices(source: Source) -> tuple[tuple[str, int], ...]:
+    choices = [(kind, slot) for slot in source.mask_slots for kind in MASK_STEPS]
+    choices += [(kind, slot) for slot in source.index_slots for kind in INDEX_STEPS]
+    dense = [slot for slot in range(len(source.profiles)) if slot not in {*source.mask_slots, *source.index_slots}]
+    choices += [(kind, slot) for slot in dense for kind in _ORDER_STEPS if is_float(source.operator.dtypes[slot])]
+    return tuple(choices) or (("equal-elements", 0),)
+
+
+def cases(
+    source: Source,
+    *,
+    dtypes: Sequence[str] = (),
+    phases: Sequence[Phase] = PHASES,
+    strided: bool = False,
+    max_elements: int = 16384,
+) -> st.SearchStrategy[Case]:
+    """Concrete cases of a source, for use in any `@given` test.
+
+    Each has `tensors` (numpy arrays in the order of the operator's tensor arguments) and `sizes`. Recipes that the
+    operator's index arguments make impossible (an index into an empty axis) are filtered out.
+    """
+    drawn = recipes(source, dtypes=dtypes, phases=phases, strided=strided)
+    return drawn.map(lambda recipe: realise(recipe, source, max_elements)).filter(bool)  # type: ignore[arg-type, return-value]

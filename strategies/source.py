@@ -1,0 +1,83 @@
+"""What a strategy draws around: an operator, the profile of each argument, and recorded calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import is_float
+from tapml_fuzz.core.errors import UnknownOperator
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.profile import Profile, profile_of
+from tapml_fuzz.operators.axes import infer_many
+from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An operator with one profile per tensor slot and at least one recorded case (a seed)."""
+
+    operator: Operator
+    profiles: tuple[Profile, ...]
+    seeds: tuple[Case, ...]
+
+    @cached_property
+    def floating_slots(self) -> tuple[int, ...]:
+        return tuple(i for i, dtype in enumerate(self.operator.dtypes) if is_float(dtype))
+
+    @cached_property
+    def mask_slots(self) -> tuple[int, ...]:
+        return tuple(i for i, profile in enumerate(self.profiles) if profile.structure == "mask")
+
+    @cached_property
+    def index_slots(self) -> tuple[int, ...]:
+        return tuple(index.slot for index in self.operator.indexes)
+
+    @cached_property
+    def extents(self) -> Mapping[str, tuple[int, ...]]:
+        """Sizes seen per axis, ascending."""
+        return {a: tuple(sorted({s.sizes[a] for s in self.seeds})) for a in self.operator.axis_names}
+
+
+def from_corpus(operator: str, corpus: str | Path | None = None) -> Source:
+    """The first corpus entry whose name, short name or key matches `operator` (a glob).
+
+    Raises `UnknownOperator` when none does, `BadCorpus` when the corpus cannot be read.
+    """
+    opened = Corpus.open(Path(corpus) if corpus else default_corpus_path())
+    entries = opened.match([operator])
+    if not entries:
+        raise UnknownOperator(f"the corpus has no operator {operator!r}", mend="`corpus list` shows what it has")
+    return source_of(opened, entries[0])
+
+
+def source_of(corpus: Corpus, entry: Any) -> Source:
+    """A corpus entry with its seeds loaded."""
+    return Source(entry.operator, entry.profiles, tuple(seed.case() for seed in corpus.seeds(entry)))
+
+
+def from_examples(
+    name: str, examples: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], operator: Operator | None = None
+) -> Source:
+    """A source from example calls `(args, kwargs)` of an operator, with torch tensors or numpy arrays in them.
+
+    The examples' distribution becomes the profile and their shapes tell which axes agree, unless `operator` says
+    so already. Raises `BadInputs` when the operator rejects an example.
+    """
+    calls = infer_many(name, examples)
+    if operator is None:
+        operator = calls[0].operator
+    seeds = tuple(
+        Case(operator, call.sizes, tuple(to_numpy(t) for t in call.tensors), origin=f"seed:example-{number}")
+        for number, call in enumerate(calls)
+    )
+    columns = zip(*(seed.tensors for seed in seeds), strict=True)
+    return Source(operator, tuple(profile_of(list(column)) for column in columns), seeds)
+
+
+__all__ = ["Source", "from_corpus", "from_examples", "source_of"]

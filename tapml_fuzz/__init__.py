@@ -1,0 +1,31 @@
+"""tapml_fuzz: differential fuzzing of machine-learning operators, seeded with real activations.
+
+`check` fuzzes one candidate implementation against an operator; `python -m tapml_fuzz` is the command line.
+Importing this package is cheap: torch and the rest are imported when they are used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tapml_fuzz.checking import Finding, Report, check
+    from tapml_fuzz.replaying import replay
+
+__version__ = "0.1.0"
+__all__ = ["Finding", "Report", "__version__", "check", "replay"]
+
+_HOMES = {
+    "check": "tapml_fuzz.checking",
+    "Report": "tapml_fuzz.checking",
+    "Finding": "tapml_fuzz.checking",
+    "replay": "tapml_fuzz.replaying",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,119 @@
+"""From a failed result to a finding in the store: record, evidence, events."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from strategies import Recipe, Source, realism
+from tapml_fuzz.campaign.bench import Result
+from tapml_fuzz.campaign.identity import identity_of, more_realistic
+from tapml_fuzz.core.events import FindingFound, FindingReduced, Listener
+from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.storage.findings import (
+    Evidence,
+    FindingRecord,
+    FindingStore,
+    finite,
+    plain_metrics,
+)
+
+# Texts that lie beside a finding's tensors (reproducers), by file name.
+Writer = Callable[[FindingRecord, Evidence], Mapping[str, str]]
+
+
+class Filer:
+    """Files findings of one run; safe to use from several workers."""
+
+    def __init__(
+        self, store: FindingStore, run: int, listener: Listener, infos: Mapping[str, Info], writer: Writer
+    ) -> None:
+        self._store, self._run, self._listener, self._infos, self._writer = store, run, listener, infos, writer
+        self._lock = threading.Lock()
+        self._met: dict[str, FindingRecord | None] = {}
+        self.new: set[str] = set()
+
+    def is_new(self, id_: str) -> bool:
+        """Whether this identity has not been met before, neither in this run nor in the store."""
+        with self._lock:
+            if id_ in self._met:
+                return False
+            if self._store.knows(id_):
+                self._store.count_again(id_)
+                self._met[id_] = self._store.get(id_)
+                return False
+            return True
+
+    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None) -> None:
+        """File a failure as it was found, before any reduction, so that a kill cannot lose it."""
+        record = self._put(id_, result, result, source, recipe, 0.0, reduced=False)
+        self._listener(FindingFound(record))
+
+    def reduced(
+        self, id_: str, found: Result, best: Result, source: Source, recipe: Recipe | None, seconds: float
+    ) -> None:
+        """File the reduced case; one that became realistic moves to the realistic finding of its kind."""
+        final = identity_of(best, source) or id_
+        if final != id_:
+            known = not self.is_new(final)
+            self._forget(id_)
+            if known:
+                return
+        record = self._put(final, found, best, source, recipe, seconds, reduced=True)
+        self._listener(FindingReduced(record))
+
+    def met(self) -> list[FindingRecord]:
+        """Every finding met in this run, in order."""
+        with self._lock:
+            return [record for record in self._met.values() if record is not None]
+
+    def _forget(self, id_: str) -> None:
+        with self._lock:
+            self._store.remove(id_)
+            self._met[id_] = None  # met, but filed elsewhere
+            self.new.discard(id_)
+
+    def _put(
+        self,
+        id_: str,
+        found: Result,
+        best: Result,
+        source: Source,
+        recipe: Recipe | None,
+        seconds: float,
+        reduced: bool,
+    ) -> FindingRecord:
+        case, verdict, info = best.case, best.verdict, self._infos.get(best.platform)
+        record = FindingRecord(
+            id=id_,
+            platform=best.platform,
+            operator=source.operator.describe(),
+            operator_key=source.operator.key,
+            kind=verdict.kind or "wrong",
+            realism=more_realistic(realism(found.case, source), realism(case, source)),
+            ratio=finite(verdict.metrics.ratio),
+            message=verdict.message,
+            shapes=case.shapes,
+            dtypes=case.dtypes,
+            elements=case.elements,
+            found_elements=found.case.elements,
+            metrics=plain_metrics(verdict.metrics),
+            origin=found.case.origin,
+            recipe=msgspec.json.encode(recipe).decode() if recipe else "",
+            reduced=reduced,
+            reduce_seconds=round(seconds, 3),
+            reproducer=f"findings/{id_}/reproduce.py",
+            versions=info.versions if info else {},
+            created=time.time(),
+        )
+        outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
+        evidence = Evidence(case, tuple(best.truth.values), outputs)
+        self._store.put(record, evidence, self._run, self._writer(record, evidence))
+        with self._lock:
+            self._met[id_] = record
+            self.new.add(id_)
+        return record

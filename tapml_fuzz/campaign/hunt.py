@@ -1,0 +1,111 @@
+"""Hunting on one operator: replay what was recorded, draw recipes, reduce what fails. Knows no files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from strategies import PHASES, Recipe, Source, realism
+from strategies.recipes import Phase
+from tapml_fuzz.campaign.bench import Bench, Result
+from tapml_fuzz.campaign.explore import explore
+from tapml_fuzz.campaign.identity import identity_of, is_no_less_realistic
+from tapml_fuzz.campaign.plan import slice_seed
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.reduction import reduce_case
+
+
+class Catch(Protocol):
+    """Where failures go: a store on disk, or a list in memory."""
+
+    def is_new(self, id_: str) -> bool:
+        """Whether a failure of this identity has not been met before."""
+
+    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None) -> None:
+        """A new failure, before reduction."""
+
+    def reduced(
+        self, id_: str, found: Result, best: Result, source: Source, recipe: Recipe | None, seconds: float
+    ) -> None:
+        """The same failure on the smallest case found."""
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """One operator on one bench.
+
+    `expired` ends it after the trial at hand; `stopped` also gives up reduction (Ctrl-C); `on_trial` hears of every
+    case that was run to find something (not to reduce it).
+    """
+
+    source: Source
+    bench: Bench
+    catch: Catch
+    dtypes: Sequence[str] = ()
+    phases: Sequence[Phase] = PHASES
+    max_elements: int = 16384
+    shrink_seconds: float = 1.5
+    reduce_seconds: float = 3.5
+    expired: Callable[[], bool] = lambda: False
+    stopped: Callable[[], bool] = lambda: False
+    on_trial: Callable[[list[Result]], None] = lambda results: None
+
+    def replay(self, count: int) -> None:
+        """The first `count` recorded seeds exactly as they were: what fails here fails in the model."""
+        for case in self.source.seeds[:count]:
+            if self.expired():
+                return
+            results = self.bench.trial(case)
+            self.on_trial(results)
+            for result in results:
+                id_ = identity_of(result, self.source)
+                if id_ and self.catch.is_new(id_):
+                    self.catch.found(id_, result, self.source, None)
+                    self._reduce(id_, result, result, None)
+
+    def explore(self, examples: int, seed: int) -> None:
+        """Draw recipes; after every new finding the rest goes on from another seed."""
+        left, attempt = examples, 0
+        while left > 0 and not self.expired():
+            run = explore(
+                self.source,
+                self.bench,
+                examples=left,
+                seed=slice_seed(seed, self.source.operator.key, attempt),
+                identify=lambda result: identity_of(result, self.source),
+                is_new=self.catch.is_new,
+                dtypes=self.dtypes,
+                phases=self.phases,
+                max_elements=self.max_elements,
+                expired=self.expired,
+                shrink_seconds=self.shrink_seconds,
+                on_trial=self.on_trial,
+                on_found=lambda id_, recipe, result: self.catch.found(id_, result, self.source, recipe),
+            )
+            if run.identity is None or run.result is None or run.found is None:
+                return
+            self._reduce(run.identity, run.found, run.result, run.recipe)
+            left, attempt = left - max(1, run.examples), attempt + 1
+
+    def _reduce(self, id_: str, found: Result, start: Result, recipe: Recipe | None) -> None:
+        if self.stopped():
+            return
+        best, level = start, realism(start.case, self.source)
+
+        def fails(case: Case) -> bool:
+            nonlocal best, level
+            if self.stopped():
+                return False
+            now = realism(case, self.source)
+            if not is_no_less_realistic(now, level):
+                return False
+            for result in self.bench.trial(case, only=found.platform):
+                if result.platform == found.platform and result.verdict.kind == found.verdict.kind:
+                    best, level = result, now
+                    return True
+            return False
+
+        with self.bench.reducing():
+            reduction = reduce_case(start.case, fails, seconds=self.reduce_seconds)
+        self.catch.reduced(id_, found, best, self.source, recipe, reduction.seconds)

@@ -1,0 +1,59 @@
+"""What to do next: every operator in turn, recorded seeds first, then ever longer slices of drawn recipes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tapml_fuzz.campaign.budget import Budget
+
+# Examples per operator in the first slice; later slices double up to the last, where steering pays.
+_FIRST_SLICE, _LAST_SLICE = 16, 128
+
+
+@dataclass(frozen=True)
+class Task:
+    """One slice of work on one operator: replay its recorded seeds, or draw `examples` recipes from `seed`."""
+
+    operator: str
+    examples: int
+    seed: int
+    replay: bool = False
+
+
+def plan(operators: dict[str, int], platforms: int, budget: Budget, seed: int) -> Iterator[Task]:
+    """Tasks in order; `operators` maps each key to its number of recorded seeds.
+
+    With a budget of trials the plan is finite and depends on nothing but its arguments, so the same seed and budget
+    give the same cases whatever the number of workers. With a budget of time it goes on for ever.
+    """
+    if budget.trials is not None:
+        yield from _within(operators, max(1, budget.trials // max(1, platforms)), seed)
+        return
+    for key, seeds in operators.items():
+        yield Task(key, seeds, 0, replay=True)
+    size, number = _FIRST_SLICE, 0
+    while True:
+        for key in operators:
+            yield Task(key, size, slice_seed(seed, key, number))
+        size, number = min(2 * size, _LAST_SLICE), number + 1
+
+
+def _within(operators: dict[str, int], examples: int, seed: int) -> Iterator[Task]:
+    shares = [examples // len(operators) + (i < examples % len(operators)) for i in range(len(operators))]
+    replays = {key: min(seeds, (share + 1) // 2) for (key, seeds), share in zip(operators.items(), shares, strict=True)}
+    for key, count in replays.items():
+        if count:
+            yield Task(key, count, 0, replay=True)
+    for key, share in zip(operators, shares, strict=True):
+        left, number = share - replays[key], 0
+        while left > 0:
+            yield Task(key, min(left, _LAST_SLICE), slice_seed(seed, key, number))
+            left, number = left - _LAST_SLICE, number + 1
+
+
+def slice_seed(seed: int, key: str, number: int) -> int:
+    """A seed of its own for every slice of every operator."""
+    digest = hashlib.blake2b(repr((seed, key, number)).encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")

@@ -1,0 +1,179 @@
+"""The campaign: operators in turn through the bench until the budget is used; what fails is reduced and stored."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from strategies import Source
+from tapml_fuzz.campaign.bench import Bench, Times
+from tapml_fuzz.campaign.budget import Budget
+from tapml_fuzz.campaign.filing import Filer, Writer
+from tapml_fuzz.campaign.hunt import Hunt
+from tapml_fuzz.campaign.plan import Task, plan
+from tapml_fuzz.campaign.tally import Tally, summary
+from tapml_fuzz.core.events import CampaignFinished, CampaignStarted, Listener, Progress
+from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.storage.findings import FindingStore
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to fuzz and for how long. `dtypes` are the floating dtypes to draw besides the recorded ones."""
+
+    budget: Budget
+    seed: int = 0
+    workers: int = 1
+    dtypes: tuple[str, ...] = ("float16", "bfloat16")
+    max_elements: int = 16384
+    shrink_seconds: float = 1.5
+    reduce_seconds: float = 3.5
+
+
+@dataclass
+class Campaign:
+    """Fuzzes `sources` (by operator key) on benches made by `make_bench`, one bench per worker.
+
+    Everything found goes to `store` at once; `listener` hears of it. `run` gives the summary.
+    """
+
+    sources: Mapping[str, Source]
+    make_bench: Callable[[], Bench]
+    store: FindingStore
+    options: Options
+    listener: Listener
+    infos: Mapping[str, Info]
+    reference: str
+    version: str
+    writer: Writer
+    tally: Tally = field(default_factory=Tally)
+    times: Times = field(default_factory=Times)
+    _builds: dict[str, int] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _errors: list[BaseException] = field(default_factory=list)
+
+    def run(self) -> dict[str, Any]:
+        """Run until the budget is used, `stop` is called or Ctrl-C; always gives a summary and closes every bench.
+
+        Raises whatever broke the machinery in a worker, after the findings are safe.
+        """
+        options = self.options
+        candidates = [name for name in self.infos if name != self.reference]
+        options.budget.start()
+        run_number = self.store.begin_run(
+            {"seed": options.seed, "budget": options.budget.text, "platforms": candidates, "version": self.version}
+        )
+        self.filer = Filer(self.store, run_number, self.listener, self.infos, self.writer)
+        self.listener(
+            CampaignStarted(
+                self.version, options.seed, options.budget.text, self.reference, tuple(candidates), tuple(self.sources)
+            )
+        )
+        seeds = {key: len(source.seeds) for key, source in self.sources.items()}
+        tasks = plan(seeds, len(candidates), options.budget, options.seed)
+        threads = [
+            threading.Thread(target=self._work, args=(tasks,), name=f"worker-{n}", daemon=True)
+            for n in range(options.workers)
+        ]
+        interrupted = False
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                for thread in threads:
+                    thread.join(0.1)
+        except KeyboardInterrupt:
+            interrupted = True
+            self.stop()
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C leaves at once, the store is safe
+                for thread in threads:
+                    thread.join(15)
+        result = self._summary(interrupted)
+        self.store.finish_run(run_number, result)
+        self.listener(CampaignFinished(result, interrupted))
+        if self._errors:
+            raise self._errors[0]
+        return result
+
+    def stop(self) -> None:
+        """End after the trial at hand; may be called from any thread."""
+        self._stop.set()
+
+    def _summary(self, interrupted: bool) -> dict[str, Any]:
+        return summary(
+            version=self.version,
+            seed=self.options.seed,
+            budget=self.options.budget.text,
+            reference=self.reference,
+            elapsed=self.options.budget.elapsed,
+            tally=self.tally,
+            times=self.times,
+            builds=self._builds,
+            operators={key: source.operator.describe() for key, source in self.sources.items()},
+            platforms={
+                name: {"device": info.device, "versions": info.versions, "reference": name == self.reference}
+                for name, info in self.infos.items()
+            },
+            findings=self.filer.met(),
+            new=self.filer.new,
+            interrupted=interrupted,
+        )
+
+    def _work(self, tasks: Iterator[Task]) -> None:
+        """One worker: takes tasks until there are none, on a bench of its own."""
+        bench = None
+        try:
+            bench = self.make_bench()
+            while not self._expired():
+                with self._lock:
+                    task = next(tasks, None)
+                if task is None:
+                    return
+                self._do(task, bench)
+        except BaseException as error:
+            self._errors.append(error)
+            self.stop()
+        finally:
+            if bench is not None:
+                with self._lock:
+                    self.times.add(bench.times)
+                    for name, session in bench.candidates.items():
+                        self._builds[name] = self._builds.get(name, 0) + session.builds
+                bench.close()
+
+    def _expired(self) -> bool:
+        return self._stop.is_set() or (self.options.budget.seconds is not None and self.options.budget.used(0) >= 1.0)
+
+    def _do(self, task: Task, bench: Bench) -> None:
+        source, options = self.sources[task.operator], self.options
+        hunt = Hunt(
+            source,
+            bench,
+            self.filer,
+            dtypes=self._dtypes(source),
+            max_elements=options.max_elements,
+            shrink_seconds=options.shrink_seconds,
+            reduce_seconds=options.reduce_seconds,
+            expired=self._expired,
+            stopped=self._stop.is_set,
+            on_trial=lambda results: self.tally.add(task.operator, results, self.reference),
+        )
+        if task.replay:
+            hunt.replay(task.examples)
+        else:
+            hunt.explore(task.examples, task.seed)
+        used = options.budget.used(self.tally.trials)
+        self.listener(Progress(source.operator.describe(), self.tally.trials, len(self.filer.met()), used))
+
+    def _dtypes(self, source: Source) -> Sequence[str]:
+        """Recorded dtypes for half of the draws; for the others float dtypes that some candidate has."""
+        if {source.operator.dtypes[slot] for slot in source.floating_slots} != {"float32"}:
+            return ()
+        candidates = [info for name, info in self.infos.items() if name != self.reference]
+        offered = {d for info in candidates if info.capabilities for d in info.capabilities.dtypes}
+        extra = tuple(d for d in self.options.dtypes if d in offered)
+        return ("",) * max(1, len(extra)) + extra

@@ -1,0 +1,104 @@
+"""Counting what a campaign did, and the summary that `run --json` writes."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tapml_fuzz.campaign.bench import Result, Times
+from tapml_fuzz.storage.findings import FindingRecord
+
+
+@dataclass
+class Tally:
+    """Counters shared by all workers of a campaign."""
+
+    trials: int = 0
+    elements: int = 0
+    cases: int = 0
+    by_platform: Counter[str] = field(default_factory=Counter)
+    by_operator: Counter[str] = field(default_factory=Counter)
+    by_pair: Counter[tuple[str, str]] = field(default_factory=Counter)
+    worst: dict[tuple[str, str], float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, key: str, results: list[Result], reference: str) -> None:
+        """Count one case: a trial per candidate that could run it."""
+        with self._lock:
+            self.cases += 1
+            for result in results:
+                if result.platform == reference:
+                    continue
+                self.trials += 1
+                self.elements += result.case.elements
+                self.by_platform[result.platform] += 1
+                self.by_operator[key] += 1
+                pair = (result.platform, key)
+                self.by_pair[pair] += 1
+                if not result.verdict.failed:
+                    self.worst[pair] = max(self.worst.get(pair, 0.0), result.verdict.metrics.ratio)
+
+
+def summary(
+    *,
+    version: str,
+    seed: int,
+    budget: str,
+    reference: str,
+    elapsed: float,
+    tally: Tally,
+    times: Times,
+    builds: dict[str, int],
+    operators: dict[str, str],
+    platforms: dict[str, dict[str, Any]],
+    findings: list[FindingRecord],
+    new: set[str],
+    interrupted: bool,
+) -> dict[str, Any]:
+    """The JSON of a run. `findings` are those met in this run; each says if it is `new` to the output directory."""
+    per_platform = {
+        name: {
+            "trials": tally.by_platform[name],
+            "findings": sum(f.platform == name for f in findings),
+            "builds": builds.get(name, 0),
+            **facts,
+        }
+        for name, facts in platforms.items()
+    }
+    per_operator = {
+        key: {
+            "operator": text,
+            "trials": tally.by_operator[key],
+            "findings": sum(f.operator_key == key for f in findings),
+            "platforms": {
+                name: {
+                    "trials": tally.by_pair[name, key],
+                    "worst_passing_ratio": tally.worst.get((name, key), 0.0),
+                    "findings": sum(f.operator_key == key and f.platform == name for f in findings),
+                }
+                for name in platforms
+                if name != reference
+            },
+        }
+        for key, text in operators.items()
+    }
+    return {
+        "version": version,
+        "seed": seed,
+        "budget": budget,
+        "reference": reference,
+        "interrupted": interrupted,
+        "elapsed_s": round(elapsed, 3),
+        "trials": tally.trials,
+        "cases": tally.cases,
+        "elements": tally.elements,
+        "builds": sum(builds.values()),
+        "time_s": {name: round(getattr(times, name), 3) for name in times.__dataclass_fields__},
+        "platforms": per_platform,
+        "operators": per_operator,
+        "findings": [{**msgspec.to_builtins(f), "new": f.id in new} for f in findings],
+    }

@@ -1,0 +1,349 @@
+"""From a model and sentences to a corpus, in two passes over the same batches.
+
+The first pass looks: it profiles every full call and notes which calls are worth keeping. The second keeps: it
+runs again and cuts seeds from those calls only. So memory holds the model, one batch's activations and small
+seeds, however many sentences there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from tapml_fuzz.carving import choose, models, sentences, trace, window
+from tapml_fuzz.carving.choose import Sighting
+from tapml_fuzz.carving.match import as_call
+from tapml_fuzz.carving.trace import Recorded, TracedModel
+from tapml_fuzz.core.errors import BadModel, BadOption, TapmlFuzzError
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.profile import ProfileBuilder
+from tapml_fuzz.operators.axes import Call, infer_many
+from tapml_fuzz.operators.invoke import call as invoke
+from tapml_fuzz.operators.invoke import resolve, to_numpy
+from tapml_fuzz.storage import corpus as corpus_files
+from tapml_fuzz.storage.corpus import ModelRecord
+from tapml_fuzz.storage.seeds import Provenance, Seed, Sentence
+
+# Two small runs whose sizes differ from each other and from usual model dimensions tell free axes from fixed ones.
+_PROBES = ((3, 11), (5, 7))
+# Input elements of an operator's seeds, in the order they are chosen: one large, several that run fast.
+_LIMITS = (window.MAX_ELEMENTS, 8192, 1024, 4096, 2048, 256)
+# Seeds of operators that only move data are smaller: they have no arithmetic to go wrong in a long reduction.
+_MOVER_SHARE = 4
+_MOVERS = frozenset({"aten.clone.default", "aten._to_copy.default", "aten.index.Tensor", "aten.cat.default"})
+_CANDIDATES = 14
+_MAX_SEED_BYTES = 250_000
+_MIN_SEEDS = 3
+_MAX_TEXT = 200
+_MASKED_BELOW = -1e4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` steps of a phase (`load`, `look`, `keep`, `write`)."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a carving did. `skipped` says, one line each, what of the model did not become seeds, and why."""
+
+    model: str
+    output: Path
+    sentences: int
+    batches: int
+    calls: int
+    operators: int
+    seeds: int
+    elements: int
+    seconds: float
+    skipped: tuple[str, ...]
+
+
+@dataclass
+class _Signature:
+    """What is gathered of one operator signature."""
+
+    operator: Operator
+    builders: list[ProfileBuilder]
+    sightings: list[Sighting] = field(default_factory=list)
+    seeds: dict[Sighting, Seed] = field(default_factory=dict)
+    profiled: set[tuple[str, int]] = field(default_factory=set)
+    once: set[str] = field(default_factory=set)
+
+
+def carve(
+    model: str,
+    texts: Sequence[str],
+    output: Path,
+    device: str = "cpu",
+    *,
+    progress: Callable[[Progress], None] = lambda event: None,
+) -> Summary:
+    """Run `model` on `texts`, and merge the seeds and profiles of its operators into the corpus at `output`.
+
+    Raises `BadModel`, `BadOption` (an `output` that cannot be written) or `BadCorpus` (one that is a broken corpus).
+    """
+    started = time.monotonic()
+    _check_output(output)
+    progress(Progress("load", 0, 1))
+    loaded = models.load(model, device)
+    carving = _Carving(loaded, sentences.batches(texts), device)
+    progress(Progress("load", 1, 1))
+    for number in range(len(carving.batches)):
+        carving.look(number)
+        progress(Progress("look", number + 1, len(carving.batches)))
+    wanted = carving.choose()
+    for done, number in enumerate(sorted(wanted)):
+        carving.keep(number, wanted[number])
+        progress(Progress("keep", done + 1, len(wanted)))
+    kept = carving.result()
+    corpus_files.write(
+        output,
+        ModelRecord(loaded.name, loaded.weights, device, loaded.dtype, len(texts), dict(loaded.versions)),
+        [(s.operator, tuple(b.finish() for b in s.builders), seeds) for s, seeds in kept],
+    )
+    progress(Progress("write", 1, 1))
+    return Summary(
+        model=loaded.name,
+        output=output,
+        sentences=len(texts),
+        batches=len(carving.batches),
+        calls=carving.calls,
+        operators=len(kept),
+        seeds=sum(len(seeds) for _, seeds in kept),
+        elements=sum(seed.case().elements for _, seeds in kept for seed in seeds),
+        seconds=time.monotonic() - started,
+        skipped=tuple(sorted(carving.skipped)),
+    )
+
+
+def _check_output(output: Path) -> None:
+    """Find out before the work what would spoil it after."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOption(f"{output} cannot hold a corpus: {error.strerror}", mend="give another --output") from None
+    if (output / "manifest.json").exists():
+        corpus_files.Corpus.open(output)
+
+
+class _Carving:
+    """The state of one carving."""
+
+    def __init__(self, model: models.Model, batches: Sequence[sentences.Batch], device: str) -> None:
+        self.batches = batches
+        self.calls = 0
+        self.skipped: set[str] = set()
+        self._model, self._device = model, device
+        self._signatures: dict[str, _Signature] = {}
+        scripts = Counter(sentences.script(text) for batch in batches for text in batch.texts)
+        self._main_script = scripts.most_common(1)[0][0]
+        probes = [self._probe(count, length) for count, length in _PROBES]
+        self._traced = trace.trace(model.module, probes[0])
+        self._operators = self._infer(self._traced, probes)
+
+    def look(self, number: int) -> None:
+        """Run one batch, profile its calls and note them."""
+        batch = self.batches[number]
+        inputs = self._model.tokenize(batch.texts, self._device)
+        padded = bool((inputs["attention_mask"] == 0).any()) if "attention_mask" in inputs else False
+        foreign = any(sentences.script(text) not in (self._main_script, "NONE") for text in batch.texts)
+
+        def observe(recorded: Recorded) -> None:
+            if (call := self._as_call(recorded)) is None:
+                return
+            self.calls += 1
+            signature = self._signature(call.operator)
+            for slot, tensor in enumerate(call.tensors):
+                if _among(tensor, recorded.weights) and (recorded.node, slot) in signature.profiled:
+                    continue  # the same numbers in every batch
+                signature.profiled.add((recorded.node, slot))
+                signature.builders[slot].add(to_numpy(tensor))
+            if recorded.weights_only and recorded.node in signature.once:
+                return
+            signature.once.add(recorded.node)
+            elements = sum(tensor.numel() for tensor in call.tensors)
+            peak = _peak(call, recorded)
+            signature.sightings.append(Sighting(number, recorded.node, elements, peak, padded, foreign))
+
+        outputs = self._traced.run(inputs, observe)
+        with torch.no_grad():
+            self._check(outputs[0], self._model.module(inputs)[0])
+
+    def choose(self) -> dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]]:
+        """The calls to keep, by batch and node, each with the number of elements its seed may have."""
+        wanted: dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]] = {}
+        for signature in self._signatures.values():
+            share = _MOVER_SHARE if _moves_data(signature.operator) else 1
+            for rank, sighting in enumerate(choose.diverse(signature.sightings, _CANDIDATES)):
+                limit = max(64, _LIMITS[min(rank, len(_LIMITS) - 1)] // share)
+                wanted.setdefault(sighting.batch, {}).setdefault(sighting.node, []).append((signature, sighting, limit))
+        return wanted
+
+    def keep(self, number: int, wanted: dict[str, list[tuple[_Signature, Sighting, int]]]) -> None:
+        """Run one batch again and cut seeds from the calls that are wanted."""
+        batch = self.batches[number]
+
+        def observe(recorded: Recorded) -> None:
+            for signature, sighting, limit in wanted.get(recorded.node, ()):
+                call = self._as_call(recorded)
+                if call is not None and call.operator.key == signature.operator.key:
+                    seed = self._seed(call, recorded, batch, limit)
+                    if seed is not None:
+                        signature.seeds[sighting] = seed
+
+        self._traced.run(self._model.tokenize(batch.texts, self._device), observe)
+
+    def result(self) -> list[tuple[_Signature, list[Seed]]]:
+        """Signatures with their seeds, unlike in content; a signature seen in too few ways is skipped."""
+        kept = []
+        for signature in self._signatures.values():
+            order = [s for s in choose.diverse(signature.sightings, _CANDIDATES) if s in signature.seeds]
+            distinct = {signature.seeds[s].id: signature.seeds[s] for s in order}
+            seeds = list(distinct.values())[: len(_LIMITS)]
+            if len(seeds) < _MIN_SEEDS:
+                self._skip(signature.operator.name, f"only {len(seeds)} distinct calls ({signature.operator.key})")
+            else:
+                kept.append((signature, seeds))
+        return kept
+
+    def _probe(self, count: int, length: int) -> models.Inputs:
+        texts = [text for batch in self.batches for text in batch.texts]
+        some = [texts[i % len(texts)] for i in range(count)]
+        encoded = self._model.tokenizer(
+            some, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
+        return {name: tensor.to(self._device) for name, tensor in encoded.items()}
+
+    def _infer(self, traced: TracedModel, probes: Sequence[models.Inputs]) -> dict[str, Operator]:
+        """The operator behind every node, from two runs with different sizes."""
+        first: dict[str, Recorded] = {}
+        found: dict[str, Operator] = {}
+        known: dict[str, Operator] = {}
+
+        def learn(recorded: Recorded) -> None:
+            earlier = first[recorded.node]
+            if not any(isinstance(a, torch.Tensor) for a in _leaves((recorded.args, list(recorded.kwargs.values())))):
+                self._skip(recorded.operator, "it takes no tensor")
+                return
+            form = repr([(recorded.operator, _form(r.args), _form(r.kwargs)) for r in (earlier, recorded)])
+            try:
+                if form not in known:
+                    examples = [(r.args, r.kwargs) for r in (earlier, recorded)]
+                    known[form] = infer_many(recorded.operator, examples)[0].operator
+                found[recorded.node] = known[form]
+            except TapmlFuzzError as error:
+                self._skip(recorded.operator, str(error))
+
+        traced.run(probes[0], lambda recorded: first.__setitem__(recorded.node, recorded))
+        traced.run(probes[1], learn)
+        return found
+
+    def _as_call(self, recorded: Recorded) -> Call | None:
+        operator = self._operators.get(recorded.node)
+        if operator is None:
+            return None
+        call = as_call(operator, recorded.args, recorded.kwargs)
+        if call is None:
+            self._skip(recorded.operator, f"a call differs from {operator.describe()[:160]}")
+        return call
+
+    def _signature(self, operator: Operator) -> _Signature:
+        if operator.key not in self._signatures:
+            self._signatures[operator.key] = _Signature(operator, [ProfileBuilder() for _ in operator.dtypes])
+        return self._signatures[operator.key]
+
+    def _seed(self, call: Call, recorded: Recorded, batch: sentences.Batch, limit: int) -> Seed | None:
+        while True:
+            part = window.cut(call, limit)
+            try:
+                outputs = invoke(part.operator, part.tensors, part.sizes)
+            except (RuntimeError, IndexError, ValueError) as error:
+                reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+                self._skip(recorded.operator, f"a window of it is rejected: {reason}")
+                return None
+            size = sum(t.numel() * t.element_size() for t in (*part.tensors, *outputs))
+            if size <= _MAX_SEED_BYTES:
+                break
+            if limit <= 1:
+                self._skip(recorded.operator, f"fixed extents alone take {size} bytes")
+                return None
+            limit //= 2
+        return Seed(
+            operator=part.operator,
+            sizes=part.sizes,
+            tensors=tuple(to_numpy(tensor).copy() for tensor in part.tensors),
+            outputs=tuple(to_numpy(output).copy() for output in outputs),
+            provenance=Provenance(
+                model=self._model.name,
+                weights=self._model.weights,
+                sentences=tuple(Sentence(n, _short(t)) for n, t in zip(batch.numbers, batch.texts, strict=True)),
+                node=recorded.node,
+                module=recorded.module,
+                device=self._device,
+                dtype=self._model.dtype,
+                full_shapes=tuple(tuple(tensor.shape) for tensor in call.tensors),
+                versions=dict(self._model.versions),
+            ),
+        )
+
+    def _check(self, traced: torch.Tensor, eager: torch.Tensor) -> None:
+        """The graph must compute what the model computes, or its activations are not the model's."""
+        error = float((traced.double() - eager.double()).abs().max())
+        if not error <= 1e-3 * max(1.0, float(eager.abs().max())):
+            raise BadModel(f"the exported graph of {self._model.name} differs from the model by {error:.3g}")
+
+    def _skip(self, operator: str, reason: str) -> None:
+        self.skipped.add(f"{operator}: {reason}")
+
+
+def _moves_data(operator: Operator) -> bool:
+    """Whether outputs are views or copies of inputs."""
+    schema = getattr(resolve(operator.name), "_schema", None)
+    returns = schema.returns if schema is not None else ()
+    return operator.name in _MOVERS or any(r.alias_info is not None for r in returns)
+
+
+def _peak(call: Call, recorded: Recorded) -> float:
+    """Largest visible magnitude over the mean one, in the activation where that is largest; 0 without any."""
+    peaks = [0.0]
+    for tensor in call.tensors:
+        if tensor.is_floating_point() and tensor.numel() and not _among(tensor, recorded.weights):
+            values = torch.where(tensor.isfinite() & (tensor > _MASKED_BELOW), tensor, 0).abs()
+            mean = float(values.mean())
+            peaks.append(float(values.max()) / mean if mean else 0.0)
+    return max(peaks)
+
+
+def _among(tensor: torch.Tensor, others: Sequence[torch.Tensor]) -> bool:
+    return any(tensor is other for other in others)
+
+
+def _leaves(value: object) -> list[object]:
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+def _form(value: object) -> object:
+    """An argument with every tensor replaced by its dtype and shape."""
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, tuple(value.shape))
+    if isinstance(value, list | tuple):
+        return [_form(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _form(item) for key, item in value.items()}
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"

@@ -1,0 +1,290 @@
+"""`check`: fuzz one candidate implementation of an operator, in this process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from strategies import Recipe, Source, realism
+from strategies.source import from_examples, source_of
+from tapml_fuzz.campaign.bench import Bench, Result
+from tapml_fuzz.campaign.budget import Budget
+from tapml_fuzz.campaign.hunt import Hunt
+from tapml_fuzz.campaign.identity import identity_of, more_realistic
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import FLOATS, Array
+from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
+from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.core.verdict import Kind, Metrics, Realism
+from tapml_fuzz.operators.axes import rename_axes
+from tapml_fuzz.operators.invoke import register, to_torch
+from tapml_fuzz.platforms.candidate import CallableSession
+from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.reporting.script import callable_script
+from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
+
+_SLICES = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One failure of a candidate, on the smallest input found.
+
+    Attributes:
+        inputs: numpy arrays, one per tensor argument; expected: float64 (or exact) truth per output; actual: what
+            the candidate gave, empty when it gave nothing.
+        kind, ratio, realism: see `core.verdict`; message: one line for people.
+        elements: number of input elements; found_elements: before reduction.
+    """
+
+    kind: Kind
+    ratio: float
+    realism: Realism
+    message: str
+    inputs: tuple[Array, ...]
+    expected: tuple[Array, ...]
+    actual: tuple[Array, ...]
+    metrics: Metrics
+    elements: int
+    found_elements: int
+    case: Case = field(repr=False)
+    _script: Callable[[], str] = field(repr=False)
+
+    def script(self) -> str:
+        """A standalone Python script that shows the failure."""
+        return self._script()
+
+    def __str__(self) -> str:
+        shapes = " ".join(f"{t.dtype}{list(t.shape)}" for t in self.inputs)
+        return (
+            f"{self.kind} ({self.realism}, ratio {self.ratio:.3g}, {self.elements} elements: {shapes}): {self.message}"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `ok` is True when nothing failed; a difference that is permitted is no failure."""
+
+    operator: str
+    candidate: str
+    trials: int
+    seconds: float
+    worst_ratio: float
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not any(f.kind != "permitted" for f in self.findings)
+
+    def __repr__(self) -> str:
+        head = f"{self.candidate} against {self.operator}: "
+        if self.ok:
+            return f"{head}ok after {self.trials} trials in {self.seconds:.1f} s (worst ratio {self.worst_ratio:.2g})"
+        lines = [f"{head}{len(self.findings)} finding(s) in {self.trials} trials, {self.seconds:.1f} s"]
+        for number, finding in enumerate(self.findings, 1):
+            lines.append(f"  {number}. {finding}")
+            lines += [f"     input {i}: {_short(t)}" for i, t in enumerate(finding.inputs)]
+            lines += [f"     expected: {_short(t)}" for t in finding.expected[:1]]
+            lines += [f"     actual:   {_short(t)}" for t in finding.actual[:1]]
+        return "\n".join(lines)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def check(
+    operator: str | Callable[..., Any],
+    candidate: Callable[..., Any],
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    inputs: Sequence[Any] | None = None,
+    dtypes: Sequence[Any] | None = None,
+    budget: str = "10s",
+    seed: int = 0,
+    arrays: Literal["torch", "numpy"] = "torch",
+    axes: Sequence[Sequence[str | int]] | None = None,
+    timeout: float = 10.0,
+) -> Report:
+    """Fuzz `candidate` against `operator` around real or example inputs.
+
+    Args:
+        operator: an aten overload name (`"aten.softmax.int"`), or a torch callable that can run in float64.
+        candidate: any callable on torch tensors, or on numpy arrays with `arrays="numpy"`. It is called with the
+            arguments as `inputs` gives them, and with those `attributes` that it has a parameter for. Where the
+            corpus supplies the inputs, it gets the tensors in order and attributes by name.
+        attributes: keyword arguments of the operator that are no tensors, e.g. `{"dim": -1}`.
+        inputs: example argument tuples (torch tensors or numpy arrays, and plain values). Their distribution becomes
+            the profile and their shapes tell which axes agree. None takes the corpus's seeds of that operator.
+        dtypes: floating dtypes to draw from, as names or torch dtypes (default: those of the examples).
+        budget: `"10s"` or `"200trials"`.
+        seed: the same seed and a budget of trials give the same cases.
+        axes: one sequence of axis names per tensor argument, e.g. `[("batch", "seq"), ("seq",)]`, in place of
+            inference by trial; an integer keeps an axis at that size.
+        timeout: seconds after which a call of the candidate counts as one that never returns.
+
+    Raises `UnknownOperator`, `BadInputs` or `BadOption`, each with one line that says how to mend it.
+    """
+    if not callable(candidate):
+        raise BadInputs(f"the candidate is a {type(candidate).__name__}, not a callable")
+    limit = Budget.parse(budget)
+    name = operator if isinstance(operator, str) else _registered(operator)
+    source = _source(name, dict(attributes or {}), inputs, axes)
+    session = CallableSession(
+        _name_of(candidate), candidate, arrays=arrays, positional=inputs is not None, timeout=timeout
+    )
+    bench = Bench("torch-cpu", Local(TorchCpu()), {session.name: session})
+    caught = _Caught(candidate, arrays, inputs is not None)
+    hunt = Hunt(
+        source,
+        bench,
+        caught,
+        dtypes=_dtype_names(dtypes),
+        expired=lambda: caught.hung or (limit.seconds is not None and limit.used(0) >= 1),
+        stopped=lambda: caught.hung,
+        on_trial=caught.count,
+    )
+    limit.start()
+    try:
+        _run(hunt, limit, caught, seed)
+    finally:
+        bench.close()
+    return Report(name, session.name, caught.trials, limit.elapsed, caught.worst, tuple(caught.findings.values()))
+
+
+def _run(hunt: Hunt, limit: Budget, caught: _Caught, seed: int) -> None:
+    """Recorded seeds first, then slices of drawn recipes; a budget of trials fixes the slices beforehand."""
+    left = limit.trials
+    replayed = 0 if hunt.dtypes else len(hunt.source.seeds)
+    if left is not None:
+        replayed = min(replayed, (left + 1) // 2)
+        left -= replayed
+    hunt.replay(replayed)
+    for number in itertools.count():
+        size = _SLICES[min(number, len(_SLICES) - 1)]
+        if left is not None:
+            size = min(size, left)
+            left -= size
+        if size <= 0 or hunt.expired():
+            return
+        hunt.explore(size, seed * 1_000_003 + number)
+
+
+class _Caught:
+    """Findings in memory; see `campaign.hunt.Catch`."""
+
+    def __init__(self, candidate: Callable[..., Any], arrays: str, positional: bool) -> None:
+        self._candidate, self._arrays, self._positional = candidate, arrays, positional
+        self.findings: dict[str, Finding] = {}
+        self.trials = 0
+        self.worst = 0.0
+        self.hung = False
+
+    def count(self, results: list[Result]) -> None:
+        for result in results:
+            if result.platform != "torch-cpu":
+                self.trials += 1
+                if result.verdict.kind is None:
+                    self.worst = max(self.worst, result.verdict.metrics.ratio)
+
+    def is_new(self, id_: str) -> bool:
+        return id_ not in self.findings
+
+    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None) -> None:
+        # A candidate that hangs costs the time limit at every step of a reduction, so the first hang ends the check.
+        self.hung = self.hung or result.verdict.kind == "timeout"
+        self.findings[id_] = self._finding(result, result, source)
+
+    def reduced(
+        self, id_: str, found: Result, best: Result, source: Source, recipe: Recipe | None, seconds: float
+    ) -> None:
+        final = identity_of(best, source) or id_
+        if final != id_:
+            del self.findings[id_]
+            if final in self.findings:
+                return
+        self.findings[final] = self._finding(found, best, source)
+
+    def _finding(self, found: Result, best: Result, source: Source) -> Finding:
+        verdict, case = best.verdict, best.case
+        outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
+        expected = tuple(best.truth.values)
+        return Finding(
+            kind=verdict.kind or "wrong",
+            ratio=verdict.metrics.ratio,
+            realism=more_realistic(realism(found.case, source), realism(case, source)),
+            message=verdict.message,
+            inputs=case.tensors,
+            expected=expected,
+            actual=outputs,
+            metrics=verdict.metrics,
+            elements=case.elements,
+            found_elements=found.case.elements,
+            case=case,
+            _script=lambda: callable_script(case, expected, self._candidate, self._arrays, self._positional),
+        )
+
+
+def _source(
+    name: str, attributes: dict[str, Any], inputs: Sequence[Any] | None, axes: Sequence[Sequence[str | int]] | None
+) -> Source:
+    examples = _from_corpus(name, attributes) if inputs is None else [(_tuple(i), attributes) for i in inputs]
+    if isinstance(examples, Source):
+        return examples
+    source = from_examples(name, [([_torch(a) for a in args], kwargs) for args, kwargs in examples])
+    if axes is None:
+        return source
+    operator, sizes = rename_axes(source.operator, [seed.shapes for seed in source.seeds], axes)
+    seeds = tuple(
+        Case(operator, s, seed.tensors, origin=seed.origin) for seed, s in zip(source.seeds, sizes, strict=True)
+    )
+    return Source(operator, source.profiles, seeds)
+
+
+def _from_corpus(name: str, attributes: dict[str, Any]) -> Source | list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The corpus's own entry, or its tensors as examples for a related overload or for other attributes."""
+    corpus = Corpus.open(default_corpus_path())
+    exact = [e for e in corpus.entries if e.operator.name == name]
+    if exact and not attributes:
+        return source_of(corpus, exact[0])
+    short = name.split(".")[1].strip("_") if name.startswith("aten.") else ""
+    related = exact or [e for e in corpus.entries if e.operator.short_name == short]
+    if not related:
+        raise UnknownOperator(f"the corpus has no seeds of {name}", mend="give example arguments as inputs=[...]")
+    return [(seed.tensors, attributes) for seed in corpus.seeds(related[0])]
+
+
+def _registered(function: Callable[..., Any]) -> str:
+    name = f"python:{getattr(function, '__module__', '')}:{_name_of(function)}"
+    register(name, function)
+    return name
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__)).rsplit(".", 1)[-1]
+
+
+def _tuple(example: Any) -> tuple[Any, ...]:
+    return tuple(example) if isinstance(example, tuple | list) else (example,)
+
+
+def _torch(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return to_torch(np.ascontiguousarray(value).reshape(value.shape))
+    return [_torch(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _dtype_names(dtypes: Sequence[Any] | None) -> tuple[str, ...]:
+    names = tuple(str(d).removeprefix("torch.") for d in dtypes or ())
+    for name in names:
+        if name not in FLOATS:
+            raise BadOption(f"dtype {name!r} cannot be drawn from", mend=f"one of {', '.join(FLOATS)}")
+    return names
+
+
+def _short(array: Array) -> str:
+    return np.array2string(array.astype(np.float64) if array.dtype.kind == "V" else array, threshold=16, edgeitems=3)

@@ -1,0 +1,134 @@
+"""Putting a campaign together: corpus, platforms, bench, store, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from strategies import Source
+from strategies.source import source_of
+from tapml_fuzz import __version__
+from tapml_fuzz.campaign.bench import Bench
+from tapml_fuzz.campaign.run import Campaign, Options
+from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
+from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
+from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.registry import SOURCES, candidates, location
+from tapml_fuzz.reporting.files import write_reports
+from tapml_fuzz.reporting.reproducers import reproducers
+from tapml_fuzz.reporting.terminal import Terminal
+from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
+from tapml_fuzz.storage.findings import FindingStore
+
+
+def conduct(
+    corpus_path: Path | None,
+    platforms: Sequence[str],
+    globs: Sequence[str],
+    options: Options,
+    output: Path,
+    terminal: Terminal,
+) -> dict[str, Any]:
+    """Run one campaign and write its reports; gives the summary.
+
+    Raises `UnknownPlatform`, `UnavailablePlatform`, `UnknownOperator` or `BadCorpus` before anything is started.
+    """
+    for name in platforms:
+        location(name)
+    sources = load_sources(corpus_path, globs)
+    pool = _Pool()
+    try:
+        reference = _source_platform(pool)
+        infos = _available(pool, platforms, reference, terminal)
+        store = FindingStore(output)
+
+        def listen(event: Event) -> None:
+            terminal(event)
+            if isinstance(event, CampaignFinished):
+                write_reports(output, event.summary)
+
+        campaign = Campaign(
+            sources=sources,
+            make_bench=lambda: pool.bench(reference, [n for n in infos if n != reference]),
+            store=store,
+            options=options,
+            listener=listen,
+            infos=infos,
+            reference=reference,
+            version=__version__,
+            writer=reproducers,
+        )
+        with terminal:
+            return campaign.run()
+    finally:
+        pool.close()
+
+
+def load_sources(corpus_path: Path | None, globs: Sequence[str]) -> dict[str, Source]:
+    """The corpus's operators by key, those that match the globs; raises `UnknownOperator` when none does."""
+    corpus = Corpus.open(corpus_path or default_corpus_path())
+    entries = corpus.match(globs) if globs else corpus.entries
+    if not entries:
+        wanted = ", ".join(globs) or "any operator"
+        raise UnknownOperator(
+            f"{corpus.path} has nothing that matches {wanted}", mend="`corpus list` shows what it has"
+        )
+    return {e.operator.key: source_of(corpus, e) for e in entries if e.seed_ids}
+
+
+class _Pool:
+    """Sessions that were started to ask what a platform is, handed on to the first bench."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, Isolated] = {}
+
+    def start(self, names: Sequence[str]) -> None:
+        """Start workers side by side, without waiting."""
+        for name in names:
+            if name not in self._idle:
+                self._idle[name] = Isolated(name)
+                self._idle[name].start()
+
+    def info(self, name: str) -> Info:
+        self.start([name])
+        return self._idle[name].info()
+
+    def drop(self, name: str) -> None:
+        self._idle.pop(name).close()
+
+    def bench(self, reference: str, names: Sequence[str]) -> Bench:
+        self.start([reference, *names])
+        return Bench(reference, self._idle.pop(reference), {n: self._idle.pop(n) for n in names})
+
+    def close(self) -> None:
+        for name in list(self._idle):
+            self.drop(name)
+
+
+def _source_platform(pool: _Pool) -> str:
+    """The most mature platform that runs here: CUDA where there is a GPU, else the CPU."""
+    for name in SOURCES[:-1]:
+        if pool.info(name).available:
+            return name
+        pool.drop(name)
+    return SOURCES[-1]
+
+
+def _available(pool: _Pool, wanted: Sequence[str], reference: str, terminal: Terminal) -> Mapping[str, Info]:
+    names = [n for n in (wanted or candidates()) if n != reference]
+    pool.start([reference, *names])
+    infos: dict[str, Info] = {}
+    for name in [reference, *dict.fromkeys(names)]:
+        info = pool.info(name)
+        if info.available:
+            infos[name] = info
+            continue
+        pool.drop(name)
+        if wanted or name == reference:
+            raise UnavailablePlatform(f"{name} cannot run here: {info.reason}", mend=info.mend)
+        terminal(PlatformUnavailable(name, info.reason, info.mend))
+    if len(infos) < 2:
+        raise UnavailablePlatform("no candidate platform can run here", mend="`platforms` says how to get one")
+    return infos

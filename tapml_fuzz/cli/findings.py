@@ -1,0 +1,43 @@
+"""`findings`: what runs have found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tapml_fuzz.cli.options import output_option
+
+
+@click.group()
+def findings() -> None:
+    """List and show findings, the most realistic first.
+
+    \b
+    Examples:
+      python -m tapml_fuzz findings list
+      python -m tapml_fuzz findings show softmax-tvm-opencl
+    """
+
+
+@findings.command("list")
+@output_option
+def list_(output: Path) -> None:
+    """All findings of an output directory."""
+    from tapml_fuzz.reporting.terminal import Terminal
+    from tapml_fuzz.storage.findings import FindingStore
+
+    Terminal().findings(FindingStore.open(output).all())
+
+
+@findings.command()
+@click.argument("id_", metavar="ID")
+@output_option
+def show(id_: str, output: Path) -> None:
+    """One finding (an id, or a part of it that is unique): input, expected, actual, how to reproduce it."""
+    from tapml_fuzz.reporting.terminal import Terminal
+    from tapml_fuzz.storage.findings import FindingStore
+
+    store = FindingStore.open(output)
+    record = store.get(id_)
+    Terminal().finding(record, store.evidence(record.id), output)

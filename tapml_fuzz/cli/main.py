@@ -1,0 +1,112 @@
+"""`python -m tapml_fuzz`: finds the command, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from tapml_fuzz import __version__
+from tapml_fuzz.core.errors import TapmlFuzzError
+
+# Imported only when used, so that `--help` answers at once: command -> (module, one line for --help).
+COMMANDS = {
+    "run": ("tapml_fuzz.cli.run", "Fuzz the corpus's operators on every available platform."),
+    "carve": ("tapml_fuzz.cli.carve", "Record a model's operators on real text into a corpus."),
+    "platforms": ("tapml_fuzz.cli.platforms", "List platforms: which can run here, and how to get the others."),
+    "corpus": ("tapml_fuzz.cli.corpus", "List, show, count and verify the seeds of a corpus."),
+    "findings": ("tapml_fuzz.cli.findings", "List and show what runs have found."),
+    "reproduce": ("tapml_fuzz.cli.reproduce", "Run a finding again: exit 1 while it fails, 0 once it is fixed."),
+}
+
+EXIT_CODES = "Exit codes: 0 nothing new found, 1 findings, 2 bad usage, 3 the fuzzer itself failed, 130 interrupted."
+
+
+class Commands(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]}?" if close else f" Commands: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+)
+@click.version_option(__version__, prog_name="tapml_fuzz")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Find the operators that an emerging ML platform computes wrongly, and the smallest realistic input for each.
+
+    \b
+    Examples:
+      python -m tapml_fuzz run --budget 60s
+      python -m tapml_fuzz run --platform tvm-opencl --operator '*softmax*' --budget 500trials --seed 7
+      python -m tapml_fuzz findings list
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    # --debug is global: it may stand anywhere.
+    arguments = [a for a in arguments if a != "--debug"]
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        result: Any = cli.main(arguments, prog_name="python -m tapml_fuzz", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except TapmlFuzzError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"error {error.code}: {error}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        text = " ".join(str(error).split())[:300]
+        click.echo(f"error E900: {type(error).__name__}: {text} (run again with --debug for the traceback)", err=True)
+        return 3

@@ -1,0 +1,102 @@
+"""`platforms`: what can run here, what cannot and how to get it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tapml_fuzz.core.errors import BadOption
+
+if TYPE_CHECKING:
+    from tapml_fuzz.platforms.base import Info
+
+_PLAIN_WIDTH = 120
+
+
+@click.command()
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
+    default=None,
+    metavar="FILE|-",
+    help="Write the list as JSON to FILE, or to standard output.",
+)
+def platforms(json_path: Path | None) -> None:
+    """List every known platform: whether it can run here, why not, how to get it, its dtypes and versions.
+
+    Each platform is tried in a process of its own, so a broken driver cannot break the list.
+
+    \b
+    Examples:
+      python -m tapml_fuzz platforms
+      python -m tapml_fuzz platforms --json -
+    """
+    infos = probe()
+    if json_path is None:
+        _print(infos)
+        return
+    text = _as_json(infos)
+    if str(json_path) == "-":
+        click.echo(text)
+        return
+    try:
+        json_path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadOption(f"cannot write {json_path}: {error.strerror}", mend="give --json another path") from error
+
+
+def probe() -> list[Info]:
+    """Every known platform's `Info`; the workers start side by side."""
+    from tapml_fuzz.platforms.isolated import Isolated
+    from tapml_fuzz.platforms.registry import known
+
+    sessions = [Isolated(name) for name in known()]
+    try:
+        for session in sessions:
+            session.start()
+        return [session.info() for session in sessions]
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def _as_json(infos: list[Info]) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode({"version": 1, "platforms": infos}), indent=2).decode()
+
+
+def _print(infos: list[Info]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else _PLAIN_WIDTH
+    console = Console(width=width, no_color=not terminal, highlight=False)
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for title in ("platform", "available", "device, or how to get it", "dtypes", "versions"):
+        table.add_column(title, overflow="fold")
+    for info in infos:
+        mark = "[green]yes[/]" if info.available else "[red]no[/]"
+        dtypes = " ".join(info.capabilities.dtypes) if info.capabilities else ""
+        versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+        table.add_row(info.name, mark, _escaped(_about(info)), dtypes, _escaped(versions))
+    console.print(table)
+
+
+def _about(info: Info) -> str:
+    if info.available:
+        return info.device
+    return f"{info.reason}. To get it: {info.mend}" if info.mend else info.reason
+
+
+def _escaped(text: str) -> str:
+    """rich reads square brackets as markup, as in `pip install 'tapml_fuzz[opencl]'`."""
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,32 @@
+"""`reproduce`: run a finding again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tapml_fuzz.cli.options import output_option
+
+
+@click.command()
+@click.argument("id_", metavar="ID")
+@output_option
+def reproduce(id_: str, output: Path) -> int:
+    """Run the case of a finding again on its platform: exit 1 while it still fails, 0 once it is fixed.
+
+    \b
+    Example:
+      python -m tapml_fuzz reproduce softmax-tvm-opencl
+    """
+    from tapml_fuzz.replaying import replay_case
+    from tapml_fuzz.storage.findings import FindingStore
+
+    store = FindingStore.open(output)
+    record = store.get(id_)
+    verdict = replay_case(record.platform, store.evidence(record.id).case)
+    if verdict.kind is None:
+        click.echo(f"{record.id}: no longer fails ({verdict.message or 'within the error bound'})")
+        return 0
+    click.echo(f"{record.id}: still fails: {verdict.kind}: {verdict.message}")
+    return 1

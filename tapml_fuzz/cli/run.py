@@ -1,0 +1,74 @@
+"""`run`: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tapml_fuzz.cli.options import corpus_option, output_option
+
+
+@click.command()
+@corpus_option
+@click.option("--platform", "platforms", multiple=True, metavar="NAME", help="Candidate (repeatable; default: all).")
+@click.option("--operator", "operators", multiple=True, metavar="GLOB", help="Operators by name, short name or key.")
+@click.option("--budget", default="60s", show_default=True, metavar="60s|500trials", help="When to stop.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed and trials, same cases.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Operators fuzzed at a time.")
+@output_option
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the summary here too ('-' for standard output).",
+)
+def run(
+    corpus_path: Path | None,
+    platforms: tuple[str, ...],
+    operators: tuple[str, ...],
+    budget: str,
+    seed: int,
+    workers: int,
+    output: Path,
+    json_path: Path | None,
+) -> int:
+    """Fuzz operators of the corpus on candidate platforms against the source platform.
+
+    Recorded inputs are replayed first, then Hypothesis mutates them around what was observed. Failures are reduced
+    and kept in --output with a script and a pytest file each.
+
+    \b
+    Examples:
+      python -m tapml_fuzz run
+      python -m tapml_fuzz run --platform tvm-llvm --operator 'softmax*' --budget 500trials --seed 7
+      python -m tapml_fuzz run --budget 10m --output nightly --json nightly.json
+    """
+    from tapml_fuzz.campaign.budget import Budget
+    from tapml_fuzz.campaign.run import Options
+    from tapml_fuzz.cli.campaign import conduct
+    from tapml_fuzz.reporting.terminal import Terminal
+
+    options = Options(Budget.parse(budget), seed=seed, workers=workers)
+    to_stdout = json_path is not None and str(json_path) == "-"
+    terminal = Terminal(sys.stderr if to_stdout else sys.stdout)
+    summary = conduct(corpus_path, platforms, operators, options, output, terminal)
+    _write_json(summary, json_path)
+    if summary["interrupted"]:
+        return 130
+    return 1 if any(f["new"] and f["kind"] != "permitted" for f in summary["findings"]) else 0
+
+
+def _write_json(summary: dict[str, object], path: Path | None) -> None:
+    from tapml_fuzz.reporting.files import as_json
+
+    if path is None:
+        return
+    if str(path) == "-":
+        click.echo(as_json(summary))
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_json(summary) + "\n")

@@ -1,0 +1,58 @@
+"""What happens during a campaign, as typed records: the engine emits them, reports consume them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CampaignStarted:
+    version: str
+    seed: int
+    budget: str
+    reference: str
+    platforms: tuple[str, ...]
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlatformUnavailable:
+    platform: str
+    reason: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Sent after every slice of work; `fraction` is the share of the budget used, 0 to 1."""
+
+    operator: str
+    trials: int
+    findings: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class FindingFound:
+    """A new failure, before reduction; `finding` is its record (see `storage.findings.FindingRecord`)."""
+
+    finding: Any
+
+
+@dataclass(frozen=True)
+class FindingReduced:
+    finding: Any
+
+
+@dataclass(frozen=True)
+class CampaignFinished:
+    """`summary` is the JSON of the run; `interrupted` says that Ctrl-C ended it."""
+
+    summary: dict[str, Any] = field(repr=False)
+    interrupted: bool = False
+
+
+Event = CampaignStarted | PlatformUnavailable | Progress | FindingFound | FindingReduced | CampaignFinished
+Listener = Callable[[Event], None]

@@ -1,0 +1,135 @@
+"""Accuracy of built-in functions: what a platform's specification promises, as parameters of the propagation.
+
+One ULP is taken as its largest relative size, 2u (the spacing just above a power of two), so an entry never
+promises more than the specification does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Builtin(NamedTuple):
+    """Largest error of one function at an exact argument x: `(ulp + ulp_per_argument * |x|)` ULP `+ absolute`."""
+
+    ulp: float = 0.5
+    ulp_per_argument: float = 0.0
+    absolute: float = 0.0
+
+
+class Accuracy(NamedTuple):
+    """An accuracy table. A function that is not listed is as in the `ieee` table.
+
+    `divisors` is the range of |y| in which division keeps its accuracy; outside it any quotient is allowed.
+    """
+
+    source: str
+    builtins: Mapping[str, Builtin]
+    divisors: tuple[float, float] = (0.0, math.inf)
+
+    def of(self, name: str) -> Builtin:
+        return self.builtins.get(name) or IEEE.builtins[name]
+
+
+# What a careful implementation gives: IEEE 754 for add, mul, div, sqrt, and the documented maximum errors of CUDA's
+# single-precision functions (CUDA C++ Programming Guide, "Mathematical Functions", without fast-math), never below
+# 2 ULP. exp also allows the common reduction to exp2(x * log2(e)): the rounded product and the rounded constant
+# each shift the argument by at most u*|x|, together 0.625 ULP per unit of |x| with the constant's own 0.22 u.
+IEEE = Accuracy(
+    "IEEE 754-2019 and the CUDA C++ Programming Guide, Mathematical Functions, single precision",
+    {
+        "div": Builtin(0.5),
+        "reciprocal": Builtin(0.5),
+        "sqrt": Builtin(0.5),
+        "rsqrt": Builtin(2),
+        "exp": Builtin(2, 0.625),
+        "exp2": Builtin(2),
+        "expm1": Builtin(2),
+        "log": Builtin(2),
+        "log2": Builtin(2),
+        "log10": Builtin(2),
+        "log1p": Builtin(2),
+        "erf": Builtin(2),
+        "erfc": Builtin(4),
+        "tanh": Builtin(2),
+        "sin": Builtin(2),
+        "cos": Builtin(2),
+        "tan": Builtin(4),
+        "asin": Builtin(4),
+        "acos": Builtin(4),
+        "atan": Builtin(2),
+        "atan2": Builtin(3),
+        "sinh": Builtin(3),
+        "cosh": Builtin(2),
+        "asinh": Builtin(4),
+        "acosh": Builtin(4),
+        "atanh": Builtin(3),
+        "pow": Builtin(8),
+    },
+)
+
+OPENCL = Accuracy(
+    "OpenCL SPIR-V Environment Specification, Relative Error as ULPs, full profile, float32 column",
+    {
+        "div": Builtin(2.5),
+        "reciprocal": Builtin(2.5),
+        "sqrt": Builtin(3),
+        "rsqrt": Builtin(2),
+        "exp": Builtin(3, 0.625),
+        "exp2": Builtin(3),
+        "expm1": Builtin(3),
+        "log": Builtin(3),
+        "log2": Builtin(3),
+        "log10": Builtin(3),
+        "log1p": Builtin(2),
+        "erf": Builtin(16),
+        "erfc": Builtin(16),
+        "tanh": Builtin(5),
+        "sin": Builtin(4),
+        "cos": Builtin(4),
+        "tan": Builtin(5),
+        "asin": Builtin(4),
+        "acos": Builtin(4),
+        "atan": Builtin(5),
+        "atan2": Builtin(6),
+        "sinh": Builtin(4),
+        "cosh": Builtin(4),
+        "asinh": Builtin(4),
+        "acosh": Builtin(4),
+        "atanh": Builtin(5),
+        "pow": Builtin(16),
+    },
+)
+
+# log has 2^-21 absolute inside [0.5, 2] and 3 ULP outside: the sum covers both. sqrt is inherited from
+# 1/inverseSqrt(x): 2 ULP and one division. tanh is the worse of 1e-5 and its definition by sinh and cosh.
+# pow is inherited from exp2(y * log2(x)); see `elementwise.power`.
+WGSL = Accuracy(
+    "WGSL, Floating Point Accuracy (section 15.7.4)",
+    {
+        "div": Builtin(2.5),
+        "reciprocal": Builtin(2.5),
+        "sqrt": Builtin(4.5),
+        "rsqrt": Builtin(2),
+        "exp": Builtin(3, 2),
+        "exp2": Builtin(3, 2),
+        "log": Builtin(3, 0, 2.0**-21),
+        "log2": Builtin(3, 0, 2.0**-21),
+        "log10": Builtin(3.5, 0, 2.0**-21),
+        "log1p": Builtin(3, 0, 2.0**-21),
+        "tanh": Builtin(0.5, 0, 1e-5),
+        "sin": Builtin(0.5, 0, 2.0**-11),
+        "cos": Builtin(0.5, 0, 2.0**-11),
+        "tan": Builtin(0.5, 0, 2.0**-10),
+        "atan": Builtin(4096),
+        "atan2": Builtin(4096),
+        "asin": Builtin(4096, 0, 6.81e-5),
+        "acos": Builtin(4096, 0, 6.81e-5),
+        "pow": Builtin(3, 4.5, 2.0**-21),
+    },
+    divisors=(2.0**-126, 2.0**126),
+)
+
+TABLES: Mapping[str, Accuracy] = {"ieee": IEEE, "opencl": OPENCL, "wgsl": WGSL}

@@ -1,0 +1,287 @@
+"""Running an operator, or a whole callable, over `Tracked` values.
+
+`apply` runs one overload: exactly for integers, by its rule, else decomposed, else by perturbation. `trace` runs
+any torch callable: every aten call it makes is caught by a dispatch mode and applied, so the callable is followed
+as it runs and needs no export. A callable that writes in place is made functional first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from tapml_fuzz.oracle import rules  # noqa: F401 (registers every rule)
+from tapml_fuzz.oracle.perturbation import perturbed
+from tapml_fuzz.oracle.registry import NoTruth, lookup
+from tapml_fuzz.oracle.tracked import Arithmetic, Tracked
+
+_UNINITIALISED = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})
+_STEPPED = frozenset({"arange", "linspace", "logspace"})
+# How a result lies in memory does not change what it is.
+_PLACEMENT = frozenset({"layout", "device", "pin_memory", "memory_format", "non_blocking"})
+
+
+class Undecided(Exception):
+    """No rule and no exact way; the caller decomposes or perturbs."""
+
+
+def apply(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any], arithmetic: Arithmetic) -> Any:
+    """One overload over `Tracked` arguments. Raises `NoTruth`, `Undecided`, or what torch raises."""
+    packet = overload.overloadpacket.__name__
+    if torch.Tag.nondeterministic_seeded in overload.tags:
+        raise NoTruth(f"{overload} is random", mend="fix its random numbers as an input")
+    if packet in _UNINITIALISED:
+        raise NoTruth(f"{overload} returns uninitialised memory", mend="fill it")
+    kwargs = {k: v for k, v in kwargs.items() if k not in _PLACEMENT}
+    operands = [leaf for leaf in tree_flatten((args, kwargs), is_leaf=_is_tracked)[0] if _is_tracked(leaf)]
+    if not operands:
+        return _factory(overload, args, kwargs, arithmetic)
+    found = lookup(overload)
+    if not any(o.is_floating for o in operands):
+        if any(o.error is not None for o in operands):
+            return _uncertain(overload, args, kwargs, operands)
+        exact = _exact(overload, args, kwargs, arithmetic)
+        if exact is not None and not (found is not None and packet in _INDEXING):
+            return exact
+    if found is None:
+        raise Undecided(str(overload))
+    return found(*args, **kwargs)
+
+
+# Their indices have ties even among integers.
+_INDEXING = frozenset({"argmax", "argmin", "max", "min", "topk", "sort", "argsort", "median"})
+
+
+def _is_tracked(leaf: Any) -> bool:
+    return isinstance(leaf, Tracked)
+
+
+def _plain(tree: Any) -> Any:
+    return tree_map(lambda leaf: leaf.value if isinstance(leaf, Tracked) else leaf, tree, is_leaf=_is_tracked)
+
+
+def _exact(overload: OpOverload, args: Any, kwargs: Any, arithmetic: Arithmetic) -> Any:
+    """Integer and boolean operators are torch's own, in the tensors' own dtypes; None if floats come out."""
+    try:
+        result = overload(*_plain(args), **_plain(kwargs))
+    except NotImplementedError:
+        return None
+    outputs = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
+    if any(t.is_floating_point() for t in outputs):
+        return None
+    return tree_map(lambda t: Tracked(t, arithmetic) if isinstance(t, Tensor) else t, result)
+
+
+def _uncertain(overload: OpOverload, args: Any, kwargs: Any, operands: list[Tracked]) -> Any:
+    """Integers that rounding decided: a rule that moves or combines them, else nothing can be said."""
+    found = lookup(overload)
+    if found is not None:
+        return found(*args, **kwargs)
+    result = overload(*_plain(args), **_plain(kwargs))
+    error = torch.full((), torch.inf, dtype=torch.float64)
+    return tree_map(lambda t: Tracked(t, operands[0].arithmetic, error.expand(t.shape)), result)
+
+
+def _factory(overload: OpOverload, args: Any, kwargs: Any, arithmetic: Arithmetic) -> Tracked:
+    """A tensor made of nothing: exact, except that the points of a range are computed and so rounded."""
+    made: Tensor = overload(*args, **kwargs)
+    if not made.is_floating_point():
+        return Tracked(made, arithmetic)
+    grid = made.dtype
+    value = made.to(torch.float64)
+    if overload.overloadpacket.__name__ not in _STEPPED:
+        return Tracked(value, arithmetic, grid=grid)
+    value = overload(*args, **{**kwargs, "dtype": torch.float64})
+    whole = bool((value == value.round()).all())
+    if whole and float(value.abs().max() if value.numel() else 0.0) < 1 / arithmetic.roundoff:
+        return Tracked(value, arithmetic, grid=grid)
+    # start + i * step, each of the step, the product and the sum rounded.
+    return arithmetic.rounded(value, None, (), units=3.0).rounded_to(grid)
+
+
+class Carrier(torch.Tensor):
+    """A tensor with the metadata that the program sees, standing for a `Tracked` value."""
+
+    tracked: Tracked
+
+    @staticmethod
+    def __new__(cls, tracked: Tracked) -> Carrier:
+        value = tracked.value
+        dtype = tracked.grid if tracked.is_floating else value.dtype
+        made: Carrier = torch.Tensor._make_wrapper_subclass(
+            cls, value.shape, strides=value.stride(), dtype=dtype, device=torch.device("cpu")
+        )
+        made.tracked = tracked
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        raise RuntimeError(f"{func} left the oracle's trace")  # a callable kept a tensor of an earlier run
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"Carrier({self.tracked!r})"
+
+
+class _WritesInPlace(Exception):
+    pass
+
+
+class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Apply every aten call over `Tracked` values and hand the program carriers."""
+
+    def __init__(self, arithmetic: Arithmetic) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.arithmetic = arithmetic
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            raise _WritesInPlace(str(func))
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return args[0].tracked.value.item() if isinstance(args[0], Carrier) else func(*args)
+        lowered_args, lowered_kwargs = tree_map(self._lower, (args, dict(kwargs)))
+        if func.overloadpacket.__name__ in _UNINITIALISED:
+            return Carrier(self._unknown(func, lowered_args, lowered_kwargs))
+        try:
+            result = apply(func, lowered_args, lowered_kwargs, self.arithmetic)
+        except Undecided:
+            decomposition = _decompositions().get(func)
+            if decomposition is not None:
+                with self:
+                    return decomposition(*args, **kwargs)
+            result = perturbed(func, lowered_args, lowered_kwargs, self.arithmetic)
+        dtypes = iter(_result_dtypes(func, args, kwargs))
+        return tree_map(lambda t: self._raise(t, next(dtypes, None)), result, is_leaf=_is_tracked)
+
+    def _lower(self, leaf: Any) -> Any:
+        if isinstance(leaf, Carrier):
+            return leaf.tracked
+        if isinstance(leaf, Tensor):
+            return known(leaf, self.arithmetic)
+        return leaf
+
+    @staticmethod
+    def _raise(leaf: Any, dtype: torch.dtype | None) -> Any:
+        if not isinstance(leaf, Tracked):
+            return leaf
+        if dtype is not None and dtype.is_floating_point:
+            leaf = leaf.rounded_to(dtype)
+        return Carrier(leaf)
+
+    def _unknown(self, func: OpOverload, args: Any, kwargs: Any) -> Tracked:
+        made: Tensor = func(*_plain(args), **_plain(kwargs))
+        error = torch.full(made.shape, torch.inf, dtype=torch.float64)
+        floats = made.is_floating_point()
+        value = torch.zeros(made.shape, dtype=torch.float64 if floats else made.dtype)
+        return Tracked(value, self.arithmetic, error, grid=made.dtype if floats else torch.float64)
+
+
+def known(tensor: Tensor, arithmetic: Arithmetic) -> Tracked:
+    """A tensor of the program as exact; under flush, subnormal elements may be read as zero."""
+    if not tensor.is_floating_point():
+        return Tracked(tensor, arithmetic)
+    value = tensor.detach().to(torch.float64)
+    error: Tensor | None = None
+    if arithmetic.flush:
+        magnitude = value.abs()
+        subnormal = (magnitude > 0) & (magnitude < torch.finfo(tensor.dtype).smallest_normal)
+        if bool(subnormal.any()):
+            error = torch.where(subnormal, magnitude, 0.0)
+    return Tracked(value, arithmetic, error, grid=tensor.dtype)
+
+
+def trace(
+    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], arithmetic: Arithmetic
+) -> list[Tracked]:
+    """Run any torch callable on `Tracked` arguments; its tensor outputs, flattened.
+
+    Raises `NoTruth`, or whatever the callable raises.
+    """
+
+    def wrapped(tree: Any) -> Any:
+        return tree_map(lambda t: Carrier(t) if isinstance(t, Tracked) else t, tree, is_leaf=_is_tracked)
+
+    mode = _Follow(arithmetic)
+    with torch.no_grad():
+        try:
+            with mode:
+                result = function(*wrapped(args), **wrapped(kwargs))
+        except _WritesInPlace:
+            graph = _functional(function, args, kwargs)
+            inputs = [t for t in tree_flatten((args, kwargs), is_leaf=_is_tracked)[0] if _is_tracked(t)]
+            with mode:
+                result = graph(*[Carrier(t) for t in inputs])
+    return [
+        leaf.tracked if isinstance(leaf, Carrier) else known(leaf, arithmetic)
+        for leaf in tree_flatten(result)[0]
+        if isinstance(leaf, Tensor)
+    ]
+
+
+def _functional(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
+    """The callable as a graph without in-place writes, over its tensor arguments alone."""
+    from torch.func import functionalize
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    leaves, layout = tree_flatten((args, kwargs), is_leaf=_is_tracked)
+    places = [i for i, leaf in enumerate(leaves) if _is_tracked(leaf)]
+
+    def over_tensors(*tensors: Tensor) -> Any:
+        filled = list(leaves)
+        for place, tensor in zip(places, tensors, strict=True):
+            filled[place] = tensor
+        positional, named = torch.utils._pytree.tree_unflatten(filled, layout)
+        return function(*positional, **named)
+
+    program = [_as_in_program(leaves[i]) for i in places]
+    return make_fx(functionalize(over_tensors, remove="mutations_and_views"))(*program)
+
+
+def _as_in_program(x: Tracked) -> Tensor:
+    return x.value.to(x.grid) if x.is_floating else x.value.clone()
+
+
+@cache
+def _decompositions() -> Mapping[Any, Callable[..., Any]]:
+    """torch's decompositions into core aten operators."""
+    from torch._decomp import core_aten_decompositions
+
+    return core_aten_decompositions()
+
+
+_dtypes_seen: dict[Any, tuple[torch.dtype, ...]] = {}
+
+
+def _result_dtypes(func: OpOverload, args: Any, kwargs: Any) -> tuple[torch.dtype, ...]:
+    """Dtypes of a call's outputs, from torch's own shape inference; they do not depend on values or sizes."""
+    leaves, _ = tree_flatten((args, kwargs))
+    signature = (func, *(_signature(leaf) for leaf in leaves), tuple(kwargs))
+    found = _dtypes_seen.get(signature)
+    if found is None:
+        found = _dtypes_seen[signature] = _inferred(func, args, kwargs)
+    return found
+
+
+def _signature(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.dtype, leaf.ndim == 0
+    return leaf if isinstance(leaf, torch.dtype | str | None) else type(leaf)
+
+
+def _inferred(func: OpOverload, args: Any, kwargs: Any) -> tuple[torch.dtype, ...]:
+    def meta(leaf: Any) -> Any:
+        return torch.empty(leaf.shape, dtype=leaf.dtype, device="meta") if isinstance(leaf, Tensor) else leaf
+
+    try:
+        result = func(*tree_map(meta, args), **tree_map(meta, {k: v for k, v in kwargs.items() if k != "device"}))
+    except (NotImplementedError, RuntimeError):
+        # No shape inference for this call (a boolean mask as an index): a movement keeps its first dtype.
+        result = next(leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
+    return tuple(t.dtype for t in tree_flatten(result)[0] if isinstance(t, Tensor))

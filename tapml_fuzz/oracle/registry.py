@@ -1,0 +1,52 @@
+"""The registry of rules: aten overload, or whole overload packet, to the function that computes it over `Tracked`.
+
+A rule takes the overload's own arguments (tensors as `Tracked`, the rest as they are) and returns its outputs as
+`Tracked`. Its values must equal torch's float64 result; its errors are what the primitives gather on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+from torch._ops import OpOverload
+
+from tapml_fuzz.core.errors import TapmlFuzzError
+
+
+class NoTruth(TapmlFuzzError):
+    """The operator has no single right answer (random numbers, uninitialised memory)."""
+
+    code = "E301"
+
+
+Rule = Callable[..., Any]
+R = TypeVar("R", bound=Rule)
+
+_RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[R], R]:
+    """Register a rule under overload names (`"aten.add.Tensor"`) or packet names (`"aten.add"`)."""
+
+    def register(function: R) -> R:
+        for name in names:
+            if name in _RULES:
+                raise ValueError(f"two rules for {name}")
+            _RULES[name] = function
+        return function
+
+    return register
+
+
+@cache
+def lookup(overload: OpOverload) -> Rule | None:
+    """The rule of an overload, else of its packet, else None."""
+    name = str(overload)
+    return _RULES.get(name) or _RULES.get(name.rpartition(".")[0])
+
+
+def names() -> tuple[str, ...]:
+    """Every registered name, sorted."""
+    return tuple(sorted(_RULES))

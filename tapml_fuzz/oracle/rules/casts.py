@@ -1,0 +1,98 @@
+"""Casts and factories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.tracked import Tracked
+
+
+@rule("aten._to_copy", "aten.to.dtype", "aten._to_copy.default", "prims.convert_element_type")
+def cast(x: Tracked, dtype: torch.dtype | None = None, *_: Any, **__: Any) -> Tracked:
+    """To a narrower float: one rounding. To an integer: truncation. To bool: not zero."""
+    if dtype is None:
+        return x
+    if dtype.is_floating_point:
+        if x.is_floating:
+            return x.rounded_to(dtype)
+        value = x.value.to(torch.float64)
+        exact = Tracked(value, x.arithmetic, x.error, grid=torch.float64)
+        small = value.numel() == 0 or float(value.abs().amax()) <= 2.0 ** _significand(dtype)
+        return replace(exact, grid=dtype) if small else exact.rounded_to(dtype)
+    if not x.is_floating:
+        return replace(x, value=x.value.to(dtype), grid=torch.float64)
+    if dtype == torch.bool:
+        return _truth_value(x)
+    return truncated(x, dtype)
+
+
+def _significand(dtype: torch.dtype) -> int:
+    return {torch.float16: 11, torch.bfloat16: 8, torch.float32: 24}.get(dtype, 53)
+
+
+def _truth_value(x: Tracked) -> Tracked:
+    error = None if x.error is None else ((x.error > 0) & (x.value.abs() <= x.error)).to(torch.float64)
+    return Tracked(x.value != 0, x.arithmetic, error)
+
+
+def truncated(x: Tracked, dtype: torch.dtype) -> Tracked:
+    """Toward zero. A value out of the integer's range (or NaN) has no defined result: unjudged."""
+    limits = torch.iinfo(dtype)
+    # float64 cannot hold 2^63 - 1; the next number below it is the largest that converts.
+    inside = (x.value > limits.min - 1.0) & (x.value < limits.max + 1.0)
+    if dtype == torch.int64:
+        inside = (x.value >= -(2.0**63)) & (x.value < 2.0**63)
+    value = torch.where(inside, x.value, 0.0).trunc().to(dtype)
+    error: torch.Tensor | None = None
+    if x.error is not None:
+        error = (torch.trunc(x.value + x.error) - torch.trunc(x.value - x.error)).abs()
+    if not bool(inside.all()):
+        error = torch.where(inside, 0.0 if error is None else error, torch.inf)
+    return Tracked(value, x.arithmetic, error)
+
+
+@rule("aten.type_as", "aten.to.other")
+def as_other(x: Tracked, other: Tracked, *_: Any, **__: Any) -> Tracked:
+    return cast(x, other.grid if other.is_floating else other.value.dtype)
+
+
+def filled(x: Tracked, shape: Any, number: float, dtype: torch.dtype | None) -> Tracked:
+    """A constant tensor: every platform stores the same rounded number."""
+    dtype = dtype or (x.grid if x.is_floating else x.value.dtype)
+    data = torch.full(tuple(shape), number, dtype=dtype)
+    floats = dtype.is_floating_point
+    return Tracked(data.to(torch.float64) if floats else data, x.arithmetic, None, dtype if floats else torch.float64)
+
+
+@rule("aten.full_like")
+def full_like(x: Tracked, fill_value: float, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
+    return filled(x, x.value.shape, fill_value, dtype)
+
+
+@rule("aten.zeros_like")
+def zeros_like(x: Tracked, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
+    return filled(x, x.value.shape, 0, dtype)
+
+
+@rule("aten.ones_like")
+def ones_like(x: Tracked, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
+    return filled(x, x.value.shape, 1, dtype)
+
+
+@rule("aten.new_full")
+def new_full(x: Tracked, size: Any, fill_value: float, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
+    return filled(x, size, fill_value, dtype)
+
+
+@rule("aten.new_zeros")
+def new_zeros(x: Tracked, size: Any, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
+    return filled(x, size, 0, dtype)
+
+
+@rule("aten.new_ones")
+def new_ones(x: Tracked, size: Any, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
+    return filled(x, size, 1, dtype)

@@ -1,0 +1,81 @@
+"""Convolution and pooling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tapml_fuzz.oracle import elementwise as e
+from tapml_fuzz.oracle import movement
+from tapml_fuzz.oracle import summation as s
+from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.tracked import Tracked
+
+
+@rule("aten.convolution")
+def convolution(
+    x: Tracked,
+    weight: Tracked,
+    bias: Tracked | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Tracked:
+    """A sum of in-channels/groups * kernel products per element, bounded like a matrix product.
+
+    The bound is that of direct convolution; fast algorithms (Winograd, FFT) are less accurate by design.
+    """
+    a = x.arithmetic
+    x, weight = e.floating(x, a), e.floating(weight, a)
+    where = (None, stride, padding, dilation, transposed, output_padding, groups)
+
+    def convolve(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten.convolution.default(one, two, *where)  # type: ignore[no-any-return]
+
+    value, magnitude = convolve(x.value, weight.value), convolve(x.value.abs(), weight.value.abs())
+    channels = x.value.shape[-1 - len(stride)]
+    n = channels // groups * weight.value[0, 0].numel()
+    repeated = s.repetition(x.value.flatten(), 0, a.roundoff)
+    if isinstance(repeated, torch.Tensor):
+        both = s.repetition(weight.value.flatten(), 0, a.roundoff)
+        repeated = min(float(repeated), float(both))
+    own = magnitude * ((s.growth(n, repeated) + 1.0) * a.roundoff)
+    own.add_(n * a.underflow)
+    error: torch.Tensor | None = None
+    if weight.error is not None:
+        reach = x.value.abs() if x.error is None else x.value.abs() + x.error
+        error = convolve(reach, movement.dense_error(weight))
+    if x.error is not None:
+        part = convolve(movement.dense_error(x), weight.value.abs())
+        error = part if error is None else error + part
+    result = a.rounded(value, error, (), own=own, magnitude=magnitude)
+    if bias is None:
+        return result
+    return e.add(result, movement.moved(lambda t: t.reshape(-1, *[1] * len(stride)), bias))
+
+
+@rule("aten.avg_pool2d", "aten.avg_pool1d")
+def avg_pool(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any) -> Tracked:
+    """The mean over each window."""
+    pool = torch.ops.aten.avg_pool2d if len(kernel_size) == 2 or x.value.ndim == 4 else torch.ops.aten.avg_pool1d
+    value, weight = (pool(t, kernel_size, *rest, **options) for t in (x.value, x.value.abs()))
+    n = math.prod(kernel_size) ** (2 if len(kernel_size) == 1 and x.value.ndim == 4 else 1)
+    # Sum, then divide by the count or multiply by its rounded reciprocal.
+    own = weight * ((float(s.growth(n, 1.0)) + 2.0) * x.arithmetic.roundoff)
+    error = None if x.error is None else pool(movement.dense_error(x), kernel_size, *rest, **options)
+    return x.arithmetic.rounded(value, error, (), own=own, nonnegative=x.nonnegative)
+
+
+@rule("aten.max_pool2d", "aten.max_pool1d")
+def max_pool(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any) -> Tracked:
+    """The largest of each window moves by at most the largest error in it."""
+    pool = torch.max_pool2d if len(kernel_size) == 2 or x.value.ndim == 4 else torch.max_pool1d
+    value = pool(x.value, list(kernel_size), *rest, **options)
+    error = None if x.error is None else pool(movement.dense_error(x), list(kernel_size), *rest, **options)
+    return Tracked(value, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)

@@ -1,0 +1,90 @@
+"""Writing into a copy: where, masked_fill, scatter, index_put and their like. Exact unless they accumulate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tapml_fuzz.oracle import elementwise, movement
+from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.tracked import Tracked
+
+
+@rule("aten.where.self")
+def where(condition: Tracked, x: Tracked, y: Tracked) -> Tracked:
+    """Where rounding decides the condition both branches are right, so the error spans both."""
+    chosen = movement.merged(lambda p: torch.where(condition.value, p[0], p[1]), [x, y])
+    if condition.error is None or not chosen.is_floating:
+        return chosen
+    one, other = movement.alike([x, y])
+    span = (one.value - other.value).abs() + movement.dense_error(one) + movement.dense_error(other)
+    span = torch.where(torch.isnan(span), torch.inf, span)
+    return chosen.with_error(torch.where(condition.error > 0, span, movement.dense_error(chosen)))
+
+
+@rule("aten.masked_fill")
+def masked_fill(x: Tracked, mask: Tracked, value: Tracked | float) -> Tracked:
+    filled = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.grid)
+    if not x.is_floating:
+        number = value.value if isinstance(value, Tracked) else value
+        return movement.moved(torch.ops.aten.masked_fill, x, mask, number)  # type: ignore[no-any-return]
+    return where(mask, replace(filled, grid=x.grid), x)
+
+
+def _writing(packet: str) -> None:
+    """A rule for a packet that writes its second tensor into a copy of the first."""
+    function = getattr(torch.ops.aten, packet)
+
+    def write(x: Tracked, source: Tracked, *rest: Any, **options: Any) -> Tracked:
+        return movement.merged(lambda parts: function(*parts, *rest, **options), [x, source])
+
+    rule(f"aten.{packet}")(write)
+
+
+for _packet in ("slice_scatter", "select_scatter", "diagonal_scatter"):
+    _writing(_packet)
+
+
+@rule("aten.scatter.value")
+def scatter_value(x: Tracked, dim: int, index: Tracked, value: float) -> Tracked:
+    number = movement.stored(value, x)
+    return movement.merged(lambda p: torch.scatter(p[0], dim, index.value, number if p[0] is x.value else 0.0), [x])
+
+
+@rule("aten.scatter.src")
+def scatter_source(x: Tracked, dim: int, index: Tracked, src: Tracked) -> Tracked:
+    return movement.merged(lambda p: torch.scatter(p[0], dim, index.value, p[1]), [x, src])
+
+
+@rule("aten.index_put")
+def index_put(x: Tracked, indices: list[Tracked | None], values: Tracked, accumulate: bool = False) -> Tracked:
+    places = [None if i is None else i.value for i in indices]
+
+    def put(parts: Any) -> Any:
+        return torch.ops.aten.index_put.default(parts[0], places, parts[1], accumulate)
+
+    result = movement.merged(put, [x, values])
+    if not accumulate or not result.is_floating:
+        return result
+    one, more = movement.alike([x, values])
+    weight = put([one.value.abs(), more.value.abs()])
+    hits = put([torch.zeros_like(one.value), torch.ones_like(more.value)])
+    own = (hits.clamp_min_(1.0) * weight).mul_(x.arithmetic.roundoff)
+    return x.arithmetic.rounded(result.value, result.error, (one,), own=own, magnitude=weight)
+
+
+@rule("aten.fill")
+def fill(x: Tracked, value: Tracked | float) -> Tracked:
+    number = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.grid)
+    blank = replace(x, value=torch.zeros_like(x.value), error=None, overflows=False)
+    return elementwise_fill(blank, number)
+
+
+def elementwise_fill(blank: Tracked, number: Tracked) -> Tracked:
+    """`number` spread over the shape of `blank`."""
+    if not blank.is_floating:
+        return replace(blank, value=torch.ones_like(blank.value) * number.value.to(blank.value.dtype))
+    number = elementwise.floating(number, blank.arithmetic)
+    return movement.moved(lambda t: t.expand(blank.value.shape), replace(number, grid=blank.grid))  # type: ignore[no-any-return]

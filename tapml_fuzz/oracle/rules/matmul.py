@@ -1,0 +1,155 @@
+"""Matrix products and attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tapml_fuzz.oracle import elementwise as e
+from tapml_fuzz.oracle import movement
+from tapml_fuzz.oracle import summation as s
+from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.rules.indexing import where
+from tapml_fuzz.oracle.rules.pointwise import scaled
+from tapml_fuzz.oracle.rules.softmax import softmax
+from tapml_fuzz.oracle.tracked import Tracked
+
+
+def product(x: Tracked, y: Tracked) -> Tracked:
+    """x @ y over the last two axes, batch axes broadcast.
+
+    Error |x| ey + ex |y| + ex ey for the operands, plus (g(n) + 1) u |x| |y| for n products and their sum; the 1 is
+    the rounding of each product where no fused multiply-add is used. The terms repeat only as far as both a row
+    of x and a column of y do.
+    """
+    a = x.arithmetic
+    x, y = e.floating(x, a), e.floating(y, a)
+    value, weight = x.value @ y.value, x.value.abs() @ y.value.abs()
+    n = x.value.shape[-1]
+    repeated: Tensor | float = s.repetition(x.value, -1, a.roundoff)
+    if isinstance(repeated, Tensor):
+        columns = s.repetition(y.value, -2, a.roundoff)
+        repeated = torch.minimum(repeated, columns) if isinstance(columns, Tensor) else columns
+    own = weight * ((s.growth(n, repeated) + 1.0) * a.roundoff)
+    own.add_(n * a.underflow)
+    error: Tensor | None = None
+    if y.error is not None:
+        reach = x.value.abs() if x.error is None else x.value.abs() + x.error
+        error = reach @ movement.dense_error(y)
+    if x.error is not None:
+        part = movement.dense_error(x) @ y.value.abs()
+        error = part if error is None else error + part
+    watched = (_folded(x, -1), _folded(y, -2))
+    sign = x.nonnegative and y.nonnegative
+    return a.rounded(value, error, watched, own=own, magnitude=weight, nonnegative=sign)
+
+
+def _folded(x: Tracked, dim: int) -> Tracked:
+    """A stand-in with `dim` reduced to its worst element, to find overflow and unjudged rows by."""
+    if x.error is None and not x.overflows:
+        return x
+    error = None if x.error is None else movement.dense_error(x).amax(dim, keepdim=True)
+    return Tracked(x.value.abs().amax(dim, keepdim=True), x.arithmetic, error, x.grid, x.overflows)
+
+
+rule("aten.mm", "aten.bmm")(product)
+
+
+@rule("aten.matmul")
+def matmul(x: Tracked, y: Tracked) -> Tracked:
+    """One-dimensional operands get an axis, which is dropped again."""
+    row, column = x.value.ndim == 1, y.value.ndim == 1
+    x = movement.moved(torch.unsqueeze, x, 0) if row else x
+    y = movement.moved(torch.unsqueeze, y, -1) if column else y
+    result = product(x, y)
+    if column:
+        result = movement.moved(torch.squeeze, result, -1)
+    return movement.moved(torch.squeeze, result, -1 if column else -2) if row else result
+
+
+rule("aten.dot", "aten.mv", "aten.vdot")(matmul)
+
+
+@rule("aten.addmm", "aten.baddbmm", "aten.addmv", "aten.addbmm")
+def addmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float = 1) -> Tracked:
+    """beta * bias + alpha * x @ y. With beta zero, bias is not read at all (NaN in it does not spread)."""
+    result = scaled(matmul(x, y), alpha)
+    assert isinstance(result, Tracked)
+    if beta == 0:
+        return result
+    return e.add(scaled(bias, beta), result)
+
+
+@rule("aten.linear")
+def linear(x: Tracked, weight: Tracked, bias: Tracked | None = None) -> Tracked:
+    result = matmul(x, movement.moved(torch.transpose, weight, 0, 1) if weight.value.ndim == 2 else weight)
+    return result if bias is None else e.add(result, bias)
+
+
+def attention(
+    query: Tracked, key: Tracked, value: Tracked, mask: Tracked | None, causal: bool, scale: float | None
+) -> Tracked:
+    """softmax(query key^T * scale + mask) value (Vaswani et al. 2017).
+
+    Fused kernels store the probabilities in the tensors' own dtype between the two products, which rounds them
+    once more for float16 and bfloat16.
+    """
+    factor = 1 / math.sqrt(query.value.shape[-1]) if scale is None else scale
+    scores = e.mul(product(query, movement.moved(torch.transpose, key, -2, -1)), factor)
+    if causal:
+        future = torch.ones(scores.value.shape[-2:], dtype=torch.bool).tril().logical_not()
+        scores = _hidden(scores, future)
+    if mask is not None:
+        is_bool = mask.value.dtype == torch.bool
+        scores = _hidden(scores, mask.value.logical_not()) if is_bool else e.add(scores, mask)
+    probabilities = softmax(scores, -1)
+    if query.grid in (torch.float16, torch.bfloat16):
+        probabilities = probabilities.rounded_to(query.grid)
+    return product(probabilities, value)
+
+
+def _hidden(scores: Tracked, where_hidden: Tensor) -> Tracked:
+    low = Tracked(torch.full((), -torch.inf, dtype=torch.float64), scores.arithmetic, grid=scores.grid)
+    return where(Tracked(where_hidden, scores.arithmetic), low, scores)
+
+
+@rule("aten.scaled_dot_product_attention")
+def scaled_dot_product_attention(
+    query: Tracked,
+    key: Tracked,
+    value: Tracked,
+    attn_mask: Tracked | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tracked:
+    if enable_gqa:
+        copies = query.value.shape[-3] // key.value.shape[-3]
+        key, value = (movement.moved(lambda t: t.repeat_interleave(copies, -3), k) for k in (key, value))
+    result = attention(query, key, value, attn_mask, is_causal, scale)
+    if attn_mask is None or attn_mask.value.dtype != torch.bool:
+        return result
+    # torch defines a row in which everything is masked as zero, not NaN.
+    dead = attn_mask.value.logical_not().all(dim=-1, keepdim=True)
+    zero = Tracked(torch.zeros((), dtype=torch.float64), result.arithmetic, grid=result.grid)
+    return where(Tracked(dead, result.arithmetic), zero, result)
+
+
+@rule("aten._scaled_dot_product_flash_attention_for_cpu")
+def flash_attention_for_cpu(
+    query: Tracked, key: Tracked, value: Tracked, dropout_p: float = 0.0, is_causal: bool = False, **options: Any
+) -> tuple[Tracked, Tracked]:
+    mask = options.get("attn_mask")
+    output = scaled_dot_product_attention(query, key, value, mask, dropout_p, is_causal, scale=options.get("scale"))
+    unjudged = Tracked(
+        torch.zeros(query.value.shape[:-1], dtype=torch.float64),
+        query.arithmetic,
+        torch.full((), torch.inf, dtype=torch.float64),
+        grid=query.arithmetic.dtype,
+    )
+    return output, unjudged

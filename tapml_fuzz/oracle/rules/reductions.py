@@ -1,0 +1,154 @@
+"""Sums, means, variances, norms, extrema, cumulative sums, products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tapml_fuzz.oracle import elementwise as e
+from tapml_fuzz.oracle import movement
+from tapml_fuzz.oracle import summation as s
+from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.rules.casts import cast
+from tapml_fuzz.oracle.tracked import Tracked
+
+Dims = int | Sequence[int] | None
+
+
+@rule("aten.sum")
+def total(x: Tracked, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
+    return s.total(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
+
+
+@rule("aten.mean")
+def mean(x: Tracked, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
+    return s.mean(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
+
+
+def _correction(dim: Any, correction: float | None) -> tuple[Dims, float]:
+    """`var(x, unbiased)` and `var(x, dim, unbiased)` spell the correction as a flag."""
+    if isinstance(dim, bool):
+        return None, float(dim)
+    return dim, 1.0 if correction is None else float(correction)
+
+
+@rule("aten.var")
+def var(
+    x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tracked:
+    dim, correction = _correction(dim, correction if unbiased is None else float(unbiased))
+    return s.moments(x, dim, correction, keepdim)[2]
+
+
+@rule("aten.std")
+def std(
+    x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tracked:
+    return e.sqrt(var(x, dim, unbiased, keepdim, correction=correction))
+
+
+@rule("aten.var_mean")
+def var_mean(
+    x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tracked, Tracked]:
+    dim, correction = _correction(dim, correction if unbiased is None else float(unbiased))
+    _, centre, variance = s.moments(x, dim, correction, keepdim)
+    return variance, s.squeezed(centre, s.axes(dim, x.value.ndim), keepdim)
+
+
+@rule("aten.linalg_vector_norm")
+def vector_norm(
+    x: Tracked, ord: float = 2, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None
+) -> Tracked:
+    x = cast(x, dtype)
+    size = e.absolute(x)
+    if ord == math.inf:
+        return amax(size, dim, keepdim)
+    if ord == -math.inf:
+        return amin(size, dim, keepdim)
+    if ord == 0:
+        ones = Tracked((x.value != 0).to(torch.float64), x.arithmetic, nonnegative=True)
+        return s.total(ones, dim, keepdim)
+    if ord == 1:
+        return s.total(size, dim, keepdim)
+    if ord == 2:
+        return e.sqrt(s.total(e.square(x), dim, keepdim))
+    return e.power(s.total(e.power(size, float(ord)), dim, keepdim), 1.0 / float(ord))
+
+
+@rule("aten.norm")
+def norm(x: Tracked, p: float | None = 2, dim: Dims = None, keepdim: bool = False, **options: Any) -> Tracked:
+    return vector_norm(x, 2 if p is None else p, dim, keepdim, options.get("dtype"))
+
+
+def _extremum(x: Tracked, dim: Dims, keepdim: bool, function: Callable[..., Tensor]) -> Tracked:
+    dims = s.axes(dim, x.value.ndim)
+    value = function(x.value, dim=dims, keepdim=keepdim)
+    error = None if x.error is None else torch.amax(x.error.expand(x.value.shape), dim=dims, keepdim=keepdim)
+    return Tracked(value, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)
+
+
+@rule("aten.amax", "aten.max.default")
+def amax(x: Tracked, dim: Dims = None, keepdim: bool = False) -> Tracked:
+    return _extremum(x, dim, keepdim, torch.amax)
+
+
+@rule("aten.amin", "aten.min.default")
+def amin(x: Tracked, dim: Dims = None, keepdim: bool = False) -> Tracked:
+    return _extremum(x, dim, keepdim, torch.amin)
+
+
+@rule("aten.cumsum")
+def cumsum(x: Tracked, dim: int, dtype: torch.dtype | None = None) -> Tracked:
+    """Each partial sum is a sum of its own; a blocked scan re-associates but adds no more than log2(n) steps."""
+    x = e.floating(cast(x, dtype), x.arithmetic)
+    a, value = x.arithmetic, torch.cumsum(x.value, dim)
+    if value.ndim == 0:
+        return x
+    weight = torch.cumsum(x.value.abs(), dim)
+    n = x.value.shape[dim]
+    repeated = s.repetition(x.value, dim, a.roundoff)
+    steps = torch.tensor([float(s.growth(i, 1.0)) for i in range(1, n + 1)], dtype=torch.float64)
+    rows = [1] * value.ndim
+    rows[dim] = n
+    generic = torch.tensor([float(s.growth(i)) for i in range(1, n + 1)], dtype=torch.float64)
+    factor = generic.reshape(rows) + (steps - generic).reshape(rows) * repeated
+    own = weight.mul(factor).mul_(a.roundoff)
+    error = None if x.error is None else torch.cumsum(x.error.expand(value.shape), dim)
+    return a.rounded(value, error, (x,), own=own, magnitude=weight, nonnegative=x.nonnegative)
+
+
+@rule("aten.prod.default", "aten.prod.dim_int")
+def prod(x: Tracked, dim: int | None = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
+    """Multiplied up pairwise, so that each factor's error meets the product of the others."""
+    x = e.floating(cast(x, dtype), x.arithmetic)
+    if dim is None:
+        x, dim = movement.moved(torch.flatten, x), 0
+    shape = list(x.value.shape)
+    if not shape:
+        return x
+    if shape[dim] == 0:
+        shape[dim] = 1
+        return Tracked(torch.ones(shape, dtype=torch.float64).squeeze(dim), x.arithmetic, None, x.grid)
+    while x.value.shape[dim] > 1:
+        n = x.value.shape[dim]
+        pairs = e.mul(_part(x, dim, 0, n // 2), _part(x, dim, n // 2, n // 2))
+        rest = [_part(x, dim, n - 1, 1)] if n % 2 else []
+        x = movement.merged(lambda parts: torch.cat(list(parts), dim), [pairs, *rest])
+    return x if keepdim else s.squeezed(x, [dim % x.value.ndim], False)
+
+
+def _part(x: Tracked, dim: int, start: int, length: int) -> Tracked:
+    return movement.moved(torch.narrow, x, dim, start, length)  # type: ignore[no-any-return]
+
+
+@rule("aten.logsumexp")
+def logsumexp(x: Tracked, dim: Dims, keepdim: bool = False) -> Tracked:
+    peak = amax(x, dim, keepdim=True)
+    inside = s.total(e.exp(e.sub(x, peak)), dim, keepdim=True)
+    result = e.add(e.log(inside), peak)
+    return s.squeezed(result, s.axes(dim, x.value.ndim), keepdim)

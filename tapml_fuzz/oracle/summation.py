@@ -1,0 +1,135 @@
+"""Sums: how much rounding a correct sum of n terms may gather, in any order.
+
+Adding in whatever order (sequential, reversed, blocked, pairwise, with or without fused multiply-add), each of
+the n - 1 additions rounds by at most u times a partial sum, and a partial sum is at most sum|t|. So the error is
+at most (n - 1) u sum|t|, and for roundings that behave as independent it is about sqrt(n) u sum|t| at the very
+most (Higham and Mary 2019). They do *not* behave as independent when terms repeat: adding one and the same
+number over and over rounds the same way each time, n/2 * u * sum|t| in all. `repetition` finds that in the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tapml_fuzz.oracle.constants import GROWTH, SYSTEMATIC_BELOW
+from tapml_fuzz.oracle.elementwise import Operand, div, floating, square, sub
+from tapml_fuzz.oracle.tracked import Tracked
+
+
+def growth(n: int, repeated: Tensor | float = 0.0) -> Tensor | float:
+    """g(n), the factor of u * sum|t|; `repeated` in [0, 1] says how far the terms repeat (see `repetition`)."""
+    if n <= 1:
+        return 0.0
+    if n <= SYSTEMATIC_BELOW:
+        return float(min(n - 1, max(GROWTH * math.sqrt(n), n / 2)))
+    if isinstance(repeated, Tensor):
+        return repeated.mul(n / 2).add_(GROWTH * math.sqrt(n)).clamp_max_(n - 1)
+    return min(GROWTH * math.sqrt(n) + repeated * n / 2, n - 1.0)
+
+
+def repetition(terms: Tensor, dim: int, roundoff: float) -> Tensor | float:
+    """How far the terms along `dim` repeat: 0 where all differ, 1 where all are equal, keeping `dim` as 1.
+
+    Up to 256 terms are sampled evenly and sorted. Neighbours count as equal when they are closer than both the
+    spacing of the sum's last roundings and 1/64 of the mean gap; so does everything when the whole spread is below
+    that spacing. Zeros do not count (adding zero does not round). With D values that differ the mean rounding
+    shrinks like 1/sqrt(D), hence the square root.
+    """
+    n = terms.shape[dim]
+    if n <= SYSTEMATIC_BELOW or terms.numel() == 0:
+        return 0.0
+    count = min(256, max(16, n // 8))
+    # An even stride, but odd, so that a period of two or four in the data does not hide half of it.
+    stride = max(1, n // count)
+    stride -= 1 - stride % 2 if stride > 1 else 0
+    sample = terms.narrow(dim, 0, stride * (count - 1) + 1)
+    sample = sample.movedim(dim, -1)[..., ::stride].sort(dim=-1).values
+    gaps = sample[..., 1:] - sample[..., :-1]
+    spread = sample[..., -1:] - sample[..., :1]
+    spacing = torch.maximum(sample[..., -1:].abs(), sample[..., :1].abs()).mul_(2 * roundoff * n)
+    close = torch.minimum(spread / (64 * (count - 1)), spacing)
+    close = torch.where(spread <= spacing, spread, close)
+    equal = ((gaps <= close) & (sample[..., 1:] != 0)).sum(dim=-1, keepdim=True)
+    # One pair in 32 may coincide among values that are all different.
+    excess = equal.sub_(count // 32)
+    if int(excess.amax()) <= 0:
+        return 0.0
+    return excess.clamp_min_(0).to(torch.float64).div_(count - 1).sqrt_().movedim(-1, dim)
+
+
+def axes(dims: int | Sequence[int] | None, ndim: int) -> list[int]:
+    """The axes a reduction names, none or an empty list meaning all, as nonnegative numbers."""
+    if dims is None or (not isinstance(dims, int) and len(dims) == 0):
+        return list(range(ndim))
+    listed = [dims] if isinstance(dims, int) else list(dims)
+    return sorted(d % ndim for d in listed) if ndim else []
+
+
+def total(x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Tracked:
+    """The sum over `dims` in the working precision."""
+    assert isinstance(x, Tracked)
+    a = x.arithmetic
+    x = floating(x, a)
+    reduced = axes(dims, x.value.ndim)
+    n = math.prod(x.value.shape[d] for d in reduced)
+    if n == 0:
+        return Tracked(x.value.sum(dim=reduced, keepdim=keepdim), a, None, a.dtype, nonnegative=True)
+    if not reduced or n == 1:
+        return squeezed(x, reduced, keepdim)
+    terms, kept = x.value, reduced
+    value = terms.sum(dim=kept, keepdim=True)
+    weight = value if x.nonnegative else terms.abs().sum(dim=kept, keepdim=True)
+    if n <= SYSTEMATIC_BELOW:
+        repeated: Tensor | float = 0.0
+    elif len(kept) == 1:
+        repeated = repetition(terms, kept[0], a.roundoff)
+    else:
+        flat = terms.movedim(kept, list(range(-len(kept), 0))).flatten(-len(kept))
+        repeated = repetition(flat, -1, a.roundoff)
+        if isinstance(repeated, Tensor):
+            repeated = repeated.reshape(value.shape)
+    own = weight * growth(n, repeated) * a.roundoff
+    error = None
+    if x.error is not None:
+        error = x.error.expand(terms.shape).sum(dim=kept, keepdim=True)
+    result = a.rounded(value, error, (x,), own=own, underflows=a.flush, nonnegative=x.nonnegative, magnitude=weight)
+    return squeezed(result, reduced, keepdim)
+
+
+def squeezed(x: Tracked, dims: list[int], keepdim: bool) -> Tracked:
+    """Drop reduced axes of size one, unless they are kept."""
+    if keepdim or not dims:
+        return x
+    error = None if x.error is None else x.error.expand(x.value.shape).squeeze(dims)
+    return Tracked(x.value.squeeze(dims), x.arithmetic, error, x.grid, overflows=x.overflows, nonnegative=x.nonnegative)
+
+
+def count(x: Tracked, dims: int | Sequence[int] | None) -> int:
+    """Number of terms of a reduction over `dims`."""
+    return math.prod(x.value.shape[d] for d in axes(dims, x.value.ndim))
+
+
+def mean(x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Tracked:
+    assert isinstance(x, Tracked)
+    return div(total(x, dims, keepdim), float(count(x, dims)))
+
+
+def moments(
+    x: Operand, dims: int | Sequence[int] | None, correction: float = 0.0, keepdim: bool = True
+) -> tuple[Tracked, Tracked, Tracked]:
+    """(x - mean, mean, variance), the mean with its axes kept.
+
+    Two passes. The error of the mean enters each deviation to first order, which is also the bound of Welford's
+    and of blocked updating (relative error of about n u sqrt(1 + mean^2/variance)); the textbook E[x^2] - E[x]^2
+    has the square of that condition number and stays outside.
+    """
+    assert isinstance(x, Tracked)
+    centre = mean(x, dims, keepdim=True)
+    deviation = sub(x, centre)
+    squares = total(square(deviation), dims, keepdim)
+    variance = div(squares, max(count(x, dims) - correction, 0.0))
+    return deviation, centre, variance

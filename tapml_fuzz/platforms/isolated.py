@@ -1,0 +1,249 @@
+"""A platform in a spawned worker process: a crash, a hang or a corrupted heap costs that worker and nothing else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.operator import encode_operator
+from tapml_fuzz.core.outcome import (
+    BuildError,
+    BuildOutcome,
+    Built,
+    Crash,
+    Ok,
+    RunError,
+    RunOutcome,
+    Timeout,
+    Unsupported,
+)
+from tapml_fuzz.platforms.base import Info, Unit
+from tapml_fuzz.platforms.local import Local, needs_sizes
+from tapml_fuzz.platforms.registry import location
+from tapml_fuzz.platforms.session import NeedsSizes, Session
+from tapml_fuzz.platforms.wire import (
+    BuildReply,
+    BuildRequest,
+    Channel,
+    Failure,
+    Hello,
+    Message,
+    RunReply,
+    RunRequest,
+    WireError,
+    specs_of,
+)
+
+RUNS_PER_WORKER = 5000
+RESIDENT_LIMIT = 2 << 30  # bytes
+_STDERR_KEPT = 8192  # bytes of a worker's last words
+_EXIT_WAIT_S = 5.0
+
+
+class Isolated(Session):
+    """The platform `name` in a worker of its own, restarted when it dies and replaced before it grows old.
+
+    `where` overrides the registry with a `module:Class` of the caller's own. Timeouts are in seconds; a worker
+    that exceeds one is killed. Not for use from several threads at once.
+
+    Attributes:
+        restarts: workers started after the first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        where: str | None = None,
+        run_timeout: float = 10.0,
+        build_timeout: float = 120.0,
+        start_timeout: float = 120.0,
+        runs_per_worker: int = RUNS_PER_WORKER,
+        resident_limit: int = RESIDENT_LIMIT,
+    ) -> None:
+        super().__init__(name)
+        self._where = where or location(name)
+        self._run_timeout = run_timeout
+        self._build_timeout = build_timeout
+        self._start_timeout = start_timeout
+        self._runs_per_worker = runs_per_worker
+        self._resident_limit = resident_limit
+        self._worker: _Worker | None = None
+        self._info: Info | None = None
+        self._runs = 0
+        self._greeted = False
+        self._tensors: list[Array] = []
+        self.restarts = -1
+
+    def start(self) -> None:
+        """Spawn the worker; it activates the platform while the caller does other things."""
+        if self._worker is None:
+            self._worker = _Worker(self._where, self._start_timeout)
+            self._runs, self._greeted = 0, False
+            self.restarts += 1
+
+    def info(self) -> Info:
+        if self._info is not None and (not self._info.available or (self._worker and self._greeted)):
+            return self._info
+        self.start()
+        said = self._greeting()
+        self._greeted = True
+        if not said.available:
+            self.close()
+        if self._info is None:
+            self._info = said
+        return said
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+            self._forget_builds()
+
+    def _greeting(self) -> Info:
+        """The new worker's first message, or why there was none."""
+        assert self._worker is not None
+        try:
+            message, _ = self._worker.channel.receive(self._worker.started + self._start_timeout)
+        except TimeoutError:
+            return Info(self.name, False, f"did not start within {self._start_timeout:g} s")
+        except WireError:
+            crash = self._worker.crash()
+            words = crash.stderr.strip().splitlines()
+            said = f": {words[-1]}" if words else ""
+            return Info(self.name, False, f"worker ended with status {crash.exit_code} while starting{said}")
+        if isinstance(message, Hello):
+            return message.info
+        return Info(self.name, False, f"worker began with {type(message).__name__}")
+
+    def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
+        request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
+        self._dropped.clear()
+        reply = self._ask(request, (), self._build_timeout)
+        match reply:
+            case BuildReply():
+                symbolic = len(unit.sizes) < len(unit.operator.axis_names)
+                return Built(reply.handle, reply.seconds, symbolic)
+            case Failure(kind="needs-static"):
+                return needs_sizes(unit, reply.axes, reply.message)
+            case Failure(kind="unsupported"):
+                return Unsupported(reply.message)
+            case Failure():
+                return BuildError(reply.message, reply.source)
+            case Crash() | Timeout():
+                return reply
+        return self._misspoke(reply)
+
+    def _run(self, handle: int, case: Case) -> RunOutcome:
+        request = RunRequest(handle, specs_of(case.tensors), case.layouts, dict(case.sizes))
+        reply = self._ask(request, case.tensors, self._run_timeout)
+        self._runs += 1
+        match reply:
+            case RunReply():
+                if self._runs >= self._runs_per_worker or reply.rss > self._resident_limit:
+                    self._replace()
+                facts = (reply.unwritten, reply.mutated, reply.aliased)
+                return Ok(tuple(self._tensors), reply.seconds, *facts)
+            case Failure():
+                if reply.lost:
+                    self._replace()
+                return Unsupported(reply.message) if reply.kind == "unsupported" else RunError(reply.message)
+            case Crash() | Timeout():
+                return reply
+        return self._misspoke(reply)
+
+    def _replace(self) -> None:
+        """A fresh worker, which starts while the caller does other things."""
+        self.close()
+        self.start()
+
+    def _ask(self, request: Message, tensors: Sequence[Array], seconds: float) -> Message | Crash | Timeout:
+        """Send a request and wait for its answer; the answer's tensors are left in `self._tensors`."""
+        assert self._worker is not None
+        deadline = time.monotonic() + seconds
+        try:
+            self._worker.channel.send(request, tensors, deadline)
+            message, self._tensors = self._worker.channel.receive(deadline)
+        except TimeoutError:
+            self.close()
+            return Timeout(seconds)
+        except WireError:
+            crash = self._worker.crash()
+            self.close()
+            return crash
+        return message
+
+    def _misspoke(self, reply: object) -> Crash:
+        """A worker that answers out of turn has lost its mind: treated as a crash."""
+        self.close()
+        return Crash(0, f"answered with {type(reply).__name__}")
+
+
+class _Worker:
+    """One worker process: its stream, and the end of what it wrote to stderr."""
+
+    def __init__(self, where: str, start_timeout: float) -> None:
+        ours, theirs = socket.socketpair()
+        self.started = time.monotonic()
+        self.channel = Channel(ours)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tapml_fuzz.platforms.worker", where, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+            )
+        assert self._process.stderr is not None
+        self._words: deque[bytes] = deque()
+        self._reader = threading.Thread(target=self._keep_last, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
+
+    def crash(self) -> Crash:
+        """How the process ended, after its stream broke; it is killed if it did not end by itself."""
+        try:
+            code = self._process.wait(_EXIT_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._reader.join(_EXIT_WAIT_S)
+        return Crash(code, b"".join(self._words).decode(errors="replace")[-_STDERR_KEPT:])
+
+    def stop(self) -> None:
+        """Kill at once: the worker holds nothing worth a farewell."""
+        self.channel.close()
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(_EXIT_WAIT_S)
+        if self._process.stderr is not None and not self._reader.is_alive():
+            self._process.stderr.close()
+
+    def _keep_last(self, stream: IO[bytes]) -> None:
+        kept = 0
+        while chunk := os.read(stream.fileno(), 4096):
+            self._words.append(chunk)
+            kept += len(chunk)
+            while kept - len(self._words[0]) >= _STDERR_KEPT:
+                kept -= len(self._words.popleft())
+
+
+def _environment() -> dict[str, str]:
+    """The worker's environment: this interpreter's import path, and one thread per numerical library."""
+    package_root = str(Path(__file__).resolve().parents[2])
+    paths = dict.fromkeys([package_root, *(path for path in sys.path if path)])
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+
+
+__all__ = ["Isolated", "Local"]

@@ -1,0 +1,39 @@
+"""Patterns that fill an output before a run, so that an element nobody wrote can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
+
+# Two patterns per element width, different in every byte. Read as a float of that width, each is a NaN with an
+# unusual payload or an unusual number; read as a bool, each is neither 0 nor 1.
+_PATTERNS: dict[int, tuple[int, int]] = {
+    1: (0xA5, 0x5B),
+    2: (0x7FA5, 0xFEDB),
+    4: (0x7FA5_A55A, 0xFFDB_5BB6),
+    8: (0x7FF5_A55A_A55A_A55A, 0xFFFB_5BB6_5BB6_5BB6),
+}
+
+
+def poisoned(shape: tuple[int, ...], dtype: str, which: int = 0) -> Array:
+    """A packed array filled with the first (0) or second (1) pattern."""
+    width = numpy_dtype(dtype).itemsize
+    return np.full(shape, _PATTERNS[width][which], np.dtype(f"uint{8 * width}")).view(numpy_dtype(dtype))
+
+
+def untouched(array: Array, which: int = 0) -> Array:
+    """Boolean mask of the elements that hold the pattern."""
+    return np.asarray(to_bits(array) == _PATTERNS[array.dtype.itemsize][which])
+
+
+def suspicious(outputs: Sequence[Array]) -> bool:
+    """Whether any element holds the first pattern: only then is a second run, with the other pattern, needed."""
+    return any(bool(untouched(output).any()) for output in outputs)
+
+
+def unwritten(first: Sequence[Array], second: Sequence[Array]) -> list[int]:
+    """Per output, how many elements held the pattern in both runs: a value computed would be the same in both."""
+    return [int((untouched(a, 0) & untouched(b, 1)).sum()) for a, b in zip(first, second, strict=True)]

@@ -1,0 +1,124 @@
+"""Building on demand and running cases, the same whether the platform lives in a worker or in this process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.outcome import BuildOutcome, Built, RunOutcome, Unsupported
+from tapml_fuzz.platforms.base import Info, Unit
+
+# Builds kept at a time. A symbolic build is one per signature and dtype; static ones are one per shape, so they
+# are what this bounds. TVM's compiled operators take on the order of a megabyte.
+KEPT_BUILDS = 256
+
+_Key = tuple[str, tuple[str, ...], tuple[tuple[str, int], ...]]
+
+
+@dataclass(frozen=True)
+class NeedsSizes:
+    """The unit could not be built with these axes open (none named: with any open)."""
+
+    axes: tuple[str, ...]
+    reason: str
+
+
+class Session:
+    """A platform that builds each operator once and runs cases. Use as a context manager.
+
+    A subclass says how one unit is built and how one case is run; which axes must be fixed, what is cached and
+    what a failed build means is decided here. Build errors, crashes and timeouts are cached like builds.
+
+    Attributes:
+        builds: units compiled so far (an eager platform compiles none).
+        build_seconds: time they took inside the platform.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.builds = 0
+        self.build_seconds = 0.0
+        self._outcomes: OrderedDict[_Key, BuildOutcome | NeedsSizes] = OrderedDict()
+        self._dropped: list[int] = []
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin starting the platform without waiting for it."""
+
+    def info(self) -> Info:
+        """What the platform says of itself; starts it if needed and never raises for an unavailable one."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop the platform; the session may be used again and then starts anew."""
+
+    def build(self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]) -> BuildOutcome:
+        """Build `operator` so that it can run at `sizes` (every axis), leaving open as many axes as possible."""
+        info = self.info()
+        if not info.available:
+            return Unsupported(f"{self.name} is unavailable: {info.reason}")
+        fixed = self._axes_to_fix(operator, info)
+        while True:
+            given = {name: sizes[name] for name in operator.axis_names if name in fixed}
+            outcome = self._built(Unit(operator, dtypes, given), info)
+            if not isinstance(outcome, NeedsSizes):
+                return outcome
+            fixed = _more(outcome, operator, fixed)
+
+    def run(self, case: Case) -> RunOutcome:
+        """Run `case`, building first when needed; a build that failed is the outcome."""
+        built = self.build(case.operator, case.dtypes, case.sizes)
+        return self._run(built.handle, case) if isinstance(built, Built) else built
+
+    def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
+        raise NotImplementedError
+
+    def _run(self, handle: int, case: Case) -> RunOutcome:
+        raise NotImplementedError
+
+    def _axes_to_fix(self, operator: Operator, info: Info) -> frozenset[str]:
+        """The axes that must have a size before anything is tried."""
+        if info.eager:
+            return frozenset()
+        every = frozenset(operator.axis_names)
+        if info.capabilities is not None and not info.capabilities.symbolic:
+            return every
+        return every - operator.symbolic_axes
+
+    def _built(self, unit: Unit, info: Info) -> BuildOutcome | NeedsSizes:
+        """The unit's build, from the cache if it was asked for before; a refusal is an answer too."""
+        key = (unit.operator.key, unit.dtypes, tuple(sorted(unit.sizes.items())))
+        found = self._outcomes.get(key)
+        if found is not None:
+            self._outcomes.move_to_end(key)
+            return found
+        outcome = self._build(unit)
+        if isinstance(outcome, Built):
+            self.builds += 0 if info.eager else 1
+            self.build_seconds += outcome.seconds
+        self._outcomes[key] = outcome
+        if len(self._outcomes) > KEPT_BUILDS:
+            _, oldest = self._outcomes.popitem(last=False)
+            if isinstance(oldest, Built):
+                self._dropped.append(oldest.handle)
+        return outcome
+
+    def _forget_builds(self) -> None:
+        """The platform starts anew: its builds are gone, what is known about failures stays."""
+        for key in [key for key, outcome in self._outcomes.items() if isinstance(outcome, Built)]:
+            del self._outcomes[key]
+        self._dropped.clear()
+
+
+def _more(refusal: NeedsSizes, operator: Operator, fixed: frozenset[str]) -> frozenset[str]:
+    """The axes named, if that fixes any more; else all of them."""
+    named = frozenset(refusal.axes) & frozenset(operator.axis_names)
+    return fixed | named if named - fixed else frozenset(operator.axis_names)

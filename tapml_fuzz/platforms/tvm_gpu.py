@@ -1,0 +1,102 @@
+"""What TVM's OpenCL and WebGPU platforms share: lowering, storages, poison and the order of launches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Run, Unit
+from tapml_fuzz.platforms.host_program import HostProgram, ReadyLaunch, compile_kernels
+from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
+from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
+
+
+@dataclass(frozen=True)
+class GpuBuild:
+    """A lowered program, its kernels' host side, and what the API made of the kernels."""
+
+    program: Program
+    host: HostProgram
+    pipelines: dict[str, Any]
+
+
+class GpuRunner:
+    """Builds and runs units on a GPU API. A subclass knows how to compile source, move bytes and launch."""
+
+    target: Any
+
+    def compile_source(self, host: HostProgram) -> dict[str, Any]:
+        """Kernel name -> something `launch` can launch. Raises `BuildRejected` when the driver refuses the source."""
+        raise NotImplementedError
+
+    def upload(self, array: Array) -> Any:
+        """A device buffer with the array's contents; never of zero bytes."""
+        raise NotImplementedError
+
+    def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        raise NotImplementedError
+
+    def launch(self, pipeline: Any, host: HostProgram, launch: ReadyLaunch) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Wait for every launch; raises when one failed."""
+        raise NotImplementedError
+
+    def build(self, unit: Unit) -> GpuBuild:
+        """Lower `unit` and compile its kernels."""
+        from tvm.relax.backend.gpu_generic import pipeline
+
+        program = lower(unit, self.target, pipeline)
+        opened = bool(program.axes)
+        if not program.calls:
+            return GpuBuild(program, HostProgram({}, {}, ""), {})
+        try:
+            host = compile_kernels(program.functions, self.target)
+        except NotSupported as error:
+            raise (NeedsStatic(str(error)) if opened else error) from error
+        except Exception as error:
+            raise failure(error, opened) from error
+        missing = {call.function for call in program.calls} - set(host.functions)
+        if missing:
+            raise BuildRejected(f"TVM generated no host function for {', '.join(sorted(missing))}", host.source)
+        return GpuBuild(program, host, self.compile_source(host))
+
+    def run(
+        self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Run:
+        """Run with poisoned outputs and temporaries; a second run tells unwritten elements from lookalikes."""
+        scalars = build.program.scalars(tensors)
+        started = time.perf_counter()
+        outputs, mutated = self._execute(build, tensors, scalars, which=0)
+        seconds = time.perf_counter() - started
+        unread = [0] * len(outputs)
+        if suspicious(outputs):
+            unread = unwritten(outputs, self._execute(build, tensors, scalars, which=1)[0])
+        return Run(outputs, seconds, unread, mutated)
+
+    def _execute(
+        self, build: GpuBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int
+    ) -> tuple[list[Array], list[int]]:
+        program = build.program
+        storages = {value.storage: self.upload(t) for value, t in zip(program.inputs, tensors, strict=True)}
+        storages.update({storage: self.upload(constant) for storage, constant in program.constants.items()})
+        for value in program.allocated:
+            storages[value.storage] = self.upload(poisoned(value.shape(scalars), value.dtype, which))
+
+        def temporary(shape: tuple[int, ...], dtype: str) -> Any:
+            return self.upload(poisoned(shape, dtype, which))
+
+        for call in program.calls:
+            arguments = [
+                (a.shape(scalars), storages[a.storage]) if isinstance(a, Value) else a(scalars) for a in call.arguments
+            ]
+            for launch in build.host.functions[call.function].launches(arguments, temporary):
+                self.launch(build.pipelines[launch.kernel], build.host, launch)
+        self.finish()
+        outputs = [self.download(storages[v.storage], v.shape(scalars), v.dtype) for v in program.outputs]
+        return outputs, []

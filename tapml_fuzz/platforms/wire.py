@@ -1,0 +1,201 @@
+"""Framed messages between the supervisor and a worker: a msgpack header and raw tensor bytes, both bounded.
+
+A frame is `magic, header length (u32), payload length (u64)`, the header, then the tensors' bytes one after the
+other. Nothing in a frame can name code; shapes, dtypes and lengths are checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import struct
+import time
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from tapml_fuzz.core.dtypes import NAMES, Array, name_of, numpy_dtype, to_bits
+from tapml_fuzz.platforms.base import Info
+
+_PREFIX = struct.Struct("<4sIQ")
+_MAGIC = b"tfz1"
+MAX_HEADER = 16 << 20  # bytes; the largest headers carry the source of a rejected shader
+MAX_PAYLOAD = 2 << 30
+_MAX_DIMS = 64
+
+
+class WireError(Exception):
+    """A frame that is malformed, too large or cut off: the peer is gone or not to be trusted."""
+
+
+class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
+    """dtype and shape of one tensor in the payload."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * numpy_dtype(self.dtype).itemsize
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First message of a worker: what its platform said of itself."""
+
+    info: Info
+
+
+class BuildRequest(msgspec.Struct, frozen=True, tag="build"):
+    """`operator` is canonical JSON (`core.operator.encode_operator`). Handles in `drop` are forgotten first."""
+
+    operator: bytes
+    dtypes: tuple[str, ...]
+    sizes: dict[str, int]
+    drop: tuple[int, ...] = ()
+
+
+class RunRequest(msgspec.Struct, frozen=True, tag="run"):
+    """Run build `handle` on the payload's tensors."""
+
+    handle: int
+    tensors: tuple[TensorSpec, ...]
+    layouts: tuple[str, ...]
+    sizes: dict[str, int]
+
+
+class BuildReply(msgspec.Struct, frozen=True, tag="built"):
+    handle: int
+    seconds: float
+    rss: int
+
+
+class RunReply(msgspec.Struct, frozen=True, tag="ran"):
+    """Outputs are the payload's tensors. `rss` is the worker's resident memory in bytes, 0 when not read this time."""
+
+    outputs: tuple[TensorSpec, ...]
+    seconds: float
+    unwritten: tuple[int, ...]
+    mutated: tuple[int, ...]
+    aliased: tuple[int, ...]
+    rss: int
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """What came instead of a build or a run. With `lost` the worker's device is unusable from now on."""
+
+    kind: str  # "needs-static", "unsupported", "build-error" or "run-error"
+    message: str
+    source: str = ""
+    axes: tuple[str, ...] = ()
+    lost: bool = False
+
+
+Message = Hello | BuildRequest | RunRequest | BuildReply | RunReply | Failure
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def specs_of(tensors: Sequence[Array]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name_of(tensor), tensor.shape) for tensor in tensors)
+
+
+class Channel:
+    """One end of a stream socket that carries frames. Deadlines are `time.monotonic()` values, None for ever."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._socket = stream
+        self._poll = select.poll()
+        self._poll.register(stream, select.POLLIN)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            stream.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+
+    def send(self, message: Message, tensors: Sequence[Array] = (), deadline: float | None = None) -> None:
+        """Raises `TimeoutError`, or `WireError` when the peer is gone or the message is too large."""
+        header = _encoder.encode(message)
+        buffers = [to_bits(tensor).reshape(-1).view(np.uint8).data for tensor in tensors if tensor.size]
+        payload = sum(len(buffer) for buffer in buffers)
+        if len(header) > MAX_HEADER or payload > MAX_PAYLOAD:
+            raise WireError(f"message of {len(header)} + {payload} bytes exceeds the limits")
+        try:
+            self._arm(deadline)
+            head = _PREFIX.pack(_MAGIC, len(header), payload) + header
+            left = self._socket.sendmsg([head, *buffers])  # one system call where the socket's buffer takes it all
+            parts: list[bytes | memoryview] = [head, *buffers]
+            for part in parts:
+                if left < len(part):
+                    self._arm(deadline)
+                    self._socket.sendall(memoryview(part)[left:])
+                left = max(0, left - len(part))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise WireError(f"peer is gone: {error}") from error
+
+    def receive(self, deadline: float | None = None) -> tuple[Message, list[Array]]:
+        """The next message with its tensors; raises `TimeoutError` or `WireError`."""
+        magic, header_length, payload = _PREFIX.unpack(self._exactly(_PREFIX.size, deadline))
+        if magic != _MAGIC or header_length > MAX_HEADER or payload > MAX_PAYLOAD:
+            raise WireError("not a frame, or one beyond the limits")
+        try:
+            message = _decoder.decode(self._exactly(header_length, deadline))
+        except msgspec.DecodeError as error:
+            raise WireError(f"malformed header: {error}") from error
+        specs: tuple[TensorSpec, ...] = ()
+        if isinstance(message, RunRequest):
+            specs = message.tensors
+        elif isinstance(message, RunReply):
+            specs = message.outputs
+        _check(specs, payload)
+        return message, [self._tensor(spec, deadline) for spec in specs]
+
+    def wait(self, seconds: float) -> bool:
+        """Whether anything (a frame, or the end of the stream) can be received within `seconds`."""
+        return bool(self._poll.poll(1000 * seconds))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _tensor(self, spec: TensorSpec, deadline: float | None) -> Array:
+        array = np.empty(spec.shape, numpy_dtype(spec.dtype))
+        if array.size:
+            self._fill(memoryview(array.reshape(-1).view(np.uint8).data), deadline)
+        return array
+
+    def _exactly(self, count: int, deadline: float | None) -> bytearray:
+        data = bytearray(count)
+        self._fill(memoryview(data), deadline)
+        return data
+
+    def _fill(self, view: memoryview, deadline: float | None) -> None:
+        while view:
+            self._arm(deadline)
+            try:
+                count = self._socket.recv_into(view)
+            except TimeoutError:
+                raise
+            except OSError as error:
+                raise WireError(f"peer is gone: {error}") from error
+            if count == 0:
+                raise WireError("peer closed the stream")
+            view = view[count:]
+
+    def _arm(self, deadline: float | None) -> None:
+        """Let the next socket call wait until `deadline` and no longer."""
+        if deadline is None:
+            self._socket.settimeout(None)
+            return
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("deadline passed")
+        self._socket.settimeout(left)
+
+
+def _check(specs: Sequence[TensorSpec], payload: int) -> None:
+    """Shapes and dtypes must be sane and account for exactly the payload's bytes."""
+    for spec in specs:
+        if spec.dtype not in NAMES or len(spec.shape) > _MAX_DIMS or any(extent < 0 for extent in spec.shape):
+            raise WireError(f"bad tensor {spec.dtype[:20]}{list(spec.shape)[:8]}")
+    if sum(spec.nbytes for spec in specs) != payload:
+        raise WireError(f"tensors need {sum(spec.nbytes for spec in specs)} bytes, the payload has {payload}")

@@ -1,0 +1,63 @@
+"""The reports a run leaves in its output directory: `report.json` for programs, `report.md` for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from tapml_fuzz.core.verdict import REALISMS
+from tapml_fuzz.storage.tensors import write_atomically
+
+
+def as_json(summary: dict[str, Any]) -> str:
+    """Strict JSON: numbers that JSON does not have become null."""
+    return json.dumps(_strict(summary), indent=2, allow_nan=False)
+
+
+def write_reports(output: Path, summary: dict[str, Any]) -> None:
+    """Write both reports, each atomically."""
+    write_atomically(output / "report.json", as_json(summary).encode() + b"\n")
+    write_atomically(output / "report.md", as_markdown(summary).encode())
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """A page for people: what ran, what was found, most realistic first."""
+    lines = [
+        "# tapml_fuzz report",
+        "",
+        f"{summary['trials']} trials ({summary['cases']} cases) in {summary['elapsed_s']:.0f} s, "
+        f"seed {summary['seed']}, budget {summary['budget']}, source platform {summary['reference']}"
+        + (", interrupted." if summary["interrupted"] else "."),
+        "",
+        "| platform | device | trials | builds | findings |",
+        "|---|---|---|---|---|",
+    ]
+    for name, facts in summary["platforms"].items():
+        role = " (source)" if facts.get("reference") else ""
+        cells = [name + role, facts.get("device", ""), facts["trials"], facts["builds"], facts["findings"]]
+        lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
+    lines += ["", "## Findings", ""]
+    if not summary["findings"]:
+        lines.append("None.")
+    else:
+        lines += ["| id | operator | kind | realism | ratio | elements | new |", "|---|---|---|---|---|---|---|"]
+    for f in sorted(summary["findings"], key=lambda f: REALISMS.index(f["realism"])):
+        ratio = "inf" if f["ratio"] is None else f"{f['ratio']:.3g}"
+        cells = [f["id"], f["operator"], f["kind"], f["realism"], ratio, f["elements"], "yes" if f["new"] else "no"]
+        lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    text = str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return text.replace("<", "&lt;").replace("[", "\\[").replace("`", "'")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _strict(v) for k, v in value.items()}
+    return [_strict(v) for v in value] if isinstance(value, list | tuple) else value

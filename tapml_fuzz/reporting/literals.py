@@ -1,0 +1,89 @@
+"""Arrays and arguments as Python source that evaluates to the same bits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array, name_of
+from tapml_fuzz.core.operator import DType, Float, Product, Slot, Template
+
+
+def number(value: Any) -> str:
+    """The shortest text that gives the element back at its own precision; `inf` and `nan` by name."""
+    if isinstance(value, np.bool_ | bool):
+        return str(bool(value))
+    if isinstance(value, np.integer | int):
+        return str(int(value))
+    wide = float(value)
+    if math.isnan(wide):
+        return "nan"
+    if math.isinf(wide):
+        return "inf" if wide > 0 else "-inf"
+    shortest = str(value)
+    return shortest if float(shortest) == wide or type(value)(float(shortest)) == value else repr(wide)
+
+
+def nested(array: Array) -> str:
+    """The elements as nested lists."""
+    if array.ndim == 0:
+        return number(array[()])
+    return f"[{', '.join(nested(row) if array.ndim > 1 else number(row) for row in array)}]"
+
+
+def tensor_literal(array: Array) -> str:
+    """A `torch.tensor(...)` expression; arrays with one value in all elements as `torch.full`."""
+    dtype = f"dtype=torch.{name_of(array)}"
+    if array.size == 0:
+        return f"torch.empty({tuple(array.shape)}, {dtype})"
+    flat = array.reshape(-1)
+    if array.size > 8 and flat.tobytes() == flat[:1].tobytes() * array.size:
+        return f"torch.full({tuple(array.shape)}, {number(flat[0])}, {dtype})"
+    return f"torch.tensor({nested(array)}, {dtype})"
+
+
+def numpy_literal(array: Array) -> str:
+    """An `np.array(...)` expression (float64 where numpy has no such dtype)."""
+    dtype = name_of(array)
+    if dtype == "bfloat16":
+        return f"np.array({nested(array)}, dtype=ml_dtypes.bfloat16)"
+    text = f"np.array({nested(array)}, dtype=np.{'bool_' if dtype == 'bool' else dtype})"
+    return text if array.size else f"np.empty({tuple(array.shape)}, dtype=np.{'bool_' if dtype == 'bool' else dtype})"
+
+
+def call_arguments(case: Case, variable: str = "x{}", dtype: str = "torch.{}") -> str:
+    """The operator's argument list, tensors as variables: `x0, [384], x1, x2, 1e-12`."""
+
+    def show(template: Template) -> str:
+        match template:
+            case Slot(index):
+                return variable.format(index)
+            case Product():
+                return str(template.value(case.sizes))
+            case DType("input"):
+                return f"{variable.format(0)}.dtype"
+            case DType(name):
+                return dtype.format(name)
+            case Float(text):
+                return f'float("{text}")'
+            case list() | tuple():
+                return f"[{', '.join(show(item) for item in template)}]"
+            case _:
+                return repr(template)
+
+    positional = [show(a) for a in case.operator.args]
+    return ", ".join(positional + [f"{k}={show(v)}" for k, v in case.operator.kwargs.items()])
+
+
+def as_layout(variable: str, layout: str) -> str | None:
+    """A torch expression that stores `variable` in another memory layout; None for a packed one."""
+    return {
+        "transposed": f"{variable}.permute(*reversed(range({variable}.dim()))).contiguous()"
+        f".permute(*reversed(range({variable}.dim())))",
+        "strided": f"torch.stack([{variable}, torch.zeros_like({variable})], dim=-1).flatten(-2)[..., ::2]",
+        "offset": f"torch.cat([torch.zeros(1, dtype={variable}.dtype), {variable}.reshape(-1)])[1:]"
+        f".reshape({variable}.shape)",
+    }.get(layout)

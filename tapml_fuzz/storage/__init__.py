@@ -1,0 +1,1 @@
+"""What outlives a run: seeds and the corpus they form, as plain data that can never execute code."""

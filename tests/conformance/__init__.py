@@ -1,0 +1,1 @@
+"""What every platform must do, run against each that is available here."""

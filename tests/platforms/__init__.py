@@ -1,0 +1,1 @@
+"""Tests of the platforms room, with hand-written operators and misbehaving platforms."""

@@ -1,0 +1,153 @@
+"""Platforms that misbehave, for the tests alone: each runs in a worker like a real one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.dtypes import NAMES, Array
+from tapml_fuzz.core.policy import Capabilities
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Unit
+from tapml_fuzz.platforms.poison import poisoned
+from tapml_fuzz.platforms.torch_eager import TorchCpu
+
+WHERE = "tests.platforms.fakes:"
+
+
+class _Fake(TorchCpu):
+    """torch on the CPU; a subclass breaks one thing."""
+
+    name = "fake"
+
+    def activate(self) -> Info:
+        super().activate()
+        return Info(self.name, True, device="fake", capabilities=Capabilities(dtypes=NAMES))
+
+
+class Honest(_Fake):
+    name = "honest"
+
+
+class Null(_Fake):
+    """Runs nothing: every output still holds the poison, and nobody looks."""
+
+    name = "null"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        real = super().run(build, tensors, layouts, sizes)
+        return Run([poisoned(o.shape, str(o.dtype)) for o in real.outputs], 0.0)
+
+
+class Lying(_Fake):
+    """Claims everything, answers zeros of the right shape."""
+
+    name = "lying"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        real = super().run(build, tensors, layouts, sizes)
+        return Run([np.zeros_like(output) for output in real.outputs], 0.0)
+
+
+class Crashing(_Fake):
+    """Dies of a segmentation fault when a value is 13; prints before, to stdout and stderr."""
+
+    name = "crashing"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        if any((tensor == 13).any() for tensor in tensors):
+            print("printed before the end", flush=True)
+            print("x" * 100_000, "last words", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        print("noise on stdout")
+        return super().run(build, tensors, layouts, sizes)
+
+
+class Hanging(_Fake):
+    """Never returns when a value is 13, with the interpreter lock held as a kernel would hold it."""
+
+    name = "hanging"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        while any((tensor == 13).any() for tensor in tensors):
+            sum(range(1000))
+        return super().run(build, tensors, layouts, sizes)
+
+
+class BuildCrashing(_Fake):
+    name = "build-crashing"
+
+    def build(self, unit: Unit) -> Any:
+        os._exit(7)
+
+
+class BuildHanging(_Fake):
+    name = "build-hanging"
+
+    def build(self, unit: Unit) -> Any:
+        time.sleep(60)
+
+
+class Refusing(_Fake):
+    name = "refusing"
+
+    def build(self, unit: Unit) -> Any:
+        raise BuildRejected("line 3: no such type", source="kernel source")
+
+
+class Static(_Fake):
+    """Can leave open any axis but `b`; counts what it was asked to build in its stderr."""
+
+    name = "static"
+
+    def build(self, unit: Unit) -> Any:
+        if "b" in unit.operator.axis_names and "b" not in unit.sizes:
+            raise NeedsStatic("b decides the kernel", ("b",))
+        return super().build(unit)
+
+
+class Stubborn(_Fake):
+    """Wants sizes however many it has."""
+
+    name = "stubborn"
+
+    def build(self, unit: Unit) -> Any:
+        raise NeedsStatic("more")
+
+
+class LosingDevice(_Fake):
+    name = "losing-device"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        if any((tensor == 13).any() for tensor in tensors):
+            raise DeviceLost("device-side assert")
+        return super().run(build, tensors, layouts, sizes)
+
+
+class Absent(_Fake):
+    name = "absent"
+
+    def activate(self) -> Info:
+        return Info(self.name, False, "no such device", "buy one")
+
+
+class Exploding(_Fake):
+    name = "exploding"
+
+    def activate(self) -> Info:
+        raise OSError("libnothing.so: cannot open")
+
+
+class DyingAtStart(_Fake):
+    name = "dying-at-start"
+
+    def activate(self) -> Info:
+        print("driver says no", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGABRT)
+        raise AssertionError
