@@ -16,6 +16,10 @@ from tapml_fuzz.core.case import Case
 from tapml_fuzz.reduction import reduce_case
 
 
+# A reduced case stays this many times outside the error bound, if the failure was when it was found.
+CLEARLY_WRONG = 4.0
+
+
 class Catch(Protocol):
     """Where failures go: a store on disk, or a list in memory."""
 
@@ -92,6 +96,8 @@ class Hunt:
         if self.stopped():
             return
         best, level = start, realism(start.case, self.source)
+        # A case that ends just outside the bound convinces nobody: what was clearly wrong stays clearly wrong.
+        enough = min(start.verdict.metrics.ratio, CLEARLY_WRONG)
 
         def fails(case: Case) -> bool:
             nonlocal best, level
@@ -101,7 +107,8 @@ class Hunt:
             if not is_no_less_realistic(now, level):
                 return False
             for result in self.bench.trial(case, only=found.platform):
-                if result.platform == found.platform and result.verdict.kind == found.verdict.kind:
+                same = result.platform == found.platform and result.verdict.kind == found.verdict.kind
+                if same and result.verdict.metrics.ratio >= enough:
                     best, level = result, now
                     return True
             return False

@@ -19,6 +19,7 @@ import msgspec
 import torch
 
 from tapml_fuzz.core.errors import BadModel
+from tapml_fuzz.storage.tensors import MALFORMED
 
 Inputs = dict[str, torch.Tensor]
 
@@ -233,7 +234,7 @@ def _json(path: Path, kind: type[Any] = dict) -> Any:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
             raise BadModel(f"{path.name} has more than {_MAX_CONFIG_BYTES} bytes")
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+    except (OSError, *MALFORMED) as error:
         raise BadModel(f"{path.parent.name}/{path.name} is unreadable: {_one_line(error)}") from None
 
 

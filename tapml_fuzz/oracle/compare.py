@@ -183,7 +183,7 @@ def _ulp(exact: Tensor, dtype: str) -> Tensor:
         return torch.ones(exact.shape, dtype=torch.float64)
     magnitude = exact.abs().clamp(dtypes.smallest_normal(dtype), dtypes.largest(dtype))
     exponent = torch.frexp(magnitude).exponent - 1
-    return torch.ldexp(torch.tensor(2 * dtypes.unit_roundoff(dtype), dtype=torch.float64), exponent)
+    return 2 * dtypes.unit_roundoff(dtype) * torch.exp2(exponent.to(torch.float64))
 
 
 def _cosine(x: Tensor, y: Tensor) -> float:

@@ -33,6 +33,20 @@ def floating(x: Operand, arithmetic: Arithmetic) -> Tracked:
     return Tracked(value, arithmetic, error, grid=arithmetic.dtype)
 
 
+def scalar(number: float, like: Tracked) -> Tracked:
+    """A scalar of the program next to the tensor `like`: platforms store it in that tensor's dtype, or wider."""
+    return like.arithmetic.constant(number, like.grid if like.is_floating else None)
+
+
+def stage(x: Tracked, like: Tracked) -> Tracked:
+    """An intermediate that a correct implementation may keep in memory, in the dtype of the tensor `like`.
+
+    Kernels of several passes do that (torch's own for softmax along an outer axis). It rounds once more where that
+    dtype is narrower than the working precision; adding up in it, term by term, is a different matter and a fault.
+    """
+    return x.rounded_to(like.grid) if like.is_floating else x
+
+
 def _pair(x: Operand, y: Operand) -> tuple[Tracked, Tracked, Arithmetic]:
     arithmetic = x.arithmetic if isinstance(x, Tracked) else y.arithmetic  # type: ignore[union-attr]
     return floating(x, arithmetic), floating(y, arithmetic), arithmetic
@@ -61,11 +75,11 @@ def mul(x: Operand, y: Operand) -> Tracked:
     x, y, a = _pair(x, y)
     error: Tensor | None = None
     if y.error is not None:
-        reach = x.value.abs() if x.error is None else x.value.abs() + x.error
+        reach = x.value.abs() if x.error is None else x.value.abs().add_(x.error)
         error = reach * y.error
     if x.error is not None:
-        part = y.value.abs() * x.error
-        error = part if error is None else error + part
+        magnitude = y.value.abs()
+        error = magnitude * x.error if error is None else torch.addcmul(error, magnitude, x.error)
     return a.rounded(x.value * y.value, error, (x, y), nonnegative=x.nonnegative and y.nonnegative)
 
 
@@ -87,10 +101,10 @@ def div(x: Operand, y: Operand, *, builtin: str = "div") -> Tracked:
     pole: Tensor | None = None
     if y.error is not None:
         closest = y.value.abs() - y.error
-        error = value.abs() * y.error
+        error = value.abs().mul_(y.error)
         if x.error is not None:
-            error = error + x.error
-        error = error / closest
+            error.add_(x.error)
+        error.div_(closest)
         if closest.numel() and not float(closest.amin()) > 0:
             pole = (closest <= 0) & (y.error > 0)
     elif x.error is not None:
@@ -215,7 +229,7 @@ def tanh(x: Operand) -> Tracked:
 def erf(x: Operand, *, builtin: str = "erf") -> Tracked:
     """The slope 2/sqrt(pi) exp(-m^2) at the point m nearest zero bounds it over x +- e; erfc likewise."""
     x, _, a = _pair(x, 0.0)
-    value = torch.erf(x.value) if builtin == "erf" else torch.erfc(x.value)
+    value = torch.erfc(x.value) if builtin == "erfc" else torch.erf(x.value)
     error: Tensor | None = None
     if x.error is not None:
         nearest = (x.value.abs() - x.error).clamp_min_(0.0)
@@ -274,7 +288,7 @@ def power(x: Operand, y: Operand) -> Tracked:
     inherits pow from exp2(y * log2(x)), `ulp_per_argument` counts per |y log2 x| and `absolute` is that of log2.
     """
     if not isinstance(y, Tracked):
-        simple = _simple_power(x, float(y))
+        simple = simple_power(x, float(y))
         if simple is not None:
             return simple
     x, y, a = _pair(x, y)
@@ -296,7 +310,8 @@ def power(x: Operand, y: Operand) -> Tracked:
     return a.rounded(value, error, (x, y), own=own)
 
 
-def _simple_power(x: Operand, exponent: float) -> Tracked | None:
+def simple_power(x: Operand, exponent: float) -> Tracked | None:
+    """The product or root that computes this power, or None."""
     match exponent:
         case 0.5:
             return sqrt(x)

@@ -35,12 +35,12 @@ class Undecided(Exception):
 def apply(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any], arithmetic: Arithmetic) -> Any:
     """One overload over `Tracked` arguments. Raises `NoTruth`, `Undecided`, or what torch raises."""
     packet = overload.overloadpacket.__name__
-    if torch.Tag.nondeterministic_seeded in overload.tags:
+    if torch.Tag.nondeterministic_seeded in overload.tags and not _without_dropout(overload, args, kwargs):
         raise NoTruth(f"{overload} is random", mend="fix its random numbers as an input")
     if packet in _UNINITIALISED:
         raise NoTruth(f"{overload} returns uninitialised memory", mend="fill it")
     kwargs = {k: v for k, v in kwargs.items() if k not in _PLACEMENT}
-    operands = [leaf for leaf in tree_flatten((args, kwargs), is_leaf=_is_tracked)[0] if _is_tracked(leaf)]
+    operands = tracked_in((args, kwargs))
     if not operands:
         return _factory(overload, args, kwargs, arithmetic)
     found = lookup(overload)
@@ -55,8 +55,28 @@ def apply(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     return found(*args, **kwargs)
 
 
+def _without_dropout(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Attention is tagged random for the sake of its dropout; without dropout it is not."""
+    for place, argument in enumerate(overload._schema.arguments):
+        if argument.name == "dropout_p":
+            given = args[place] if place < len(args) else kwargs.get("dropout_p", 0.0)
+            return bool(given == 0.0)
+    return False
+
+
 # Their indices have ties even among integers.
 _INDEXING = frozenset({"argmax", "argmin", "max", "min", "topk", "sort", "argsort", "median"})
+
+
+def tracked_in(tree: Any) -> list[Tracked]:
+    """The tracked leaves of nested arguments (torch's own tree walk is ten times slower on so little)."""
+    if isinstance(tree, Tracked):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, list | tuple):
+        return []
+    return [leaf for branch in tree for leaf in tracked_in(branch)]
 
 
 def _is_tracked(leaf: Any) -> bool:
@@ -215,9 +235,8 @@ def trace(
                 result = function(*wrapped(args), **wrapped(kwargs))
         except _WritesInPlace:
             graph = _functional(function, args, kwargs)
-            inputs = [t for t in tree_flatten((args, kwargs), is_leaf=_is_tracked)[0] if _is_tracked(t)]
             with mode:
-                result = graph(*[Carrier(t) for t in inputs])
+                result = graph(*[Carrier(t) for t in tracked_in((args, kwargs))])
     return [
         leaf.tracked if isinstance(leaf, Carrier) else known(leaf, arithmetic)
         for leaf in tree_flatten(result)[0]

@@ -195,7 +195,7 @@ class Tracked:
         if _holds(name, held):
             return replace(self, grid=grid)
         own = self.value.abs().mul_(dtypes.unit_roundoff(name)).add_(dtypes.smallest_subnormal(name))
-        error = own if self.error is None else own.add_(self.error)
+        error = own if self.error is None else own.add_(self.error, alpha=1 + dtypes.unit_roundoff(name))
         finite = torch.isfinite(self.value)
         error = torch.where(finite, error, 0.0 if self.error is None else self.error)
         # Beyond the largest number the program goes on with infinity, which no later step can bring back.

@@ -75,6 +75,8 @@ def truth(
 
 
 def _run(operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int], context: Arithmetic) -> list[Tracked]:
+    if any(t.numel() == 0 for t in tensors):
+        return _of_nothing(operator, tensors, sizes, context)
     floating = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     args, kwargs = operator.bind(
         [known(t, context) for t in tensors],
@@ -88,6 +90,14 @@ def _run(operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int]
         except Undecided:
             pass
     return trace(function, args, kwargs, context)
+
+
+def _of_nothing(
+    operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int], context: Arithmetic
+) -> list[Tracked]:
+    """An operator on an empty tensor computes nothing that could round: torch's float64 answer is exact."""
+    wide = [t.double() if t.is_floating_point() else t for t in tensors]
+    return [known(result, context) for result in invoke.call(operator, wide, sizes)]
 
 
 def _flat(result: Any) -> list[Tracked]:
@@ -131,7 +141,7 @@ def _value(x: Tracked, dtype: str) -> Array:
 
 
 def _bound(x: Tracked, dtype: str) -> Array | None:
-    """E = u_out |y| + K B + one smallest subnormal; None for exact results.
+    """E = u_out (|y| + K B) + K B + one smallest subnormal; None for exact results.
 
     A value that the output dtype cannot hold is rounded even when nothing before it was.
     """
@@ -144,7 +154,7 @@ def _bound(x: Tracked, dtype: str) -> Array | None:
     bound.add_(dtypes.smallest_subnormal(dtype) if not x.arithmetic.flush else dtypes.smallest_normal(dtype))
     # Double work in float64: the truth itself has the errors that it bounds.
     factor = K if x.arithmetic.dtype != torch.float64 else 2 * K
-    bound.add_(x.error, alpha=factor)
+    bound.add_(x.error, alpha=factor * (1 + dtypes.unit_roundoff(dtype)))
     if not bool(torch.isfinite(bound.sum())):
         exact = ~torch.isfinite(x.value) & torch.isfinite(x.error)
         bound = torch.where(exact, 0.0, torch.where(torch.isnan(bound), torch.inf, bound))

@@ -93,15 +93,19 @@ class Isolated(Session):
             self.restarts += 1
 
     def info(self) -> Info:
-        if self._info is not None and (not self._info.available or (self._worker and self._greeted)):
+        if self._info is None:
+            self._info = self._ready()
+        return self._info
+
+    def _ready(self) -> Info:
+        """Make sure that a worker is there and has said hello; what it said."""
+        if self._worker is not None and self._greeted and self._info is not None:
             return self._info
         self.start()
         said = self._greeting()
         self._greeted = True
         if not said.available:
             self.close()
-        if self._info is None:
-            self._info = said
         return said
 
     def close(self) -> None:
@@ -127,6 +131,9 @@ class Isolated(Session):
         return Info(self.name, False, f"worker began with {type(message).__name__}")
 
     def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
+        said = self._ready()
+        if not said.available:
+            return Unsupported(f"{self.name} is gone: {said.reason}")
         request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
         self._dropped.clear()
         reply = self._ask(request, (), self._build_timeout)

@@ -8,13 +8,13 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
 
-# Two patterns per element width, different in every byte. Read as a float of that width, each is a NaN with an
-# unusual payload or an unusual number; read as a bool, each is neither 0 nor 1.
+# Two patterns per element width, told apart by their bits. Read as any float of that width each is a quiet NaN with
+# an unusual payload (a signalling one might be changed by a mere copy); read as a bool, each is neither 0 nor 1.
 _PATTERNS: dict[int, tuple[int, int]] = {
     1: (0xA5, 0x5B),
-    2: (0x7FA5, 0xFEDB),
-    4: (0x7FA5_A55A, 0xFFDB_5BB6),
-    8: (0x7FF5_A55A_A55A_A55A, 0xFFFB_5BB6_5BB6_5BB6),
+    2: (0x7FE5, 0xFFDB),
+    4: (0x7FE5_A55A, 0xFFDB_5BB6),
+    8: (0x7FFD_A55A_A55A_A55A, 0xFFFB_5BB6_5BB6_5BB6),
 }
 
 

@@ -96,7 +96,7 @@ def lower(unit: Unit, target: Any, pipeline: Any) -> Program:
         fixed = set(unit.operator.axis_names) <= set(unit.sizes)
         raise (NotSupported(str(error)) if fixed else NeedsStatic(str(error), error.axes)) from error
     try:
-        module = from_exported_program(program)
+        module = from_exported_program(program, run_ep_decomposition=False)  # `export` has decomposed it
         passes = [
             *pipeline.library_dispatch_passes(target),
             *pipeline.legalize_passes(target),

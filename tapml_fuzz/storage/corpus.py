@@ -23,7 +23,7 @@ from tapml_fuzz.core.operator import Operator, encode_operator
 from tapml_fuzz.core.profile import Profile
 from tapml_fuzz.storage import seeds as seed_files
 from tapml_fuzz.storage.seeds import Provenance, Seed
-from tapml_fuzz.storage.tensors import read_bounded, write_atomically
+from tapml_fuzz.storage.tensors import MALFORMED, read_bounded, write_atomically
 
 FORMAT = 1
 _MAX_JSON_BYTES = 8 << 20
@@ -46,7 +46,9 @@ class ModelRecord(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    format: int = FORMAT
+    """What a corpus says of itself."""
+
+    format: int
     models: tuple[ModelRecord, ...] = ()
 
 
@@ -186,7 +188,7 @@ def write(
     from both keeps the profile over more elements. A kill at any moment leaves a corpus that opens: seeds are
     written before the operators that list them, and removed after.
     """
-    old = Corpus.open(path) if (path / "manifest.json").exists() else Corpus(path, Manifest(), ())
+    old = Corpus.open(path) if (path / "manifest.json").exists() else Corpus(path, Manifest(FORMAT), ())
     entries = {entry.key: entry for entry in (_without(e, model.name) for e in old.entries) if entry.records}
     for operator, profiles, new_seeds in found:
         before = entries.get(operator.key)
@@ -200,8 +202,9 @@ def write(
     others = tuple(m for m in old.manifest.models if m.name != model.name)
     for entry in entries.values():
         _write_entry(path, entry)
-    write_atomically(path / "manifest.json", _pretty(Manifest(models=(*others, model))))
-    new = Corpus(path, Manifest(models=(*others, model)), entries.values())
+    manifest = Manifest(FORMAT, (*others, model))
+    write_atomically(path / "manifest.json", _pretty(manifest))
+    new = Corpus(path, manifest, entries.values())
     _remove_unlisted(old, new)
     return new
 
@@ -223,7 +226,7 @@ def _read_entry(path: Path) -> Entry:
     file = _decode(path, _EntryFile)
     try:
         data: Any = msgspec.json.decode(file.operator)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except MALFORMED as error:
         raise BadCorpus(f"{name}: its operator is unreadable: {error}") from None
     operator = seed_files.revive_operator(data, name)
     if operator.key != path.stem:
@@ -241,7 +244,7 @@ def _read_entry(path: Path) -> Entry:
 def _decode(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(read_bounded(path, _MAX_JSON_BYTES), type=kind)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except MALFORMED as error:
         raise BadCorpus(
             f"{path.parent.name}/{path.name}: {error}", mend="restore it from version control, or carve it again"
         ) from None

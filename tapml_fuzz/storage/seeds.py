@@ -25,7 +25,7 @@ from tapml_fuzz.core.operator import (
     encode_operator,
     operator_from,
 )
-from tapml_fuzz.storage.tensors import content_hash, pack, read_bounded, unpack, write_atomically
+from tapml_fuzz.storage.tensors import MALFORMED, content_hash, pack, read_bounded, unpack, write_atomically
 
 FORMAT = 1
 MAX_ELEMENTS = 1 << 20
@@ -116,7 +116,7 @@ def load(path: Path, expected_id: str = "") -> Seed:
     try:
         note = msgspec.json.decode(raw, type=_Note)
         operator = revive_operator(msgspec.json.decode(note.operator), name)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except MALFORMED as error:
         raise BadCorpus(f"{name}: its note is unreadable: {error}") from None
     if note.format != FORMAT:
         raise BadCorpus(f"{name}: format {note.format}, this version reads {FORMAT}", mend="carve it again")
@@ -145,7 +145,7 @@ def revive_operator(data: Any, name: str) -> Operator:
     try:
         operator = operator_from(data)
         templates = [*operator.args, *operator.kwargs.values()]
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except MALFORMED as error:
         raise BadCorpus(f"{name}: its operator is malformed: {error}") from None
     if not _ATEN.fullmatch(operator.name):
         raise BadCorpus(f"{name}: {operator.name[:80]!r} is no aten overload that a corpus may name")

@@ -29,6 +29,9 @@ from tapml_fuzz.core.errors import BadCorpus
 MAX_FILE_BYTES = 4 << 20
 MAX_HEADER_BYTES = 256 << 10
 MAX_TENSORS = 128
+
+# All that decoding untrusted JSON can raise: msgspec lets a wrong UTF-8 sequence out as what it is.
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 MAX_RANK = 8
 
 # The safetensors format: the length of the JSON header as an unsigned 64-bit little-endian integer, the header,
@@ -93,8 +96,7 @@ def pack(tensors: Mapping[str, Array], note: bytes = b"null") -> bytes:
 
 
 def unpack(raw: bytes, name: str, limit: int = MAX_FILE_BYTES) -> tuple[dict[str, Array], bytes]:
-    """The inverse of `pack`; `name` is what an error calls the file, `limit` its largest
-    size in bytes.
+    """The inverse of `pack`; `name` is what an error calls the file, `limit` its largest size in bytes.
 
     Raises `BadCorpus` for anything that `pack` would not have written: cut short, too large, sizes that do not
     fit the data, an unknown or contradictory dtype.
@@ -103,7 +105,7 @@ def unpack(raw: bytes, name: str, limit: int = MAX_FILE_BYTES) -> tuple[dict[str
     try:
         declared = {key: msgspec.convert(value, _Declared) for key, value in header.items() if key != _METADATA}
         own = msgspec.json.decode(header[_METADATA][_NOTE], type=_Header)
-    except (msgspec.MsgspecError, KeyError, TypeError, RecursionError) as error:
+    except (*MALFORMED, KeyError, TypeError) as error:
         raise _rejected(name, f"its header is not one that tapml_fuzz writes: {_one_line(error)}") from None
     if own.dtypes.keys() != declared.keys() or len(declared) > MAX_TENSORS:
         raise _rejected(name, "its dtype tags do not fit its tensors")
@@ -132,7 +134,7 @@ def _read_header(raw: bytes, name: str, limit: int) -> dict[str, Any]:
         raise _rejected(name, "it is cut short, or no safetensors file")
     try:
         return msgspec.json.decode(raw[_LENGTH_BYTES : _LENGTH_BYTES + length], type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except MALFORMED as error:
         raise _rejected(name, f"its header is unreadable: {_one_line(error)}") from None
 
 

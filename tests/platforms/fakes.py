@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tapml_fuzz.core.case import Layout
@@ -21,21 +22,35 @@ from tapml_fuzz.platforms.torch_eager import TorchCpu
 WHERE = "tests.platforms.fakes:"
 
 
-class _Fake(TorchCpu):
-    """torch on the CPU; a subclass breaks one thing."""
+class _Fake:
+    """Hands its inputs back; a subclass breaks one thing. Imports no torch, so that its worker starts quickly."""
 
     name = "fake"
 
     def activate(self) -> Info:
-        super().activate()
         return Info(self.name, True, device="fake", capabilities=Capabilities(dtypes=NAMES))
 
+    def build(self, unit: Unit) -> Any:
+        return unit.operator
 
-class Honest(_Fake):
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        return Run([tensor.copy() for tensor in tensors], 0.0)
+
+
+class Echo(_Fake):
+    name = "echo"
+
+
+class Honest(TorchCpu):
+    """torch on the CPU, claiming what an emerging platform would: the twin of `Null` and `Lying`."""
+
     name = "honest"
 
+    def activate(self) -> Info:
+        return msgspec.structs.replace(super().activate(), name=self.name, eager=False)
 
-class Null(_Fake):
+
+class Null(Honest):
     """Runs nothing: every output still holds the poison, and nobody looks."""
 
     name = "null"
@@ -45,7 +60,7 @@ class Null(_Fake):
         return Run([poisoned(o.shape, str(o.dtype)) for o in real.outputs], 0.0)
 
 
-class Lying(_Fake):
+class Lying(Honest):
     """Claims everything, answers zeros of the right shape."""
 
     name = "lying"
@@ -102,7 +117,7 @@ class Refusing(_Fake):
 
 
 class Static(_Fake):
-    """Can leave open any axis but `b`; counts what it was asked to build in its stderr."""
+    """Can leave open any axis but `b`."""
 
     name = "static"
 

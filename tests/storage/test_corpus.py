@@ -128,6 +128,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "seed of another operator": lambda c: shutil.copy(next((c / "seeds" / NEG.key).iterdir()), a_seed(c)),
     "manifest missing": lambda c: (c / "manifest.json").unlink(),
     "manifest cut short": lambda c: (c / "manifest.json").write_bytes(b'{"format": 1, "mod'),
+    "manifest in another encoding": lambda c: (c / "manifest.json").write_bytes(b'{"form\xdft": 1}'),
     "manifest of the future": lambda c: (c / "manifest.json").write_bytes(b'{"format": 2, "models": []}'),
     "operator cut short": lambda c: an_entry(c).write_bytes(an_entry(c).read_bytes()[:200]),
     "operator nested deeply": lambda c: an_entry(c).write_bytes(b'{"operator":' + b"[" * 100_000),
@@ -158,6 +159,13 @@ def test_damage_is_never_loaded(tiny: Path, damage: str) -> None:
         corpus = Corpus.open(tiny)
         for entry in corpus.entries:
             corpus.seeds(entry)
+
+
+@pytest.mark.parametrize("name", ["../../../../etc/passwd", "/etc/passwd", "..", "0" * 31, "G" * 32, ""])
+def test_ids_that_could_lead_elsewhere_are_refused_before_any_file_is_opened(tiny: Path, name: str) -> None:
+    edit(an_entry(tiny), lambda d: rename_first_seed(d, name))
+    with pytest.raises(BadCorpus, match="is no seed id"):
+        Corpus.open(tiny)
 
 
 def test_strays_are_reported(tiny: Path) -> None:

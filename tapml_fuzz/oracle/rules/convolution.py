@@ -54,7 +54,8 @@ def convolution(
     if x.error is not None:
         part = convolve(movement.dense_error(x), weight.value.abs())
         error = part if error is None else error + part
-    result = a.rounded(value, error, (), own=own, magnitude=magnitude)
+    lost = s.infinite_and_overflowing(value, magnitude, a.largest, lambda: convolve(s.finite(x), s.finite(weight)))
+    result = a.rounded(value, error, (), own=own, magnitude=magnitude, unbounded=lost)
     if bias is None:
         return result
     return e.add(result, movement.moved(lambda t: t.reshape(-1, *[1] * len(stride)), bias))

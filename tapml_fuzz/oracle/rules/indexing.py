@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise, movement
 from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.tracked import Tracked
@@ -71,7 +72,9 @@ def index_put(x: Tracked, indices: list[Tracked | None], values: Tracked, accumu
     one, more = movement.alike([x, values])
     weight = put([one.value.abs(), more.value.abs()])
     hits = put([torch.zeros_like(one.value), torch.ones_like(more.value)])
-    own = (hits.clamp_min_(1.0) * weight).mul_(x.arithmetic.roundoff)
+    # Every addition is stored: the sum grows in memory, in the tensor's own dtype.
+    stored = dtypes.unit_roundoff(str(result.grid).removeprefix("torch."))
+    own = (hits.clamp_min_(1.0) * weight).mul_(max(stored, x.arithmetic.roundoff))
     return x.arithmetic.rounded(result.value, result.error, (one,), own=own, magnitude=weight)
 
 

@@ -44,7 +44,8 @@ def product(x: Tracked, y: Tracked) -> Tracked:
         error = part if error is None else error + part
     watched = (_folded(x, -1), _folded(y, -2))
     sign = x.nonnegative and y.nonnegative
-    return a.rounded(value, error, watched, own=own, magnitude=weight, nonnegative=sign)
+    lost = s.infinite_and_overflowing(value, weight, a.largest, lambda: s.finite(x) @ s.finite(y))
+    return a.rounded(value, error, watched, own=own, magnitude=weight, nonnegative=sign, unbounded=lost)
 
 
 def _folded(x: Tracked, dim: int) -> Tracked:
@@ -105,10 +106,19 @@ def attention(
     if mask is not None:
         is_bool = mask.value.dtype == torch.bool
         scores = _hidden(scores, mask.value.logical_not()) if is_bool else e.add(scores, mask)
-    probabilities = softmax(scores, -1)
+    probabilities = _zero_where_all_hidden(softmax(scores, -1), scores)
     if query.grid in (torch.float16, torch.bfloat16):
         probabilities = probabilities.rounded_to(query.grid)
     return product(probabilities, value)
+
+
+def _zero_where_all_hidden(probabilities: Tracked, scores: Tracked) -> Tracked:
+    """torch defines a row in which every score is -inf as zero, not NaN (`_safe_softmax`)."""
+    dead = (scores.value == -torch.inf).all(dim=-1, keepdim=True)
+    if not bool(dead.any()):
+        return probabilities
+    zero = Tracked(torch.zeros((), dtype=torch.float64), scores.arithmetic, grid=scores.grid)
+    return where(Tracked(dead, scores.arithmetic), zero, probabilities)
 
 
 def _hidden(scores: Tracked, where_hidden: Tensor) -> Tracked:
@@ -131,13 +141,7 @@ def scaled_dot_product_attention(
     if enable_gqa:
         copies = query.value.shape[-3] // key.value.shape[-3]
         key, value = (movement.moved(lambda t: t.repeat_interleave(copies, -3), k) for k in (key, value))
-    result = attention(query, key, value, attn_mask, is_causal, scale)
-    if attn_mask is None or attn_mask.value.dtype != torch.bool:
-        return result
-    # torch defines a row in which everything is masked as zero, not NaN.
-    dead = attn_mask.value.logical_not().all(dim=-1, keepdim=True)
-    zero = Tracked(torch.zeros((), dtype=torch.float64), result.arithmetic, grid=result.grid)
-    return where(Tracked(dead, result.arithmetic), zero, result)
+    return attention(query, key, value, attn_mask, is_causal, scale)
 
 
 @rule("aten._scaled_dot_product_flash_attention_for_cpu")

@@ -17,13 +17,25 @@ from tapml_fuzz.oracle.tracked import Tracked
 
 
 def _affine(x: Tracked, weight: Tracked | None, bias: Tracked | None) -> Tracked:
+    """Weight and bias. An infinite weight folded into the scale meets itself as inf - inf: unjudged."""
     if weight is not None:
+        infinite = torch.isinf(weight.value)
         x = e.mul(x, weight)
+        if bool(infinite.any()):
+            x = x.with_error(torch.where(infinite, torch.inf, movement.dense_error(x)))
     return x if bias is None else e.add(x, bias)
 
 
 def _last(count: int) -> list[int]:
     return list(range(-count, 0))
+
+
+def _updated(centre: Tracked) -> Tracked:
+    """An updated mean (Welford) of a row that holds an infinity is NaN, a summed one infinite: unjudged."""
+    infinite = torch.isinf(centre.value)
+    if not bool(infinite.any()):
+        return centre
+    return centre.with_error(torch.where(infinite, torch.inf, movement.dense_error(centre)))
 
 
 @rule("aten.native_layer_norm")
@@ -33,7 +45,7 @@ def native_layer_norm(
     """Output, mean and reciprocal standard deviation, the statistics with their reduced axes kept as one."""
     deviation, centre, variance = s.moments(x, _last(len(normalized_shape)))
     scale = e.rsqrt(e.add(variance, eps))
-    return _affine(e.mul(deviation, scale), weight, bias), centre, scale
+    return _affine(e.mul(deviation, scale), weight, bias), _updated(centre), scale
 
 
 @rule("aten.layer_norm")
@@ -86,7 +98,7 @@ def native_group_norm(
     normal = movement.moved(lambda t: t.reshape(x.value.shape), e.mul(deviation, scale))
     ndim = x.value.ndim
     output = _affine(normal, _per_channel(weight, ndim), _per_channel(bias, ndim))
-    return output, s.squeezed(centre, [2], False), s.squeezed(scale, [2], False)
+    return output, s.squeezed(_updated(centre), [2], False), s.squeezed(scale, [2], False)
 
 
 @rule("aten.group_norm")

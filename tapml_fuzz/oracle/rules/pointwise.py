@@ -18,32 +18,49 @@ from tapml_fuzz.oracle.rules.indexing import where
 from tapml_fuzz.oracle.tracked import Tracked, errors_of
 
 
-def scaled(x: Operand, factor: Operand) -> Operand:
-    """x * factor, nothing being done for a factor of one."""
-    return x if not isinstance(factor, Tracked) and factor == 1 else e.mul(x, factor)
+def scaled(x: Operand, factor: Operand, like: Tracked | None = None) -> Operand:
+    """x * factor, nothing being done for a factor of one; a stage of `like` if given."""
+    if not isinstance(factor, Tracked) and factor == 1:
+        return x
+    if like is None:
+        return e.mul(x, factor)
+    return e.stage(e.mul(x, factor if isinstance(factor, Tracked) else e.scalar(factor, like)), like)
+
+
+def _operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
+    """Two operands of the program, of which one may be a scalar."""
+    if not isinstance(other, Tracked):
+        assert isinstance(x, Tracked)
+        return x, e.scalar(other, x)
+    return (x, other) if isinstance(x, Tracked) else (e.scalar(x, other), other)
 
 
 @rule("aten.add")
 def add(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    return e.add(x, scaled(other, alpha))
+    x, other = _operands(x, other)
+    return e.add(x, scaled(other, alpha, x))
 
 
 @rule("aten.sub")
 def sub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    return e.sub(x, scaled(other, alpha))
+    x, other = _operands(x, other)
+    return e.sub(x, scaled(other, alpha, x))
 
 
 @rule("aten.rsub")
 def rsub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    return e.sub(other, scaled(x, alpha))
+    x, other = _operands(x, other)
+    return e.sub(other, scaled(x, alpha, other))
 
 
-rule("aten.mul")(e.mul)
+@rule("aten.mul")
+def mul(x: Operand, other: Operand) -> Tracked:
+    return e.square(x) if x is other else e.mul(*_operands(x, other))
 
 
 @rule("aten.div", "aten.true_divide")
 def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tracked:
-    quotient = e.div(x, other)
+    quotient = e.div(*_operands(x, other))
     return quotient if rounding_mode is None else _whole(quotient, getattr(torch, rounding_mode))
 
 
@@ -72,7 +89,17 @@ rule("aten.tanh")(e.tanh)
 rule("aten.exp")(e.exp)
 rule("aten.expm1")(e.expm1)
 rule("aten.sigmoid")(e.sigmoid)
-rule("aten.pow")(e.power)
+
+
+@rule("aten.pow")
+def power(x: Operand, exponent: Operand) -> Tracked:
+    """The scalar exponents that have a product or root of their own are exact; a cube keeps its square."""
+    if isinstance(exponent, Tracked) or not isinstance(x, Tracked):
+        return e.power(*_operands(x, exponent))
+    if exponent == 3:
+        return e.mul(e.stage(e.square(x), x), x)
+    simple = e.simple_power(x, float(exponent))
+    return e.power(x, e.scalar(exponent, x)) if simple is None else simple
 
 
 def _builtin(packet: str, primitive: Callable[..., Tracked]) -> None:
@@ -97,14 +124,22 @@ def gelu(x: Tracked, approximate: str = "none") -> Tracked:
     """x/2 (1 + erf(x/sqrt 2)), or x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016)."""
     half = e.mul(x, 0.5)
     if approximate == "none":
-        return e.mul(half, e.add(e.erf(e.mul(x, math.sqrt(0.5))), 1.0))
+        tail = e.add(e.erf(e.mul(x, math.sqrt(0.5)), builtin="erf_of_gelu"), 1.0)
+        return _open_at_minus_infinity(x, e.mul(half, tail))
     inner = e.add(x, e.mul(e.mul(e.square(x), x), 0.044715))
-    return e.mul(half, e.add(e.tanh(e.mul(inner, math.sqrt(2 / math.pi))), 1.0))
+    tail = e.add(e.tanh(e.mul(inner, math.sqrt(2 / math.pi))), 1.0)
+    return _open_at_minus_infinity(x, e.mul(half, tail))
+
+
+def _open_at_minus_infinity(x: Tracked, y: Tracked) -> Tracked:
+    """At -inf the formula says inf * 0, NaN, and the limit says 0: both are right, so it is unjudged."""
+    pole = x.value == -torch.inf
+    return y.with_error(torch.where(pole, torch.inf, movement.dense_error(y))) if bool(pole.any()) else y
 
 
 @rule("aten.silu")
 def silu(x: Tracked) -> Tracked:
-    return e.mul(x, e.sigmoid(x))
+    return _open_at_minus_infinity(x, e.mul(x, e.sigmoid(x)))
 
 
 @rule("aten.softplus")
@@ -241,7 +276,9 @@ def _remainder(x: Operand, other: Operand, function: Any) -> Tracked:
     # x - y * floor(x / y) in the working precision: the quotient's rounding times y, the product, the difference.
     own = (x.value.abs() + 2 * other.value.abs()).mul_(arithmetic.roundoff)
     result = arithmetic.rounded(value, inherited, (x, other), own=own)
-    reach = movement.dense_error(result)
+    # An infinite divisor or an overflowing quotient makes inf * 0 or inf - inf of that formula.
+    lost = torch.isinf(other.value) | ((x.value / other.value).abs() > arithmetic.largest)
+    reach = torch.where(lost, torch.inf, movement.dense_error(result))
     wrap = (value.abs() <= reach) | ((other.value.abs() - value.abs()) <= reach)
     return result.with_error(torch.where(wrap & torch.isfinite(value), reach + other.value.abs(), reach))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -124,7 +125,10 @@ def cumsum(x: Tracked, dim: int, dtype: torch.dtype | None = None) -> Tracked:
 
 @rule("aten.prod.default", "aten.prod.dim_int")
 def prod(x: Tracked, dim: int | None = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
-    """Multiplied up pairwise, so that each factor's error meets the product of the others."""
+    """Multiplied up pairwise, so that each factor's error meets the product of the others.
+
+    torch rounds every step to the tensor's dtype (a product loses no more relative accuracy than its steps).
+    """
     x = e.floating(cast(x, dtype), x.arithmetic)
     if dim is None:
         x, dim = movement.moved(torch.flatten, x), 0
@@ -134,11 +138,18 @@ def prod(x: Tracked, dim: int | None = None, keepdim: bool = False, dtype: torch
     if shape[dim] == 0:
         shape[dim] = 1
         return Tracked(torch.ones(shape, dtype=torch.float64).squeeze(dim), x.arithmetic, None, x.grid)
+    # In another order an intermediate may overflow, or underflow to zero, although the whole product does not.
+    like, size = x, x.value.abs()
+    most, least = size.clamp(min=1.0).prod(dim, keepdim=True), size.clamp(max=1.0).prod(dim, keepdim=True)
+    a, whole = x.arithmetic, x.value.prod(dim, keepdim=True)
+    lost = (most > a.largest) | ((least < torch.finfo(a.dtype).smallest_normal) & (whole != 0))
     while x.value.shape[dim] > 1:
         n = x.value.shape[dim]
-        pairs = e.mul(_part(x, dim, 0, n // 2), _part(x, dim, n // 2, n // 2))
+        pairs = e.stage(e.mul(_part(x, dim, 0, n // 2), _part(x, dim, n // 2, n // 2)), like)
         rest = [_part(x, dim, n - 1, 1)] if n % 2 else []
         x = movement.merged(lambda parts: torch.cat(list(parts), dim), [pairs, *rest])
+    if bool(lost.any()):
+        x = x.with_error(torch.where(lost & torch.isfinite(whole), torch.inf, movement.dense_error(x)))
     return x if keepdim else s.squeezed(x, [dim % x.value.ndim], False)
 
 
@@ -148,7 +159,9 @@ def _part(x: Tracked, dim: int, start: int, length: int) -> Tracked:
 
 @rule("aten.logsumexp")
 def logsumexp(x: Tracked, dim: Dims, keepdim: bool = False) -> Tracked:
+    # An infinite maximum is not subtracted: inf - inf would hide the answer, which is that infinity.
     peak = amax(x, dim, keepdim=True)
-    inside = s.total(e.exp(e.sub(x, peak)), dim, keepdim=True)
-    result = e.add(e.log(inside), peak)
+    peak = replace(peak, value=torch.where(torch.isinf(peak.value), 0.0, peak.value))
+    inside = e.stage(s.total(e.stage(e.exp(e.stage(e.sub(x, peak), x)), x), dim, keepdim=True), x)
+    result = e.add(e.stage(e.log(inside), x), peak)
     return s.squeezed(result, s.axes(dim, x.value.ndim), keepdim)

@@ -18,11 +18,11 @@ def _shifted(x: Tracked, dim: int) -> Tracked:
 
 @rule("aten._softmax", "aten.softmax", "aten._safe_softmax")
 def softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
-    powers = e.exp(_shifted(x, dim))
-    return e.div(powers, s.total(powers, dim, keepdim=True))
+    powers = e.stage(e.exp(_shifted(x, dim)), x)
+    return e.div(powers, e.stage(s.total(powers, dim, keepdim=True), x))
 
 
 @rule("aten._log_softmax", "aten.log_softmax")
 def log_softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
-    shifted = _shifted(x, dim)
-    return e.sub(shifted, e.log(s.total(e.exp(shifted), dim, keepdim=True)))
+    shifted = e.stage(_shifted(x, dim), x)
+    return e.sub(shifted, e.stage(e.log(e.stage(s.total(e.exp(shifted), dim, keepdim=True), x)), x))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from tapml_fuzz.campaign.budget import Budget
+from tapml_fuzz.campaign.plan import plan
+from tapml_fuzz.core.errors import BadOption
+
+OPERATORS = {"softmax-1": 6, "gelu-2": 3, "view-3": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "trials"),
+    [("60s", 60.0, None), ("1.5m", 90.0, None), ("2h", 7200.0, None), ("500trials", None, 500), ("1 trial", None, 1)],
+)
+def test_budget_forms(text: str, seconds: float | None, trials: int | None) -> None:
+    budget = Budget.parse(text)
+    assert (budget.seconds, budget.trials) == (seconds, trials)
+
+
+@pytest.mark.parametrize("text", ["", "60", "s", "-5s", "0trials", "1.5trials", "10 parsecs", "1e3s"])
+def test_bad_budget_says_what_is_good(text: str) -> None:
+    with pytest.raises(BadOption, match="500trials"):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 7, 60, 1000, 4096])
+@pytest.mark.parametrize("platforms", [1, 3])
+def test_a_budget_of_trials_is_planned_exactly(trials: int, platforms: int) -> None:
+    tasks = list(plan(OPERATORS, platforms, Budget(trials=trials), seed=3))
+    assert sum(t.examples for t in tasks) == max(1, trials // platforms)
+    assert tasks == list(plan(OPERATORS, platforms, Budget(trials=trials), seed=3))
+    drawn = [t for t in tasks if not t.replay]
+    assert len({t.seed for t in drawn}) == len(drawn)
+    assert not drawn or drawn != [t for t in plan(OPERATORS, platforms, Budget(trials=trials), seed=4) if not t.replay]
+
+
+def test_a_budget_of_time_replays_every_seed_first_and_never_ends() -> None:
+    tasks = list(islice(plan(OPERATORS, 2, Budget(seconds=1.0), seed=0), 30))
+    assert [(t.operator, t.examples) for t in tasks[:3]] == list(OPERATORS.items())
+    assert all(t.replay for t in tasks[:3])
+    assert not any(t.replay for t in tasks[3:])
+    assert [t.examples for t in tasks[3::3]] == sorted(t.examples for t in tasks[3::3])
