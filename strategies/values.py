@@ -40,7 +40,7 @@ def resampled(profile: Profile, shape: tuple[int, ...], random: Random) -> Float
 
     Channels are drawn whole (mean and deviation together, outlier channels at their observed share) along the last
     axis and rows get the observed spread of norms; without channels the quantiles are inverted (linear in between).
-    Values stay inside the observed range.
+    Values stay inside the observed range, and as many as were hidden by a mask are hidden again at the rows' ends.
     """
     if profile.structure in ("mask", "constant") and profile.values:
         return random.choice(np.asarray(profile.values, dtype=np.float64), size=shape)
@@ -54,8 +54,13 @@ def resampled(profile: Profile, shape: tuple[int, ...], random: Random) -> Float
                 random.random((*shape[:-1], 1)), np.linspace(0, 1, len(profile.row_norms)), profile.row_norms
             )
             values *= spread
-        return np.clip(values, profile.low, profile.high)
-    return np.interp(random.random(shape), PROBABILITIES, profile.quantiles)
+        values = np.clip(values, max(profile.low, profile.quantiles[0]), min(profile.high, profile.quantiles[-1]))
+    else:
+        values = np.asarray(np.interp(random.random(shape), PROBABILITIES, profile.quantiles))
+    if profile.hidden and shape:
+        shown = random.binomial(shape[-1], 1 - profile.hidden, size=(*shape[:-1], 1))
+        values = np.where(np.arange(shape[-1]) < np.maximum(shown, 1), values, profile.low)
+    return values
 
 
 def _channels(profile: Profile, width: int, random: Random) -> npt.NDArray[np.int64]:

@@ -115,7 +115,7 @@ def _judge_outputs(case: Case, actual: Ok, truth: Truth, reference: Ok | None, p
     if unwritten is not None:
         return unwritten
     if worst.seen.ratio <= 1.0:
-        return _passed(worst, actual, truth, findings)
+        return _passed(worst, actual, truth)
     return _failed(worst, actual, truth)
 
 
@@ -171,10 +171,9 @@ def _all_finite(case: Case) -> bool:
     return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())
 
 
-def _passed(worst: _Finding, actual: Ok, truth: Truth, findings: Sequence[_Finding]) -> Verdict:
+def _passed(worst: _Finding, actual: Ok, truth: Truth) -> Verdict:
     output, index = worst.output, worst.seen.index
-    unjudged = sum(f.seen.unjudged for f in findings)
-    message = f"{unjudged} elements unjudged" if unjudged else ""
+    message = f"{truth.unjudged} elements unjudged" if truth.unjudged else ""
     if index < 0:
         return Verdict(None, message, Metrics(ratio=worst.seen.ratio), output, index)
     expected, got = _at(truth, output, index), _element(actual.outputs[output], index)

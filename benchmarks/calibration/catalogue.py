@@ -92,6 +92,21 @@ def _pointwise() -> Iterator[Entry]:
     yield from (_positive("function", "pow.Tensor_Scalar", p) for p in (0.5, 1.7, -1.5))
     yield Entry("function", "aten.pow.Tensor_Tensor", lambda draw, _: ([abs(draw(24, 48)), draw(48)], {}))
     yield _two("function", "atan2.default", (24, 48), (24, 48))
+    yield _simple("arithmetic", "square.default")
+    yield from (_simple("function", f"{name}.default") for name in ("erfc", "sinh", "cosh", "tan"))
+    yield from (Entry("function", f"aten.{n}.default", lambda d, _: ([np.tanh(d(9, 9))], {})) for n in ("asin", "acos"))
+    yield Entry("function", "aten.atanh.default", lambda d, _: ([np.tanh(d(9, 9)) * np.float16(0.9)], {}))
+    yield Entry("function", "aten.acosh.default", lambda d, _: ([abs(d(9, 9)) + np.float16(1)], {}))
+    yield Entry("arithmetic", "aten.addcmul.default", lambda d, _: ([d(9, 9), d(9), d(9, 9)], {"value": 0.3}))
+    yield Entry("arithmetic", "aten.addcdiv.default", lambda d, _: ([d(9, 9), d(9), d(9, 9)], {"value": 2}))
+    yield Entry("arithmetic", "aten.lerp.Scalar", lambda d, _: ([d(9, 9), d(9, 9), 0.3], {}))
+    yield _simple("movement", "clamp_min.default", 0.1)
+    yield _simple("movement", "clamp_max.default", 0.1)
+    yield _two("remainder", "floor_divide.default")
+    yield from (_simple("comparison", f"{name}.default") for name in ("isnan", "isinf", "isfinite", "logical_not"))
+    yield from (_two("comparison", f"logical_{name}.default") for name in ("and", "or", "xor"))
+    yield _simple("comparison", "any.dim", -1)
+    yield _simple("comparison", "all.default")
     yield _simple("movement", "clamp.default", -0.5, 0.75)
     yield _two("movement", "maximum.default")
     yield _two("movement", "minimum.default")
@@ -120,6 +135,9 @@ def _reductions() -> Iterator[Entry]:
     yield _simple("sum", "sum.dim_IntList", [0, 1], shape=(8, 12, 10))
     yield _simple("norm", "linalg_vector_norm.default", 1, [-1])
     yield _simple("norm", "linalg_vector_norm.default", 3, [-1])
+    yield _simple("norm", "norm.ScalarOpt_dim", 2, [-1])
+    yield _simple("variance", "std.correction", [0], correction=0, keepdim=True)
+    yield _simple("variance", "var_mean.correction", [-1], correction=0)
     yield _simple("softmax", "_softmax.default", 0, False)
     yield _simple("movement", "amax.default", [-1])
     yield _simple("movement", "amin.default", [0], True)
@@ -132,6 +150,8 @@ def _reductions() -> Iterator[Entry]:
     yield _simple("selection", "min.dim", 0, True)
     yield _simple("selection", "topk.default", 5)
     yield _simple("selection", "sort.default", -1, True)
+    yield _simple("selection", "argsort.default", 0)
+    yield _simple("selection", "median.dim", -1)
 
 
 def _normalisation() -> Iterator[Entry]:
@@ -144,6 +164,12 @@ def _normalisation() -> Iterator[Entry]:
         yield Entry("normalisation", "aten.rms_norm.default", lambda d, _, n=n: ([d(12, n), [n], d(n), 1e-6], {}))  # type: ignore[misc]
     yield Entry("normalisation", "aten.layer_norm.default", lambda d, _: ([d(4, 6, 8), [6, 8]], {}))
     yield Entry("normalisation", "aten.group_norm.default", lambda d, _: ([d(2, 6, 10), 3, d(6), d(6)], {}))
+    yield Entry(
+        "normalisation",
+        "aten.native_group_norm.default",
+        lambda d, _: ([d(2, 6, 10), d(6), None, 2, 6, 10, 3, 1e-5], {}),
+    )
+    yield Entry("normalisation", "aten._fused_rms_norm.default", lambda d, _: ([d(5, 32), [32], d(32), None], {}))
     yield Entry(
         "normalisation",
         "aten._native_batch_norm_legit_no_training.default",
@@ -168,6 +194,11 @@ def _products() -> Iterator[Entry]:
     yield _simple("movement", "max_pool2d.default", [3, 3], [2, 2], shape=(2, 3, 9, 9))
     yield Entry(
         "attention",
+        "aten._scaled_dot_product_flash_attention_for_cpu.default",
+        lambda d, _: ([d(2, 3, 10, 16), d(2, 3, 12, 16), d(2, 3, 12, 16)], {"scale": 0.2}),
+    )
+    yield Entry(
+        "attention",
         "aten.scaled_dot_product_attention.default",
         lambda d, _: ([d(2, 3, 10, 16), d(2, 3, 12, 16), d(2, 3, 12, 16)], {}),
     )
@@ -182,7 +213,34 @@ def _movement() -> Iterator[Entry]:
     yield _simple("movement", "unsqueeze.default", 1)
     yield _simple("movement", "squeeze.dim", 1, shape=(5, 1, 4))
     yield _simple("movement", "clone.default")
+    yield from (_simple("movement", f"{name}.default") for name in ("alias", "contiguous", "detach", "lift_fresh", "t"))
     yield _simple("movement", "flip.default", [1])
+    yield _simple("movement", "chunk.default", 3, 1)
+    yield _simple("movement", "split.Tensor", 10, 1)
+    yield _simple("movement", "split_with_sizes.default", [20, 28], 1)
+    yield _simple("movement", "unbind.int", shape=(3, 4))
+    yield _simple("movement", "unfold.default", 1, 5, 3)
+    yield _simple("movement", "diagonal.default")
+    yield _simple("movement", "flatten.using_ints")
+    yield _simple("movement", "unflatten.int", 1, [6, 8])
+    yield _simple("movement", "movedim.int", 0, 1)
+    yield _simple("movement", "narrow.default", 1, 3, 9)
+    yield _simple("movement", "reshape.default", [48, 24])
+    yield _simple("movement", "tile.default", [2, 1])
+    yield _simple("movement", "transpose.int", 0, 1)
+    yield _simple("movement", "fill.Scalar", 0.1)
+    yield _simple("movement", "full_like.default", 0.1)
+    yield _simple("movement", "ones_like.default")
+    yield _simple("movement", "zeros_like.default")
+    yield _simple("movement", "new_full.default", [2, 3], 0.1)
+    yield _simple("movement", "new_ones.default", [2, 3])
+    yield _simple("movement", "new_zeros.default", [2, 3])
+    yield Entry("movement", "aten.type_as.default", lambda d, _: ([d(2, 3), d(1)], {}))
+    yield Entry("movement", "aten.slice_scatter.default", lambda d, _: ([d(6, 9), d(6, 3), 1, 2, 5], {}))
+    yield Entry("movement", "aten.select_scatter.default", lambda d, _: ([d(6, 9), d(9), 0, 2], {}))
+    yield Entry("movement", "aten.diagonal_scatter.default", lambda d, _: ([d(6, 6), d(6)], {}))
+    yield Entry("movement", "aten.take.default", lambda d, r: ([d(6, 9), _indices(r, 54, 7)], {}))
+    yield Entry("movement", "aten.take_along_dim.default", lambda d, r: ([d(6, 9), _indices(r, 9, 6, 2), 1], {}))
     yield _simple("movement", "roll.default", [3], [1])
     yield _simple("movement", "repeat.default", [2, 1, 2])
     yield _simple("movement", "tril.default")
@@ -213,10 +271,6 @@ def _movement() -> Iterator[Entry]:
 
 
 CATALOGUE = (*_pointwise(), *_reductions(), *_normalisation(), *_products(), *_movement())
-
-
-def _scaled(values: Array) -> Array:
-    return values
 
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
@@ -279,8 +333,8 @@ def special(rng: np.random.Generator, *shape: int) -> Array:
     """Infinities, NaN, signed zeros and the largest numbers among ordinary ones."""
     values = rng.standard_normal(shape).reshape(-1)
     count = max(1, values.size // 40)
-    places = rng.integers(0, max(values.size, 1), count) if values.size else []
-    values[places] = rng.choice([np.inf, -np.inf, np.nan, 0.0, -0.0, 3e38, -6e4], count)
+    places = rng.integers(0, values.size, count if values.size else 0)
+    values[places] = rng.choice([np.inf, -np.inf, np.nan, 0.0, -0.0, 3e38, -6e4], len(places))
     return values.reshape(shape)
 
 

@@ -22,6 +22,9 @@ from tapml_fuzz.storage.findings import (
     plain_metrics,
 )
 
+# Kinds that come from comparing values, and so have an error ratio.
+COMPARED = ("wrong", "permitted", "reference-suspect")
+
 # Texts that lie beside a finding's tensors (reproducers), by file name.
 Writer = Callable[[FindingRecord, Evidence], Mapping[str, str]]
 
@@ -95,7 +98,7 @@ class Filer:
             operator_key=source.operator.key,
             kind=verdict.kind or "wrong",
             realism=more_realistic(realism(found.case, source), realism(case, source)),
-            ratio=finite(verdict.metrics.ratio),
+            ratio=finite(verdict.metrics.ratio) if verdict.kind in COMPARED else None,
             message=verdict.message,
             shapes=case.shapes,
             dtypes=case.dtypes,

@@ -90,10 +90,29 @@ def carve(
 ) -> Summary:
     """Run `model` on `texts`, and merge the seeds and profiles of its operators into the corpus at `output`.
 
+    The same model, texts and versions give the same corpus: torch runs on one thread meanwhile, since the number of
+    threads decides the order of additions and so the last bits.
+
     Raises `BadModel`, `BadOption` (an `output` that cannot be written) or `BadCorpus` (one that is a broken corpus).
     """
     started = time.monotonic()
     _check_output(output)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _carve(model, texts, output, device, progress, started)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _carve(
+    model: str,
+    texts: Sequence[str],
+    output: Path,
+    device: str,
+    progress: Callable[[Progress], None],
+    started: float,
+) -> Summary:
     progress(Progress("load", 0, 1))
     loaded = models.load(model, device)
     carving = _Carving(loaded, sentences.batches(texts), device)

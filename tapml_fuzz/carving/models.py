@@ -92,6 +92,7 @@ def load(model: str, device: str = "cpu") -> Model:
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "transformers": str(transformers.__version__),
+            **(_gpu_versions() if device == "cuda" else {}),
         },
     )
 
@@ -173,6 +174,10 @@ def _package_version(name: str) -> dict[str, str]:
         return {name: importlib.metadata.version(name)}
     except importlib.metadata.PackageNotFoundError:
         return {}
+
+
+def _gpu_versions() -> dict[str, str]:
+    return {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
 
 
 def _transformers_offline() -> Any:

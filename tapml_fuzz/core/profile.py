@@ -29,9 +29,10 @@ class Profile(msgspec.Struct, frozen=True):
 
     Attributes:
         dtype: dtype observed; count: elements seen.
-        low, high: finite range; quantiles: at `PROBABILITIES`, of finite values.
+        low, high: finite range; quantiles: at `PROBABILITIES`, of finite values that no mask hides.
         zeros, nans, positive_infinities, negative_infinities: fractions of all elements.
         values: the distinct values when there are at most eight, else empty.
+        hidden: fraction of floating values at the dtype's lowest end (below half of it): positions a mask hides.
         structure: `mask` (few values, boolean or with one below -1e4), `index` (integers), `constant`, `dense`.
         masked_rows: fraction of fully masked rows of a mask.
         channels: (mean, standard deviation) of up to 64 channels of the last axis, outlier channels included;
@@ -51,6 +52,7 @@ class Profile(msgspec.Struct, frozen=True):
     positive_infinities: float = 0.0
     negative_infinities: float = 0.0
     values: tuple[float, ...] = ()
+    hidden: float = 0.0
     structure: Structure = "dense"
     masked_rows: float = 0.0
     channels: tuple[tuple[float, float], ...] = ()
@@ -96,6 +98,10 @@ class ProfileBuilder:
         values = array.astype(np.float64)
         finite_mask = np.isfinite(values)
         finite = values[finite_mask]
+        if dtypes.is_float(self._dtype) and finite.size:
+            hidden = values <= -dtypes.largest(self._dtype) / 2
+            self._tally["hidden"] += int((hidden & finite_mask).sum())
+            finite_mask &= ~hidden  # quantiles, channels and norms are about what the mask lets through
         self._count += values.size
         self._tally["zeros"] += int((values == 0).sum())
         self._tally["nans"] += int(np.isnan(values).sum())
@@ -103,9 +109,10 @@ class ProfileBuilder:
         self._tally["-inf"] += int(np.isneginf(values).sum())
         if finite.size:
             self._low, self._high = min(self._low, float(finite.min())), max(self._high, float(finite.max()))
-            step = max(1, finite.size // 4096)
-            if self._sampled < 16 * _SAMPLE:
-                sample = finite[::step].copy()  # a view would keep the whole tensor alive
+            visible = values[finite_mask]
+            step = max(1, visible.size // 4096)
+            if self._sampled < 16 * _SAMPLE and visible.size:
+                sample = visible[::step].copy()  # a view would keep the whole tensor alive
                 self._samples.append(sample)
                 self._sampled += sample.size
         if self._distinct is not None:
@@ -113,6 +120,8 @@ class ProfileBuilder:
             if len(self._distinct) > _MAX_DISTINCT:
                 self._distinct = None
         if values.ndim and np.issubdtype(array.dtype, np.floating) | (self._dtype == "bfloat16"):
+            self._rows += values.size // shape[-1]
+            self._masked_rows += int((values <= _MASKED_BELOW).all(axis=-1).sum())
             self._add_rows(np.where(finite_mask, values, 0.0).reshape(-1, shape[-1]))
 
     def _add_rows(self, rows: Array) -> None:
@@ -126,8 +135,6 @@ class ProfileBuilder:
             self._channel_rows += rows.shape[0]
         else:  # the last axis varies, so it is no channel axis
             self._width = -1
-        self._rows += rows.shape[0]
-        self._masked_rows += int((rows <= _MASKED_BELOW).all(axis=1).sum())
         if len(self._row_norms) < 256:
             step = max(1, rows.shape[0] // 256)
             self._row_norms.append(np.linalg.norm(rows[::step], axis=1))
@@ -141,7 +148,7 @@ class ProfileBuilder:
             sample = sample[:: sample.size // (4 * _SAMPLE)]
         quantiles = np.quantile(sample, PROBABILITIES)
         finite_range = self._low <= self._high
-        if finite_range:
+        if finite_range and not self._tally["hidden"]:
             quantiles[0], quantiles[-1] = self._low, self._high
         values = tuple(sorted(self._distinct)) if self._distinct is not None else ()
         channels, outliers = self._channels()
@@ -156,6 +163,7 @@ class ProfileBuilder:
             positive_infinities=_short(self._tally["+inf"] / self._count),
             negative_infinities=_short(self._tally["-inf"] / self._count),
             values=tuple(v for v in values if math.isfinite(v)),
+            hidden=_short(self._tally["hidden"] / self._count),
             structure=self._structure(values),
             masked_rows=_short(self._masked_rows / self._rows) if self._rows else 0.0,
             channels=channels,

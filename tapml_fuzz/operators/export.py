@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -85,10 +86,32 @@ def export(operator: Operator, dtypes: Sequence[str], sizes: Mapping[str, int]) 
             with torch.no_grad():
                 shapes = {"tensors": dynamic} if tensors else None
                 program = torch.export.export(_Call(operator, sizes), tensors, dynamic_shapes=shapes)
-                decomposed: ExportedProgram = program.run_decompositions()
-                return decomposed
+                return program if _is_decomposed(program) else _decomposed(program)
         except Exception as error:  # torch raises many types here; each means "not so"
             raise NotExpressible(f"torch.export: {_first_line(error)}", _blamed(error, names)) from error
+
+
+def _decomposed(program: ExportedProgram) -> ExportedProgram:
+    decomposed: ExportedProgram = program.run_decompositions()
+    return decomposed
+
+
+def _is_decomposed(program: ExportedProgram) -> bool:
+    """Whether `run_decompositions` would leave the graph as it is; it takes longer than the rest of an export."""
+    implicit = torch._C.DispatchKey.CompositeImplicitAutograd
+    return not any(
+        node.target in _core_decompositions()
+        or node.target.has_kernel_for_dispatch_key(implicit)
+        or node.target._schema.is_mutable
+        for node in program.graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload)
+    )
+
+
+@cache
+def _core_decompositions() -> frozenset[Any]:
+    """The overloads that torch's default table decomposes."""
+    return frozenset(torch.export.default_decompositions().keys())  # type: ignore[no-untyped-call]
 
 
 def output_dtypes(operator: Operator, dtypes: Sequence[str], sizes: Mapping[str, int]) -> tuple[str, ...]:

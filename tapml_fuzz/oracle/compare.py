@@ -24,13 +24,11 @@ class Difference:
 
     `ratio` is infinite where no bound can excuse the element (another class of number, an exact value missed).
     `classes` says that the worst element is of the wrong class (finite, +inf, -inf, NaN) rather than too far.
-    `unjudged` counts elements about which nothing can be said.
     """
 
     ratio: float
     index: int = -1
     classes: bool = False
-    unjudged: int = 0
 
 
 def difference(
@@ -72,7 +70,7 @@ def _banded(actual: Tensor, truth: Tensor, bound: Tensor) -> Difference:
     distance = (actual.to(torch.float64) - truth.to(torch.float64)).abs()
     ratios = torch.where(distance == 0, 0.0, distance / bound)
     worst, index = ratios.reshape(-1).max(dim=0)
-    return Difference(float(worst), int(index), unjudged=int(torch.isinf(bound).sum()))
+    return Difference(float(worst), int(index))
 
 
 def _careful(actual: Tensor, truth: Tensor, bound: Tensor, dtype: str, assumes_finite: bool) -> Difference:
@@ -98,7 +96,7 @@ def _careful(actual: Tensor, truth: Tensor, bound: Tensor, dtype: str, assumes_f
     worst, index = ratios.reshape(-1).max(dim=0)
     place = int(index)
     classes = not bool(expected_class.reshape(-1)[place]) and float(worst) > 1.0
-    return Difference(float(worst), place, classes, int(unjudged.sum()))
+    return Difference(float(worst), place, classes)
 
 
 def selection_difference(actual: Tensor, truth: Tensor, selection: Selection) -> tuple[Difference, str]:

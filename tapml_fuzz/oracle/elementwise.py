@@ -60,12 +60,21 @@ def add(x: Operand, y: Operand) -> Tracked:
         (x, y),
         underflows=a.flush,
         nonnegative=x.nonnegative and y.nonnegative,
+        unbounded=_both_overflow(x, y, -1.0),
     )
 
 
 def sub(x: Operand, y: Operand) -> Tracked:
     x, y, a = _pair(x, y)
-    return a.rounded(x.value - y.value, errors_of(x, y), (x, y), underflows=a.flush)
+    lost = _both_overflow(x, y, 1.0)
+    return a.rounded(x.value - y.value, errors_of(x, y), (x, y), underflows=a.flush, unbounded=lost)
+
+
+def _both_overflow(x: Tracked, y: Tracked, sign: float) -> Tensor | None:
+    """Where two intermediates that overflow meet as inf - inf (their signs multiply to `sign`): NaN is right too."""
+    if not (x.overflows and y.overflows):
+        return None
+    return x.beyond() & y.beyond() & (torch.sign(x.value) * torch.sign(y.value) == sign)
 
 
 def mul(x: Operand, y: Operand) -> Tracked:
@@ -272,7 +281,9 @@ def by_ends(x: Operand, builtin: str) -> Tracked:
         ends = (function(x.value - x.error) - value).abs(), (function(x.value + x.error) - value).abs()
         error = torch.maximum(*ends)
     own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
-    return a.rounded(value, error, (x,), own=own)
+    # sinh and cosh are half a sum of exponentials, one of which may overflow alone.
+    near_overflow = (value.abs() > a.largest / 2) & torch.isfinite(value) if builtin in ("sinh", "cosh") else None
+    return a.rounded(value, error, (x,), own=own, unbounded=near_overflow)
 
 
 def sigmoid(x: Operand) -> Tracked:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.oracle.constants import GROWTH, SYSTEMATIC_BELOW
 from tapml_fuzz.oracle.elementwise import Operand, div, floating, square, sub
 from tapml_fuzz.oracle.tracked import Tracked
@@ -32,13 +33,11 @@ def growth(n: int, repeated: Tensor | float = 0.0) -> Tensor | float:
     return min(GROWTH * math.sqrt(n) + repeated * n / 2, n - 1.0)
 
 
-def repetition(terms: Tensor, dim: int, roundoff: float) -> Tensor | float:
+def repetition(terms: Tensor, dim: int, roundoff: float, *, updating: bool = False) -> Tensor | float:
     """How far the terms along `dim` repeat: 0 where all differ, 1 where all are equal, keeping `dim` as 1.
 
-    Up to 256 terms are sampled evenly and sorted. Neighbours count as equal when they are closer than both the
-    spacing of the sum's last roundings and 1/64 of the mean gap; so does everything when the whole spread is below
-    that spacing. Zeros do not count (adding zero does not round). With D values that differ the mean rounding
-    shrinks like 1/sqrt(D), hence the square root.
+    With `updating`, steps between neighbours count as well: a running mean (Welford) over a ramp adds one and the
+    same increment again and again.
     """
     n = terms.shape[dim]
     if n <= SYSTEMATIC_BELOW or terms.numel() == 0:
@@ -48,20 +47,33 @@ def repetition(terms: Tensor, dim: int, roundoff: float) -> Tensor | float:
     stride = max(1, n // count)
     stride -= 1 - stride % 2 if stride > 1 else 0
     # numpy sorts short rows of floats an order of magnitude faster than torch.
-    rows = terms.narrow(dim, 0, stride * (count - 1) + 1).movedim(dim, -1)[..., ::stride].numpy()
-    sample = np.sort(rows, axis=-1)
-    low, high = sample[..., :1], sample[..., -1:]
-    with np.errstate(invalid="ignore"):
-        gaps, spread = sample[..., 1:] - sample[..., :-1], high - low
-        spacing = np.maximum(np.abs(low), np.abs(high)) * (2 * roundoff * n)
-        close = np.where(spread <= spacing, spread, np.minimum(spread / (64 * (count - 1)), spacing))
-        equal = ((gaps <= close) & (sample[..., 1:] != 0)).sum(axis=-1, keepdims=True)
-    # One pair in 32 may coincide among values that are all different.
-    excess = equal - count // 32
-    if excess.max() <= 0:
+    rows = terms.movedim(dim, -1).numpy()
+    sample = rows[..., : stride * (count - 1) + 1 : stride]
+    largest = np.abs(sample).max(axis=-1, keepdims=True)
+    repeated = _ties(sample, largest * (2 * roundoff * n))
+    if updating:
+        steps = rows[..., 1::stride][..., :count] - rows[..., :-1:stride][..., :count]
+        repeated = np.maximum(repeated, _ties(steps, largest * (8 * roundoff)))
+    if not repeated.any():
         return 0.0
-    repeated = np.sqrt(np.maximum(excess, 0) / (count - 1))
     return torch.from_numpy(repeated).movedim(-1, dim)
+
+
+def _ties(sample: Array, spacing: Array) -> Array:
+    """Of each row, the share of sorted neighbours that are equal, as sqrt, one pair in 32 being taken for chance.
+
+    Equal means closer than both `spacing`, that of the numbers a sum is rounded to, and 1/64 of the mean gap; where
+    a whole row spreads less than `spacing`, everything is equal. Zeros do not count (adding zero does not round).
+    With D values that differ the mean rounding shrinks like 1/sqrt(D), hence the square root.
+    """
+    ordered = np.sort(sample, axis=-1)
+    pairs = sample.shape[-1] - 1
+    with np.errstate(invalid="ignore"):
+        gaps, spread = np.diff(ordered, axis=-1), ordered[..., -1:] - ordered[..., :1]
+        close = np.where(spread <= spacing, spread, np.minimum(spread / (64 * pairs), spacing))
+        equal = ((gaps <= close) & (ordered[..., 1:] != 0)).sum(axis=-1, keepdims=True)
+    share: Array = np.sqrt(np.maximum(equal - (pairs + 1) // 32, 0) / pairs)
+    return share
 
 
 def axes(dims: int | Sequence[int] | None, ndim: int) -> list[int]:
@@ -72,8 +84,10 @@ def axes(dims: int | Sequence[int] | None, ndim: int) -> list[int]:
     return sorted(d % ndim for d in listed) if ndim else []
 
 
-def total(x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Tracked:
-    """The sum over `dims` in the working precision."""
+def total(
+    x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False, *, updating: bool = False
+) -> Tracked:
+    """The sum over `dims` in the working precision; see `repetition` for `updating`."""
     assert isinstance(x, Tracked)
     a = x.arithmetic
     x = floating(x, a)
@@ -89,10 +103,10 @@ def total(x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = F
     if n <= SYSTEMATIC_BELOW:
         repeated: Tensor | float = 0.0
     elif len(kept) == 1:
-        repeated = repetition(terms, kept[0], a.roundoff)
+        repeated = repetition(terms, kept[0], a.roundoff, updating=updating)
     else:
         flat = terms.movedim(kept, list(range(-len(kept), 0))).flatten(-len(kept))
-        repeated = repetition(flat, -1, a.roundoff)
+        repeated = repetition(flat, -1, a.roundoff, updating=updating)
         if isinstance(repeated, Tensor):
             repeated = repeated.reshape(value.shape)
     own = weight * growth(n, repeated) * a.roundoff
@@ -143,9 +157,11 @@ def count(x: Tracked, dims: int | Sequence[int] | None) -> int:
     return math.prod(x.value.shape[d] for d in axes(dims, x.value.ndim))
 
 
-def mean(x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False) -> Tracked:
+def mean(
+    x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False, *, updating: bool = False
+) -> Tracked:
     assert isinstance(x, Tracked)
-    return div(total(x, dims, keepdim), float(count(x, dims)))
+    return div(total(x, dims, keepdim, updating=updating), float(count(x, dims)))
 
 
 def moments(
@@ -158,8 +174,16 @@ def moments(
     has the square of that condition number and stays outside.
     """
     assert isinstance(x, Tracked)
-    centre = mean(x, dims, keepdim=True)
+    centre = mean(x, dims, keepdim=True, updating=True)
     deviation = sub(x, centre)
     squares = total(square(deviation), dims, keepdim)
     variance = div(squares, max(count(x, dims) - correction, 0.0))
     return deviation, centre, variance
+
+
+def updated(centre: Tracked) -> Tracked:
+    """An updated mean (Welford) of a row that holds an infinity is NaN, a summed one infinite: unjudged."""
+    infinite = torch.isinf(centre.value)
+    if not bool(infinite.any()):
+        return centre
+    return centre.with_error(torch.where(infinite, torch.inf, 0.0 if centre.error is None else centre.error))

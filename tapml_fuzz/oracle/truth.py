@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
@@ -27,6 +28,7 @@ class Truth:
         values: the exact result: float64 for floating outputs, the outputs' own dtype for integers and booleans.
         bounds: float64, E per element (infinite: unjudged), or None where the output is exact.
         dtypes: names of the dtypes torch gives for these inputs.
+        unjudged: elements, over all outputs, about which nothing can be said.
         selections: for outputs that hold indices, what they select from; otherwise None.
         accuracy, flush: the accuracy table and flush-to-zero setting this truth was computed under.
     """
@@ -35,6 +37,7 @@ class Truth:
     bounds: tuple[Array | None, ...]
     dtypes: tuple[str, ...]
     selections: tuple[Selection | None, ...]
+    unjudged: int = 0
     accuracy: str = "ieee"
     flush: bool = False
 
@@ -64,9 +67,11 @@ def truth(
     stored = [invoke.to_torch(t) for t in tensors]
     outputs = _run(operator, stored, sizes, context)
     expected = _output_dtypes(operator, stored, sizes, names, outputs)
+    bounds = tuple(_bound(o, name) for o, name in zip(outputs, expected, strict=True))
     return Truth(
         values=tuple(_value(o, name) for o, name in zip(outputs, expected, strict=True)),
-        bounds=tuple(_bound(o, name) for o, name in zip(outputs, expected, strict=True)),
+        bounds=bounds,
+        unjudged=sum(_unjudged(bound) for bound in bounds),
         dtypes=expected,
         selections=tuple(o.selection for o in outputs),
         accuracy=accuracy,
@@ -159,3 +164,9 @@ def _bound(x: Tracked, dtype: str) -> Array | None:
         exact = ~torch.isfinite(x.value) & torch.isfinite(x.error)
         bound = torch.where(exact, 0.0, torch.where(torch.isnan(bound), torch.inf, bound))
     return bound.expand(x.value.shape).numpy()
+
+
+def _unjudged(bound: Array | None) -> int:
+    if bound is None or np.isfinite(bound.sum()):
+        return 0
+    return int(np.isinf(bound).sum())

@@ -85,6 +85,7 @@ class HostFunction:
     name: str
     parameters: list[Any] = field(default_factory=list)
     dims: dict[Any, list[Dim]] = field(default_factory=dict)
+    offsets: list[Any] = field(default_factory=list)  # variables for where a parameter begins in its buffer: always 0
     steps: tuple[Step, ...] = ()
 
     def launches(
@@ -95,7 +96,7 @@ class HostFunction:
         Launches without any block are left out. Raises `ValueError` when the arguments' shapes contradict the
         parameters or a check in the host function fails.
         """
-        scalars: dict[Any, int | float] = {}
+        scalars: dict[Any, int | float] = dict.fromkeys(self.offsets, 0)
         buffers: dict[Any, Any] = {}
         for parameter, argument in zip(self.parameters, arguments, strict=True):
             if parameter in self.dims:
@@ -232,6 +233,8 @@ def _host_function(name: str, function: Any) -> HostFunction:
         if type(parameter.ty).__name__ == "BufferType":
             host.dims[parameter] = [(dim, compiled(dim)) for dim in parameter.ty.shape]
             aliases[parameter] = parameter
+            if type(parameter.ty.elem_offset).__name__ == "Var":
+                host.offsets.append(parameter.ty.elem_offset)
     host.steps = tuple(_walk(function.body, aliases))
     return host
 

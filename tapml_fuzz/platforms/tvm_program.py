@@ -182,13 +182,15 @@ def _call(node: Any, known: Mapping[Any, Any], program: Program) -> Any:
         arguments = tuple(_argument(argument, known, program) for argument in node.args)
         program.calls.append(Call(node.op.name_hint, arguments))
         return ()
-    name = getattr(node.op, "name", str(node.op))
+    name = (
+        str(node.op.global_symbol) if type(node.op).__name__ == "ExternFunc" else str(getattr(node.op, "name", node.op))
+    )
     if name == "relax.builtin.alloc_tensor":
         dims = tuple(map(compiled, _dims(node.args[0])))
         value = Value(program.new_storage(), dims, str(node.args[1].value))
         program.allocated.append(value)
         return value
-    if name == "relax.reshape":
+    if name in ("relax.reshape", "vm.builtin.reshape"):
         source = _evaluate(node.args[0], known, program)
         return Value(source.storage, tuple(map(compiled, _dims(node.args[1]))), source.dtype)
     raise NotSupported(f"TVM left {name} unlowered")

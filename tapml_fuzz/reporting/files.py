@@ -44,7 +44,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
     else:
         lines += ["| id | operator | kind | realism | ratio | elements | new |", "|---|---|---|---|---|---|---|"]
     for f in sorted(summary["findings"], key=lambda f: REALISMS.index(f["realism"])):
-        ratio = "inf" if f["ratio"] is None else f"{f['ratio']:.3g}"
+        ratio = "-" if f["ratio"] is None else f"{f['ratio']:.3g}"
         cells = [f["id"], f["operator"], f["kind"], f["realism"], ratio, f["elements"], "yes" if f["new"] else "no"]
         lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
     return "\n".join(lines) + "\n"

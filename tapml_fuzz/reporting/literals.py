@@ -24,7 +24,9 @@ def number(value: Any) -> str:
     if math.isinf(wide):
         return "inf" if wide > 0 else "-inf"
     shortest = str(value)
-    return shortest if float(shortest) == wide or type(value)(float(shortest)) == value else repr(wide)
+    if float(shortest) != wide and type(value)(float(shortest)) != value:
+        shortest = repr(wide)
+    return shortest if any(c in shortest for c in ".e") else f"{shortest}.0"
 
 
 def nested(array: Array) -> str:

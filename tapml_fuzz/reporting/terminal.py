@@ -66,7 +66,7 @@ class Terminal:
             case events.FindingFound(record):
                 self._print(f"found    {record.id}: {record.message}", _COLOURS[record.realism])
             case events.FindingReduced(record):
-                ratio = "inf" if record.ratio is None else f"{record.ratio:.3g}"
+                ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
                 size = f"{record.found_elements} -> {record.elements} elements"
                 self._print(f"reduced  {record.id}: {record.realism}, ratio {ratio}, {size}", _COLOURS[record.realism])
             case events.CampaignFinished(summary, interrupted):
@@ -81,21 +81,21 @@ class Terminal:
         for heading in ("id", "operator", "kind", "realism", "ratio", "elements"):
             table.add_column(heading, justify="right" if heading in ("ratio", "elements") else "left", overflow="fold")
         for record in sorted(records, key=lambda r: (REALISMS.index(r.realism), r.id)):
-            ratio = "inf" if record.ratio is None else f"{record.ratio:.3g}"
+            ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
             cells = [record.id, record.operator, record.kind, record.realism, ratio, str(record.elements)]
             table.add_row(*(Text(cell) for cell in cells), style=_COLOURS[record.realism])
         if self._console.is_terminal:
             self._console.print(table)
             return
         for record in sorted(records, key=lambda r: (REALISMS.index(r.realism), r.id)):
-            ratio = "inf" if record.ratio is None else f"{record.ratio:.3g}"
+            ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
             self._print(
                 "\t".join((record.id, record.operator, record.kind, record.realism, ratio, str(record.elements)))
             )
 
     def finding(self, record: FindingRecord, evidence: Evidence, output: Path) -> None:
         """Everything about one finding."""
-        ratio = "inf" if record.ratio is None else f"{record.ratio:.4g}"
+        ratio = "-" if record.ratio is None else f"{record.ratio:.4g}"
         self._print(record.id, "bold")
         self._print(f"  {record.operator}")
         self._print(f"  {record.platform}: {record.kind}, {record.realism} input, ratio {ratio}")

@@ -30,7 +30,7 @@ from tapml_fuzz.core.errors import BadCorpus, UnknownFinding
 from tapml_fuzz.core.operator import Operator, encode_operator
 from tapml_fuzz.core.verdict import Kind, Metrics, Realism
 from tapml_fuzz.storage.seeds import revive_operator
-from tapml_fuzz.storage.tensors import pack, read_bounded, unpack, write_atomically
+from tapml_fuzz.storage.tensors import MALFORMED, pack, read_bounded, unpack, write_atomically
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -52,7 +52,8 @@ class FindingRecord(msgspec.Struct, frozen=True):
         id: stable identity, from platform, operator, kind, dtype and whether the input is special.
         operator: a line for people; operator_key: the corpus entry.
         realism: how far the input is from what was observed (the most realistic input that failed so).
-        ratio: max |actual - expected| / error bound; None (infinite) for a wrong class of number.
+        ratio: max |actual - expected| / error bound; None where no distance says it
+            (a wrong class of number, a crash).
         shapes, dtypes, elements: of the inputs of the smallest case found so far; found_elements: before reduction.
         reduced: whether reduction has finished; reduce_seconds: what it took.
         reproducer: path of the standalone script, relative to the store.
@@ -209,7 +210,7 @@ def _unpack_evidence(raw: bytes, name: str) -> Evidence:
     try:
         note = msgspec.json.decode(note_bytes, type=_Note)
         operator = revive_operator(msgspec.json.decode(note.operator), name)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise BadCorpus(f"{name}: its note is unreadable: {error}") from None
 
     def group(prefix: str) -> tuple[Array, ...]:
@@ -236,7 +237,7 @@ def _checked(id_: str) -> str:
 def _record(text: str) -> FindingRecord:
     try:
         return msgspec.json.decode(text, type=FindingRecord)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise BadCorpus(f"a finding's record is unreadable: {error}") from None
 
 

@@ -51,3 +51,13 @@ def test_nonfinite_is_counted_and_kept_out_of_the_range() -> None:
     profile = profile_of([np.array([1.0, np.nan, np.inf, -np.inf, 2.0], np.float32)])
     assert (profile.low, profile.high) == (1.0, 2.0)
     assert (profile.nans, profile.positive_infinities, profile.negative_infinities) == (0.2, 0.2, 0.2)
+
+
+def test_hidden_positions_are_counted_and_kept_out_of_the_quantiles() -> None:
+    scores = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    scores[:, 6:] = np.finfo(np.float32).min
+    profile = profile_of([scores])
+    assert profile.hidden == 0.25
+    assert profile.low == float(f"{np.finfo(np.float32).min:.7g}") or profile.low < -3e38
+    assert profile.quantiles[0] > -10
+    assert profile.structure == "dense"

@@ -29,10 +29,12 @@ def test_value_is_the_float64_result(entry: Entry, distribution: str) -> None:
         if not want.is_floating_point():
             np.testing.assert_array_equal(value, want.numpy())
             continue
-        allowed = np.zeros(value.shape) if bound is None else np.where(np.isfinite(bound), bound, 0.0)
+        exact = want.numpy()
         with np.errstate(invalid="ignore"):
-            same = (np.abs(value - want.numpy()) <= allowed) | (value == want.numpy())
-        assert (same | (np.isnan(value) & np.isnan(want.numpy())) | np.isinf(allowed + 0 * value)).all()
+            loose = np.abs(exact) * 1e-12
+            allowed = np.zeros(value.shape) if bound is None else np.where(np.isfinite(bound), bound, loose)
+            same = (np.abs(value - exact) <= allowed) | (value == exact)
+        assert (same | (np.isnan(value) & np.isnan(exact))).all()
 
 
 def test_every_rule_is_in_the_catalogue_or_an_alias_of_one() -> None:
@@ -51,13 +53,11 @@ def test_movement_is_exact(entry: Entry) -> None:
     rng = np.random.default_rng(5)
     args, kwargs = entry.arguments(drawing(rng, "spread", "float32"), rng)
     operator, tensors = operator_of(entry.name, args, kwargs)
-    assert truth(operator, tensors, {}).bounds == (None,)
+    assert set(truth(operator, tensors, {}).bounds) == {None}
 
 
 def test_integers_wrap_as_torch_does() -> None:
-    operator, tensors = operator_of(
-        "aten.add.Tensor", [np.array([2**31 - 1], np.int32), np.array([1], np.int32)], {}
-    )
+    operator, tensors = operator_of("aten.add.Tensor", [np.array([2**31 - 1], np.int32), np.array([1], np.int32)], {})
     found = truth(operator, tensors, {})
     assert found.dtypes == ("int32",)
     assert found.values[0].item() == -(2**31)

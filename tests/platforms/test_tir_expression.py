@@ -6,6 +6,8 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
+from tvm.sym import Analyzer  # noqa: E402
+
 from tapml_fuzz.platforms.base import NotSupported  # noqa: E402
 from tapml_fuzz.platforms.tir_expression import compiled  # noqa: E402
 
@@ -14,8 +16,9 @@ M = tvm.tirx.Var("m", "int64")
 
 
 def folded(build: object, n: int, m: int) -> int:
-    constants = (tvm.tirx.const(n, "int64"), tvm.tirx.const(m, "int64"))
-    return int(tvm.arith.Analyzer().simplify(build(*constants)).value)  # type: ignore[operator]
+    """The expression of constants, folded by TVM while it is built or by its simplifier."""
+    node = build(tvm.tirx.const(n, "int64"), tvm.tirx.const(m, "int64"))  # type: ignore[operator]
+    return int(Analyzer().simplify(node).value)
 
 
 @pytest.mark.parametrize(

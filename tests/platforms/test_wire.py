@@ -73,7 +73,10 @@ def test_payload_larger_than_any_socket_buffer(ends: tuple[Channel, socket.socke
 
 def frame(header: bytes, payload: bytes = b"", *, magic: bytes = b"tfz1", header_size: int | None = None,
           payload_size: int | None = None) -> bytes:  # fmt: skip
-    sizes = (len(header) if header_size is None else header_size, len(payload) if payload_size is None else payload_size)
+    sizes = (
+        len(header) if header_size is None else header_size,
+        len(payload) if payload_size is None else payload_size,
+    )
     return struct.pack("<4sIQ", magic, *sizes) + header + payload
 
 

@@ -95,8 +95,7 @@ def test_a_flipped_bit_is_refused_or_seen_in_the_content(data: st.DataObject) ->
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
         read, note = unpack(bytes(raw), "it")
-    except BadCorpus as error:
-        assert "\n" not in str(error)
+    except BadCorpus:
         return
     names_kept = read.keys() == original.keys()
     assert (

@@ -45,7 +45,9 @@ def convolution(
     if isinstance(repeated, torch.Tensor):
         both = s.repetition(weight.value.flatten(), 0, a.roundoff)
         repeated = min(float(repeated), float(both))
-    own = magnitude * ((s.growth(n, repeated) + 1.0) * a.roundoff)
+    start = None if bias is None else movement.moved(lambda t: t.reshape(-1, *[1] * len(stride)), bias)
+    gathered = magnitude if start is None else magnitude + start.value.abs()  # the sum may start from the bias
+    own = gathered * ((s.growth(n + 1, repeated) + 1.0) * a.roundoff)
     own.add_(n * a.underflow)
     error: torch.Tensor | None = None
     if weight.error is not None:
@@ -56,9 +58,7 @@ def convolution(
         error = part if error is None else error + part
     lost = s.infinite_and_overflowing(value, magnitude, a.largest, lambda: convolve(s.finite(x), s.finite(weight)))
     result = a.rounded(value, error, (), own=own, magnitude=magnitude, unbounded=lost)
-    if bias is None:
-        return result
-    return e.add(result, movement.moved(lambda t: t.reshape(-1, *[1] * len(stride)), bias))
+    return result if start is None else e.add(result, start)
 
 
 @rule("aten.avg_pool2d", "aten.avg_pool1d")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,16 +13,18 @@ from tapml_fuzz.oracle import summation as s
 from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.rules.indexing import where
 from tapml_fuzz.oracle.rules.pointwise import scaled
+from tapml_fuzz.oracle.rules.reductions import logsumexp
 from tapml_fuzz.oracle.rules.softmax import softmax
 from tapml_fuzz.oracle.tracked import Tracked
 
 
-def product(x: Tracked, y: Tracked) -> Tracked:
+def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
     """x @ y over the last two axes, batch axes broadcast.
 
     Error |x| ey + ex |y| + ex ey for the operands, plus (g(n) + 1) u |x| |y| for n products and their sum; the 1 is
     the rounding of each product where no fused multiply-add is used. The terms repeat only as far as both a row
-    of x and a column of y do.
+    of x and a column of y do. `start` is what is added to the product afterwards (a bias): where the sum starts
+    from it, every addition rounds relative to it too.
     """
     a = x.arithmetic
     x, y = e.floating(x, a), e.floating(y, a)
@@ -33,7 +34,8 @@ def product(x: Tracked, y: Tracked) -> Tracked:
     if isinstance(repeated, Tensor):
         columns = s.repetition(y.value, -2, a.roundoff)
         repeated = torch.minimum(repeated, columns) if isinstance(columns, Tensor) else columns
-    own = weight * ((s.growth(n, repeated) + 1.0) * a.roundoff)
+    gathered = weight if start is None else weight + start.value.abs()
+    own = gathered * ((s.growth(n if start is None else n + 1, repeated) + 1.0) * a.roundoff)
     own.add_(n * a.underflow)
     error: Tensor | None = None
     if y.error is not None:
@@ -60,12 +62,14 @@ rule("aten.mm", "aten.bmm")(product)
 
 
 @rule("aten.matmul")
-def matmul(x: Tracked, y: Tracked) -> Tracked:
+def matmul(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
     """One-dimensional operands get an axis, which is dropped again."""
     row, column = x.value.ndim == 1, y.value.ndim == 1
     x = movement.moved(torch.unsqueeze, x, 0) if row else x
     y = movement.moved(torch.unsqueeze, y, -1) if column else y
-    result = product(x, y)
+    if column and start is not None and start.value.ndim:
+        start = movement.moved(torch.unsqueeze, start, -1)
+    result = product(x, y, start)
     if column:
         result = movement.moved(torch.squeeze, result, -1)
     return movement.moved(torch.squeeze, result, -1 if column else -2) if row else result
@@ -77,39 +81,39 @@ rule("aten.dot", "aten.mv", "aten.vdot")(matmul)
 @rule("aten.addmm", "aten.baddbmm", "aten.addmv", "aten.addbmm")
 def addmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float = 1) -> Tracked:
     """beta * bias + alpha * x @ y. With beta zero, bias is not read at all (NaN in it does not spread)."""
-    result = scaled(matmul(x, y), alpha)
+    start = None if beta == 0 else scaled(bias, beta)
+    assert start is None or isinstance(start, Tracked)
+    result = scaled(matmul(x, y, start), alpha)
     assert isinstance(result, Tracked)
-    if beta == 0:
-        return result
-    return e.add(scaled(bias, beta), result)
+    return result if start is None else e.add(start, result)
 
 
 @rule("aten.linear")
 def linear(x: Tracked, weight: Tracked, bias: Tracked | None = None) -> Tracked:
-    result = matmul(x, movement.moved(torch.transpose, weight, 0, 1) if weight.value.ndim == 2 else weight)
+    result = matmul(x, movement.moved(torch.transpose, weight, 0, 1) if weight.value.ndim == 2 else weight, bias)
     return result if bias is None else e.add(result, bias)
 
 
-def attention(
-    query: Tracked, key: Tracked, value: Tracked, mask: Tracked | None, causal: bool, scale: float | None
-) -> Tracked:
-    """softmax(query key^T * scale + mask) value (Vaswani et al. 2017).
-
-    Fused kernels store the probabilities in the tensors' own dtype between the two products, which rounds them
-    once more for float16 and bfloat16.
-    """
+def scores_of(query: Tracked, key: Tracked, mask: Tracked | None, causal: bool, scale: float | None) -> Tracked:
+    """query key^T * scale, masked: additively, or by minus infinity where a boolean mask is false."""
     factor = 1 / math.sqrt(query.value.shape[-1]) if scale is None else scale
     scores = e.mul(product(query, movement.moved(torch.transpose, key, -2, -1)), factor)
     if causal:
         future = torch.ones(scores.value.shape[-2:], dtype=torch.bool).tril().logical_not()
         scores = _hidden(scores, future)
-    if mask is not None:
-        is_bool = mask.value.dtype == torch.bool
-        scores = _hidden(scores, mask.value.logical_not()) if is_bool else e.add(scores, mask)
+    if mask is None:
+        return scores
+    is_bool = mask.value.dtype == torch.bool
+    return _hidden(scores, mask.value.logical_not()) if is_bool else e.add(scores, mask)
+
+
+def attended(scores: Tracked, value: Tracked) -> Tracked:
+    """softmax(scores) value (Vaswani et al. 2017).
+
+    Fused kernels store the probabilities in the tensors' own dtype between the two products.
+    """
     probabilities = _zero_where_all_hidden(softmax(scores, -1), scores)
-    if query.grid in (torch.float16, torch.bfloat16):
-        probabilities = probabilities.rounded_to(query.grid)
-    return product(probabilities, value)
+    return product(e.stage(probabilities, value), value)
 
 
 def _zero_where_all_hidden(probabilities: Tracked, scores: Tracked) -> Tracked:
@@ -141,19 +145,20 @@ def scaled_dot_product_attention(
     if enable_gqa:
         copies = query.value.shape[-3] // key.value.shape[-3]
         key, value = (movement.moved(lambda t: t.repeat_interleave(copies, -3), k) for k in (key, value))
-    return attention(query, key, value, attn_mask, is_causal, scale)
+    return attended(scores_of(query, key, attn_mask, is_causal, scale), value)
 
 
 @rule("aten._scaled_dot_product_flash_attention_for_cpu")
 def flash_attention_for_cpu(
-    query: Tracked, key: Tracked, value: Tracked, dropout_p: float = 0.0, is_causal: bool = False, **options: Any
+    query: Tracked,
+    key: Tracked,
+    value: Tracked,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    attn_mask: Tracked | None = None,
+    scale: float | None = None,
 ) -> tuple[Tracked, Tracked]:
-    mask = options.get("attn_mask")
-    output = scaled_dot_product_attention(query, key, value, mask, dropout_p, is_causal, scale=options.get("scale"))
-    unjudged = Tracked(
-        torch.zeros(query.value.shape[:-1], dtype=torch.float64),
-        query.arithmetic,
-        torch.full((), torch.inf, dtype=torch.float64),
-        grid=query.arithmetic.dtype,
-    )
-    return output, unjudged
+    """The output, and the logarithm of each row's sum of exponentials."""
+    scores = scores_of(query, key, attn_mask, is_causal, scale)
+    return attended(scores, value), logsumexp(scores, -1)

@@ -13,28 +13,30 @@ from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.tracked import Tracked
 
 _VIEWS = (
-    "alias", "clone", "contiguous", "detach", "diagonal", "diagonal_copy", "expand", "expand_copy", "flip",
-    "lift_fresh", "lift_fresh_copy", "movedim", "narrow", "permute", "permute_copy", "repeat", "reshape", "roll",
-    "rot90", "select", "select_copy", "slice", "slice_copy", "split", "split_copy", "split_with_sizes",
-    "split_with_sizes_copy", "squeeze", "squeeze_copy", "swapaxes", "t", "t_copy", "tensor_split", "tile",
-    "transpose", "transpose_copy", "tril", "triu", "unbind", "unfold", "unfold_copy", "unsqueeze",
-    "unsqueeze_copy", "view", "view_copy", "_unsafe_view", "_reshape_copy", "chunk", "flatten", "unflatten",
-    "expand_as", "view_as", "reshape_as", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "squeeze_",
+    "alias", "chunk", "clone", "contiguous", "detach", "diagonal", "expand", "flatten", "flip", "lift_fresh",
+    "movedim", "narrow", "permute", "repeat", "reshape", "roll", "select", "slice", "split", "split_with_sizes",
+    "squeeze", "t", "tile", "transpose", "tril", "triu", "unbind", "unflatten", "unfold", "unsqueeze", "view",
 )  # fmt: skip
 
-_DATA_FIRST = ("embedding", "gather", "index", "index_select", "take", "take_along_dim", "_unsafe_index")
+# Other names of the same movement.
+_ALIASES = {"view": ("_unsafe_view", "_reshape_copy"), "index": ("_unsafe_index",)}
+
+_DATA_FIRST = ("embedding", "gather", "index", "index_select", "take", "take_along_dim")
 
 
 def _moving(packet: str) -> None:
+    """A rule for a packet whose first argument is the data; its `_copy` twin moves the same way."""
     function = getattr(torch.ops.aten, packet)
 
-    @rule(f"aten.{packet}")
-    def _(x: Tracked, *rest: Any, **options: Any) -> Any:
+    def move(x: Tracked, *rest: Any, **options: Any) -> Any:
         options.pop("memory_format", None)
         return movement.moved(function, x, *rest, **options)
 
+    twins = (f"{packet}_copy",) if hasattr(torch.ops.aten, f"{packet}_copy") else ()
+    rule(*(f"aten.{name}" for name in (packet, *twins, *_ALIASES.get(packet, ()))))(move)
 
-for _packet in (*(v for v in _VIEWS if not v.endswith("_")), *_DATA_FIRST):
+
+for _packet in (*_VIEWS, *_DATA_FIRST):
     _moving(_packet)
 
 

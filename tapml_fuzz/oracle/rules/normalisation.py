@@ -30,14 +30,6 @@ def _last(count: int) -> list[int]:
     return list(range(-count, 0))
 
 
-def _updated(centre: Tracked) -> Tracked:
-    """An updated mean (Welford) of a row that holds an infinity is NaN, a summed one infinite: unjudged."""
-    infinite = torch.isinf(centre.value)
-    if not bool(infinite.any()):
-        return centre
-    return centre.with_error(torch.where(infinite, torch.inf, movement.dense_error(centre)))
-
-
 @rule("aten.native_layer_norm")
 def native_layer_norm(
     x: Tracked, normalized_shape: Sequence[int], weight: Tracked | None, bias: Tracked | None, eps: float
@@ -45,7 +37,7 @@ def native_layer_norm(
     """Output, mean and reciprocal standard deviation, the statistics with their reduced axes kept as one."""
     deviation, centre, variance = s.moments(x, _last(len(normalized_shape)))
     scale = e.rsqrt(e.add(variance, eps))
-    return _affine(e.mul(deviation, scale), weight, bias), _updated(centre), scale
+    return _affine(e.mul(deviation, scale), weight, bias), s.updated(centre), scale
 
 
 @rule("aten.layer_norm")
@@ -98,7 +90,7 @@ def native_group_norm(
     normal = movement.moved(lambda t: t.reshape(x.value.shape), e.mul(deviation, scale))
     ndim = x.value.ndim
     output = _affine(normal, _per_channel(weight, ndim), _per_channel(bias, ndim))
-    return output, s.squeezed(_updated(centre), [2], False), s.squeezed(scale, [2], False)
+    return output, s.squeezed(s.updated(centre), [2], False), s.squeezed(scale, [2], False)
 
 
 @rule("aten.group_norm")

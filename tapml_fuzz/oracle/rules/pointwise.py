@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise as e
 from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle.elementwise import Operand
@@ -235,7 +236,7 @@ def _whole(x: Tracked, function: Callable[[Tensor], Tensor]) -> Tracked:
     if x.error is not None:
         above, below = function(x.value + x.error), function(x.value - x.error)
         error = torch.maximum((above - value).abs(), (value - below).abs())
-        error = torch.where(torch.isfinite(value), error, 0.0)
+        error = torch.where(torch.isfinite(value), error, torch.where(torch.isinf(x.error), torch.inf, 0.0))
         if not bool(error.any()):
             error = None
     return Tracked(value, x.arithmetic, error, x.grid, x.overflows, nonnegative=x.nonnegative)
@@ -260,7 +261,13 @@ def sign(x: Tracked) -> Tracked:
 
 @rule("aten.floor_divide")
 def floor_divide(x: Operand, other: Operand) -> Tracked:
-    return _whole(e.div(x, other), torch.floor)
+    """floor(x / y), or (x - x mod y) / y, whose difference and quotient are stages; infinite x is lost in that."""
+    x, other = _operands(x, other)
+    quotient = e.div(x, other)
+    roundoff = dtypes.unit_roundoff(str(x.grid).removeprefix("torch.")) if x.is_floating else 0.0
+    error = torch.add(movement.dense_error(quotient), quotient.value.abs(), alpha=2 * roundoff)
+    error = torch.where(torch.isinf(x.value) & ~torch.isnan(quotient.value), torch.inf, error)
+    return _whole(quotient.with_error(error), torch.floor)
 
 
 def _remainder(x: Operand, other: Operand, function: Any) -> Tracked:

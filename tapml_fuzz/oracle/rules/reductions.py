@@ -58,7 +58,7 @@ def var_mean(
 ) -> tuple[Tracked, Tracked]:
     dim, correction = _correction(dim, correction if unbiased is None else float(unbiased))
     _, centre, variance = s.moments(x, dim, correction, keepdim)
-    return variance, s.squeezed(centre, s.axes(dim, x.value.ndim), keepdim)
+    return variance, s.squeezed(s.updated(centre), s.axes(dim, x.value.ndim), keepdim)
 
 
 @rule("aten.linalg_vector_norm")
@@ -120,7 +120,8 @@ def cumsum(x: Tracked, dim: int, dtype: torch.dtype | None = None) -> Tracked:
     factor = generic.reshape(rows) + (steps - generic).reshape(rows) * repeated
     own = weight.mul(factor).mul_(a.roundoff)
     error = None if x.error is None else torch.cumsum(x.error.expand(value.shape), dim)
-    return a.rounded(value, error, (x,), own=own, magnitude=weight, nonnegative=x.nonnegative)
+    lost = s.infinite_and_overflowing(value, weight, a.largest, lambda: torch.cumsum(s.finite(x), dim))
+    return a.rounded(value, error, (x,), own=own, magnitude=weight, nonnegative=x.nonnegative, unbounded=lost)
 
 
 @rule("aten.prod.default", "aten.prod.dim_int")
@@ -141,15 +142,16 @@ def prod(x: Tracked, dim: int | None = None, keepdim: bool = False, dtype: torch
     # In another order an intermediate may overflow, or underflow to zero, although the whole product does not.
     like, size = x, x.value.abs()
     most, least = size.clamp(min=1.0).prod(dim, keepdim=True), size.clamp(max=1.0).prod(dim, keepdim=True)
-    a, whole = x.arithmetic, x.value.prod(dim, keepdim=True)
-    lost = (most > a.largest) | ((least < torch.finfo(a.dtype).smallest_normal) & (whole != 0))
+    limits, whole = torch.finfo(x.grid), x.value.prod(dim, keepdim=True)
+    lost = (most > limits.max) & (whole.abs() <= limits.max)
+    lost |= (least < limits.smallest_normal) & (whole != 0)
     while x.value.shape[dim] > 1:
         n = x.value.shape[dim]
         pairs = e.stage(e.mul(_part(x, dim, 0, n // 2), _part(x, dim, n // 2, n // 2)), like)
         rest = [_part(x, dim, n - 1, 1)] if n % 2 else []
         x = movement.merged(lambda parts: torch.cat(list(parts), dim), [pairs, *rest])
     if bool(lost.any()):
-        x = x.with_error(torch.where(lost & torch.isfinite(whole), torch.inf, movement.dense_error(x)))
+        x = x.with_error(torch.where(lost & ~torch.isnan(whole), torch.inf, movement.dense_error(x)))
     return x if keepdim else s.squeezed(x, [dim % x.value.ndim], False)
 
 

@@ -1,0 +1,221 @@
+"""Correct implementations stay inside the bound: torch itself, and other right ways to compute the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.calibration.catalogue import CATALOGUE, DISTRIBUTIONS, Entry, drawing
+from tests.oracle.support import run_torch, truth_of, verdict_on
+
+# Defects of torch 2.13's own CPU kernels that the oracle found, each checked against torch's float64 result: oneDNN's
+# gelu gives NaN for +inf; oneDNN flushes bfloat16 subnormals; flash attention turns rows of NaN into zeros; the
+# half-precision erf has an absolute error of 3e-7, which is all of a small result.
+ATTENTION = ("aten.scaled_dot_product_attention.default", "aten._scaled_dot_product_flash_attention_for_cpu.default")
+HALVES = ("float16", "bfloat16")
+
+
+def _is_defect(name: str, distribution: str, dtype: str) -> bool:
+    return (
+        (name == "aten.gelu.default" and distribution == "special")
+        or (name in ATTENTION and distribution in ("special", "spread"))
+        or (name == "aten.erf.default" and dtype in HALVES)
+        or (name in ("aten.gelu.default", "aten.addmm.default") and distribution == "minute" and dtype == "bfloat16")
+    )
+
+
+def _verdict(entry: Entry, distribution: str, dtype: str, seed: int) -> str:
+    """What is wrong with torch on this entry, or nothing."""
+    rng = np.random.default_rng(seed)
+    args, kwargs = entry.arguments(drawing(rng, distribution, dtype), rng)
+    try:
+        outputs = run_torch(entry.name, args, kwargs)
+    except (NotImplementedError, RuntimeError) as error:
+        # No CPU kernel for this dtype: nothing to compare. Anything else is a broken entry.
+        return "" if "not implemented" in str(error) else f"{entry.name} raised {error}"
+    verdict = verdict_on(outputs, entry.name, args, kwargs)
+    return f"{entry.name} on {distribution}: {verdict.kind} {verdict.message}" if verdict.kind else ""
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("distribution", list(DISTRIBUTIONS))
+def test_torch_is_right(distribution: str, dtype: str) -> None:
+    tried = [entry for entry in CATALOGUE if not _is_defect(entry.name, distribution, dtype)]
+    assert [said for entry in tried if (said := _verdict(entry, distribution, dtype, seed=11))] == []
+
+
+def test_known_defects_of_torch_are_seen() -> None:
+    """The exceptions above are real: the day torch mends one, this fails and the exception goes."""
+    small = drawing(np.random.default_rng(0), "normal", "float16")(1000) * np.float16(1e-3)
+    assert verdict_on(run_torch("aten.erf.default", [small]), "aten.erf.default", [small]).kind == "wrong"
+    rows = [np.full((1, 1, 4, 16), np.nan, np.float32)] * 3
+    assert verdict_on(run_torch(ATTENTION[0], rows), ATTENTION[0], rows).kind in (None, "nonfinite")
+    infinite = np.array([np.inf] * 16, np.float32)
+    assert np.isnan(run_torch("aten.gelu.default", [infinite])[0]).all()
+    assert verdict_on(run_torch("aten.gelu.default", [infinite]), "aten.gelu.default", [infinite]).kind == "nonfinite"
+
+
+Sum = Callable[[np.ndarray], np.ndarray]
+
+
+def _sequential(x: np.ndarray) -> np.ndarray:
+    total = np.zeros(x.shape[:-1], x.dtype)
+    for i in range(x.shape[-1]):
+        total = total + x[..., i]
+    return total
+
+
+def _reversed(x: np.ndarray) -> np.ndarray:
+    return _sequential(x[..., ::-1])
+
+
+def _pairwise(x: np.ndarray) -> np.ndarray:
+    while x.shape[-1] > 1:
+        tail = x[..., x.shape[-1] // 2 * 2 :]
+        x = np.concatenate([x[..., : tail.shape[-1] * -1 or None][..., 0::2] + x[..., 1::2], tail], -1)
+    return x[..., 0]
+
+
+def _blocked(x: np.ndarray) -> np.ndarray:
+    """Eight lanes, each sequential, as a vector unit or a warp does."""
+    lanes = [_sequential(x[..., i::8]) for i in range(min(8, x.shape[-1]))]
+    return _sequential(np.stack(lanes, -1))
+
+
+SUMS = [_sequential, _reversed, _pairwise, _blocked]
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
+@pytest.mark.parametrize("function", SUMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("distribution", [d for d in DISTRIBUTIONS if d != "special"])
+@pytest.mark.parametrize("n", [2, 17, 384, 5000])
+def test_sums_in_any_order(function: Sum, distribution: str, n: int) -> None:
+    x = drawing(np.random.default_rng(n), distribution, "float32")(6, n)
+    verdict = verdict_on(function(x), "aten.sum.dim_IntList", [x, [-1]])
+    assert verdict.kind is None, verdict.message
+
+
+@pytest.mark.parametrize("terms", [[0.1], [0.1, 0.7], [1 / 3, 2 / 3, 1 / 7], [1.0, 1.0 + 2**-20]])
+def test_a_long_sum_of_few_numbers(terms: list[float]) -> None:
+    """Repeated terms round the same way each time: 150,000 of them lose far more than sqrt(n) roundings."""
+    x = np.resize(np.array(terms, np.float32), 150_000)
+    np.random.default_rng(0).shuffle(x)
+    total = np.add.accumulate(x, dtype=np.float32)[-1]
+    assert verdict_on(np.asarray(total), "aten.sum.default", [x]).kind is None
+
+
+def test_a_matrix_product_of_constants_in_sequence() -> None:
+    a, b = np.full((4, 3000), 0.1, np.float32), np.full((3000, 5), 0.3, np.float32)
+    total = np.zeros((4, 5), np.float32)
+    for k in range(3000):
+        total += a[:, k : k + 1] * b[k : k + 1]
+    assert verdict_on(total, "aten.mm.default", [a, b]).kind is None
+
+
+def test_a_matrix_product_in_sequence_and_in_blocks() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((8, 1000)).astype(np.float32), rng.standard_normal((1000, 6)).astype(np.float32)
+    products = a[:, None, :] * b.T[None]
+    for function in SUMS:
+        assert verdict_on(function(products), "aten.mm.default", [a, b]).kind is None
+
+
+def _softmax_inputs() -> list[np.ndarray]:
+    rng = np.random.default_rng(2)
+    scores = rng.standard_normal((16, 200)) * 8
+    masked = np.where(rng.random((16, 200)) < 0.3, -3.4e38, scores)
+    return [x.astype(np.float32) for x in (scores, masked, scores * 40, np.zeros((4, 50)), np.full((4, 50), 3e38))]
+
+
+@pytest.mark.parametrize("x", _softmax_inputs(), ids=["scores", "masked", "steep", "zeros", "huge"])
+def test_online_softmax(x: np.ndarray) -> None:
+    """One pass that rescales as the maximum grows (Milakov and Gimelshein 2018)."""
+    peak = np.full(x.shape[0], -np.inf, np.float32)
+    total = np.zeros(x.shape[0], np.float32)
+    for column in x.T:
+        higher = np.maximum(peak, column)
+        total = total * np.exp(peak - higher) + np.exp(column - higher)
+        peak = higher
+    result = np.exp(x - peak[:, None]) / total[:, None]
+    assert verdict_on(result, "aten._softmax.default", [x, -1, False]).kind is None
+
+
+@pytest.mark.parametrize("x", _softmax_inputs(), ids=["scores", "masked", "steep", "zeros", "huge"])
+def test_softmax_by_exp2(x: np.ndarray) -> None:
+    scale = np.float32(1.4426950408889634)
+    with np.errstate(over="ignore"):
+        powers = np.exp2((x - x.max(-1, keepdims=True)) * scale)
+    result = powers * (np.float32(1) / powers.sum(-1, keepdims=True))
+    assert verdict_on(result, "aten._softmax.default", [x, -1, False]).kind is None
+
+
+def test_exp_by_exp2() -> None:
+    x = np.linspace(-80, 80, 4001, dtype=np.float32)
+    assert verdict_on(np.exp2(x * np.float32(1.4426950408889634)), "aten.exp.default", [x]).kind is None
+
+
+def _two_pass(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = x.mean(-1, dtype=np.float32, keepdims=True)
+    return mean, np.square(x - mean).mean(-1, dtype=np.float32, keepdims=True)
+
+
+def _welford(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean, squares = np.zeros((x.shape[0], 1), np.float32), np.zeros((x.shape[0], 1), np.float32)
+    for i in range(x.shape[1]):
+        column = x[:, i : i + 1]
+        delta = column - mean
+        mean = mean + delta / np.float32(i + 1)
+        squares = squares + delta * (column - mean)
+    return mean, squares / np.float32(x.shape[1])
+
+
+def _one_newton_step(x: np.ndarray) -> np.ndarray:
+    """A 12-bit estimate of 1/sqrt(x) and one Newton step, as vector units offer it."""
+    estimate = (1 / np.sqrt(x.astype(np.float64)) * (1 + 2.0**-13)).astype(np.float32)
+    return estimate * (np.float32(1.5) - np.float32(0.5) * x * estimate * estimate)
+
+
+@pytest.mark.parametrize("moments", [_two_pass, _welford], ids=["two-pass", "welford"])
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("distribution", ["normal", "shifted", "outliers", "equal", "ordered", "large"])
+def test_layer_norm(moments: Callable[..., tuple[np.ndarray, np.ndarray]], folded: bool, distribution: str) -> None:
+    rng = np.random.default_rng(4)
+    x = drawing(rng, distribution, "float32")(20, 384)
+    weight, bias = rng.standard_normal((2, 384)).astype(np.float32)
+    mean, variance = moments(x)
+    scale = _one_newton_step(variance + np.float32(1e-5))
+    normal = x * scale + (-mean * scale) if folded else (x - mean) * scale
+    args = [x, [384], weight, bias, 1e-5]
+    assert verdict_on(normal * weight + bias, "aten.layer_norm.default", args).kind is None
+
+
+def test_gelu_the_right_ways() -> None:
+    x = np.linspace(-30, 30, 6001, dtype=np.float32)
+    half = np.float32(0.5)
+    erf = torch.erf(torch.from_numpy(x) * np.float32(0.70710678)).numpy()
+    assert verdict_on(half * x * (1 + erf), "aten.gelu.default", [x]).kind is None
+    inner = np.float32(0.79788456) * (x + np.float32(0.044715) * x * x * x)
+    good = half * x * (1 + np.tanh(inner))
+    assert verdict_on(good, "aten.gelu.default", [x], {"approximate": "tanh"}).kind is None
+    assert verdict_on(good, "aten.gelu.default", [x]).kind == "wrong"  # the tanh form is another function
+
+
+def test_sigmoid_of_anything_is_finite() -> None:
+    x = np.array([-1e30, -200, -100, -88, 0, 88, 100, 1e30], np.float32)
+    with np.errstate(over="ignore"):
+        naive = 1 / (1 + np.exp(-x))
+    assert verdict_on(naive, "aten.sigmoid.default", [x]).kind is None
+    tiny = truth_of("aten.sigmoid.default", [x]).values[0]
+    assert verdict_on(tiny.astype(np.float32), "aten.sigmoid.default", [x]).kind is None
+
+
+def test_rms_norm_whose_squares_overflow_is_unjudged() -> None:
+    x = np.array([[1e20, 2e20, -1e20]], np.float32)
+    for answer in (np.zeros((1, 3), np.float32), np.array([[0.70710677, 1.4142135, -0.70710677]], np.float32)):
+        verdict = verdict_on(answer, "aten.rms_norm.default", [x, [3], None, 1e-6])
+        assert verdict.kind is None
+        assert "unjudged" in verdict.message
