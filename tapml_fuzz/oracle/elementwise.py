@@ -6,6 +6,8 @@ it. `own` errors come from the accuracy table (`Builtin`), as `(ulp + per * |x|)
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -295,8 +297,9 @@ def sigmoid(x: Operand) -> Tracked:
 def power(x: Operand, y: Operand) -> Tracked:
     """x ** y. Small whole and half exponents are the products and roots they are computed by.
 
-    Otherwise |d(x^y)| <= |x^y| * expm1(|y| ex/(|x|-ex) + |log x| ey), plus the function's own ULP. Where the table
-    inherits pow from exp2(y * log2(x)), `ulp_per_argument` counts per |y log2 x| and `absolute` is that of log2.
+    Otherwise the farthest corner of the box (x +- ex, y +- ey), pow being monotone in either, unjudged when x may be
+    zero; plus the function's own ULP. Where the table inherits pow from exp2(y * log2(x)), `ulp_per_argument` counts
+    per |y log2 x| and `absolute` is that of log2.
     """
     if not isinstance(y, Tracked):
         simple = simple_power(x, float(y))
@@ -304,21 +307,23 @@ def power(x: Operand, y: Operand) -> Tracked:
             return simple
     x, y, a = _pair(x, y)
     value = torch.pow(x.value, y.value)
-    exponent: Tensor | None = None
-    if x.error is not None:
-        closest = x.value.abs() - x.error
-        exponent = torch.where(closest > 0, y.value.abs() * x.error / closest, torch.inf)
-    if y.error is not None:
-        part = torch.log(x.value.abs()).abs() * y.error
-        exponent = part if exponent is None else exponent + part
-    error = None if exponent is None else value.abs() * torch.expm1(exponent)
+    error: Tensor | None = None
+    pole: Tensor | None = None
+    if x.error is not None or y.error is not None:
+        bases = [x.value] if x.error is None else [x.value - x.error, x.value + x.error]
+        exponents = [y.value] if y.error is None else [y.value - y.error, y.value + y.error]
+        error = torch.zeros_like(value)
+        for base, exponent in itertools.product(bases, exponents):
+            error = torch.maximum(error, (torch.pow(base, exponent) - value).abs())
+        if x.error is not None:
+            pole = (x.value.abs() <= x.error) & (x.error > 0)
     accuracy = a.accuracy.of("pow")
     own = value.abs().mul_(2 * accuracy.ulp * a.roundoff)
     if accuracy.ulp_per_argument:
         inner = (y.value * torch.log2(x.value.abs())).nan_to_num_(0.0, 0.0, 0.0).abs_()
         inner.mul_(2 * accuracy.ulp_per_argument * a.roundoff)
         own += value.abs() * (inner + y.value.abs() * accuracy.absolute)
-    return a.rounded(value, error, (x, y), own=own)
+    return a.rounded(value, error, (x, y), own=own, unbounded=pole)
 
 
 def simple_power(x: Operand, exponent: float) -> Tracked | None:

@@ -130,6 +130,7 @@ class Carrier(torch.Tensor):
     """A tensor with the metadata that the program sees, standing for a `Tracked` value."""
 
     tracked: Tracked
+    shared: bool  # another carrier may be a view of the same memory
 
     @staticmethod
     def __new__(cls, tracked: Tracked) -> Carrier:
@@ -139,6 +140,7 @@ class Carrier(torch.Tensor):
             cls, value.shape, strides=value.stride(), dtype=dtype, device=torch.device("cpu")
         )
         made.tracked = tracked
+        made.shared = False
         return made
 
     @classmethod
@@ -163,7 +165,7 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func._schema.is_mutable:
-            raise _WritesInPlace(str(func))
+            return self._write(func, args, kwargs)
         if func is torch.ops.aten._local_scalar_dense.default:
             return args[0].tracked.value.item() if isinstance(args[0], Carrier) else func(*args)
         lowered_args, lowered_kwargs = tree_map(self._lower, (args, dict(kwargs)))
@@ -178,7 +180,24 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     return decomposition(*args, **kwargs)
             result = perturbed(func, lowered_args, lowered_kwargs, self.arithmetic)
         dtypes = iter(_result_dtypes(func, args, kwargs))
-        return tree_map(lambda t: self._raise(t, next(dtypes, None)), result, is_leaf=_is_tracked)
+        carried = tree_map(lambda t: self._raise(t, next(dtypes, None)), result, is_leaf=_is_tracked)
+        if any(r.alias_info is not None for r in func._schema.returns):
+            for leaf in tree_flatten((args, kwargs, carried))[0]:
+                if isinstance(leaf, Carrier):
+                    leaf.shared = True
+        return carried
+
+    def _write(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An in-place operator on memory that nobody else sees is its functional twin and a new value."""
+        packet = func.overloadpacket.__name__
+        twin = getattr(getattr(torch.ops.aten, packet.removesuffix("_"), None), func._overloadname, None)
+        target = args[0] if args else None
+        if not packet.endswith("_") or twin is None or not isinstance(target, Carrier) or target.shared:
+            raise _WritesInPlace(str(func))
+        with self:
+            written = twin(*args, **kwargs)
+        target.tracked = written.tracked.rounded_to(target.dtype) if target.is_floating_point() else written.tracked
+        return target
 
     def _lower(self, leaf: Any) -> Any:
         if isinstance(leaf, Carrier):

@@ -52,7 +52,8 @@ def repetition(terms: Tensor, dim: int, roundoff: float, *, updating: bool = Fal
     largest = np.abs(sample).max(axis=-1, keepdims=True)
     repeated = _ties(sample, largest * (2 * roundoff * n))
     if updating:
-        steps = rows[..., 1::stride][..., :count] - rows[..., :-1:stride][..., :count]
+        with np.errstate(invalid="ignore"):
+            steps = rows[..., 1::stride][..., :count] - rows[..., :-1:stride][..., :count]
         repeated = np.maximum(repeated, _ties(steps, largest * (8 * roundoff)))
     if not repeated.any():
         return 0.0
@@ -62,7 +63,7 @@ def repetition(terms: Tensor, dim: int, roundoff: float, *, updating: bool = Fal
 def _ties(sample: Array, spacing: Array) -> Array:
     """Of each row, the share of sorted neighbours that are equal, as sqrt, one pair in 32 being taken for chance.
 
-    Equal means closer than both `spacing`, that of the numbers a sum is rounded to, and 1/64 of the mean gap; where
+    Equal means closer than both `spacing`, that of the numbers a sum is rounded to, and 1/512 of the mean gap; where
     a whole row spreads less than `spacing`, everything is equal. Zeros do not count (adding zero does not round).
     With D values that differ the mean rounding shrinks like 1/sqrt(D), hence the square root.
     """
@@ -70,7 +71,7 @@ def _ties(sample: Array, spacing: Array) -> Array:
     pairs = sample.shape[-1] - 1
     with np.errstate(invalid="ignore"):
         gaps, spread = np.diff(ordered, axis=-1), ordered[..., -1:] - ordered[..., :1]
-        close = np.where(spread <= spacing, spread, np.minimum(spread / (64 * pairs), spacing))
+        close = np.where(spread <= spacing, spread, np.minimum(spread / (512 * pairs), spacing))
         equal = ((gaps <= close) & (ordered[..., 1:] != 0)).sum(axis=-1, keepdims=True)
     share: Array = np.sqrt(np.maximum(equal - (pairs + 1) // 32, 0) / pairs)
     return share
@@ -160,8 +161,13 @@ def count(x: Tracked, dims: int | Sequence[int] | None) -> int:
 def mean(
     x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False, *, updating: bool = False
 ) -> Tracked:
+    """The sum over the count. An updated mean (Welford) divides at every step, and each quotient may underflow."""
     assert isinstance(x, Tracked)
-    return div(total(x, dims, keepdim, updating=updating), float(count(x, dims)))
+    n = count(x, dims)
+    result = div(total(x, dims, keepdim, updating=updating), float(n))
+    if not updating or result.error is None:
+        return result
+    return result.with_error(result.error + n / 2 * x.arithmetic.underflow)
 
 
 def moments(

@@ -147,7 +147,7 @@ def test_steps_are_interpreted() -> None:
         allocated.append((shape, dtype))
         return "buffer"
 
-    function = HostFunction("f", [n], {}, steps)
+    function = HostFunction("f", [n], steps=steps)
     ready = list(function.launches([3], allocate))
     assert allocated == [((6,), "float32")]
     assert [launch.scalars for launch in ready] == [(1,), (3,)]
@@ -160,8 +160,8 @@ def test_shape_that_contradicts_the_program_is_refused() -> None:
     llvm = TvmLlvm()
     llvm.activate()
     build = llvm.build(unit(add()))
+    tensors = (np.zeros((3, 7), np.float32), np.zeros((4, 7), np.float32))
     with pytest.raises(ValueError, match=r"input 1 has shape \(4, 7\), built for \(3, 7\)"):
-        tensors = (np.zeros((3, 7), np.float32), np.zeros((4, 7), np.float32))
         llvm.run(build, tensors, ("contiguous",) * 2, {"a": 3, "b": 7})
 
 

@@ -17,7 +17,7 @@ from tapml_fuzz.core.outcome import BuildError, Built, Crash, Ok, RunError, RunO
 from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.local import Local
 from tests.platforms.fakes import WHERE, Absent, Exploding, LosingDevice, Refusing, Static, Stubborn
-from tests.platforms.operators import SUB, aten, case, clone
+from tests.platforms.operators import SUB, Product, aten, case, clone
 
 _SIZES = {"a": 2, "b": 3}
 
@@ -251,3 +251,12 @@ def test_local_twin_runs_and_survives_exceptions() -> None:
         assert built.symbolic
     with Local(Exploding()) as session:
         assert "libnothing.so" in session.info().reason
+
+
+def test_layout_reaches_torch_as_strides(torch_cpu: Isolated) -> None:
+    """A view that merges axes is possible on a packed tensor only, so torch says what it was given."""
+    merge = aten("view.default", [SUB.args[0], [Product(("a", "b"))]], [SUB.axes[0]])
+    assert isinstance(torch_cpu.run(case(merge, a=4, b=5)), Ok)
+    outcome = torch_cpu.run(case(merge, layout="transposed", a=4, b=5))
+    assert isinstance(outcome, RunError)
+    assert "stride" in outcome.message

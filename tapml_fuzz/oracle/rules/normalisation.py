@@ -17,13 +17,31 @@ from tapml_fuzz.oracle.tracked import Tracked
 
 
 def _affine(x: Tracked, weight: Tracked | None, bias: Tracked | None) -> Tracked:
-    """Weight and bias. An infinite weight folded into the scale meets itself as inf - inf: unjudged."""
     if weight is not None:
-        infinite = torch.isinf(weight.value)
         x = e.mul(x, weight)
-        if bool(infinite.any()):
-            x = x.with_error(torch.where(infinite, torch.inf, movement.dense_error(x)))
     return x if bias is None else e.add(x, bias)
+
+
+def _normalised(
+    x: Tracked, deviation: Tracked, centre: Tracked, scale: Tracked, weight: Tracked | None, bias: Tracked | None
+) -> Tracked:
+    """(x - centre) * scale * weight + bias.
+
+    Folded into one multiply-add, x * (scale * weight) + (bias - centre * scale * weight), it is as right; what
+    overflows only in that form (or meets an infinite weight there as inf - inf) is unjudged.
+    """
+    result = _affine(e.mul(deviation, scale), weight, bias)
+    factor = scale.value if weight is None else scale.value * weight.value
+    reach = _largest(x) * float(factor.abs().amax()) if factor.numel() else 0.0
+    if reach <= x.arithmetic.largest / 2:
+        return result
+    folded = torch.maximum(x.value.abs(), centre.value.abs()) * factor.abs()
+    lost = (folded > x.arithmetic.largest / 2) & (torch.isfinite(x.value) | torch.isinf(factor))
+    return result.with_error(torch.where(lost, torch.inf, movement.dense_error(result)))
+
+
+def _largest(x: Tracked) -> float:
+    return float(x.value.abs().amax()) if x.value.numel() else 0.0
 
 
 def _last(count: int) -> list[int]:
@@ -37,7 +55,7 @@ def native_layer_norm(
     """Output, mean and reciprocal standard deviation, the statistics with their reduced axes kept as one."""
     deviation, centre, variance = s.moments(x, _last(len(normalized_shape)))
     scale = e.rsqrt(e.add(variance, eps))
-    return _affine(e.mul(deviation, scale), weight, bias), s.updated(centre), scale
+    return _normalised(x, deviation, centre, scale, weight, bias), s.updated(centre), scale
 
 
 @rule("aten.layer_norm")
@@ -87,9 +105,19 @@ def native_group_norm(
     grouped = movement.moved(lambda t: t.reshape(n, group, (c // group) * hw), x)
     deviation, centre, variance = s.moments(grouped, [-1])
     scale = e.rsqrt(e.add(variance, eps))
-    normal = movement.moved(lambda t: t.reshape(x.value.shape), e.mul(deviation, scale))
-    ndim = x.value.ndim
-    output = _affine(normal, _per_channel(weight, ndim), _per_channel(bias, ndim))
+    channels = (n, group, c // group, -1)
+
+    def per_group(t: Tracked | None) -> Tracked | None:
+        return None if t is None else movement.moved(lambda v: v.reshape(1, group, c // group, 1), t)
+
+    def split(t: Tracked) -> Tracked:
+        return movement.moved(lambda v: v.reshape(channels), t)  # type: ignore[no-any-return]
+
+    def row(t: Tracked) -> Tracked:
+        return movement.moved(lambda v: v.reshape(n, group, 1, 1), t)  # type: ignore[no-any-return]
+
+    normal = _normalised(split(grouped), split(deviation), row(centre), row(scale), per_group(weight), per_group(bias))
+    output = movement.moved(lambda t: t.reshape(x.value.shape), normal)
     return output, s.squeezed(s.updated(centre), [2], False), s.squeezed(scale, [2], False)
 
 

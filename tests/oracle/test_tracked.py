@@ -1,0 +1,115 @@
+"""The error bounds of single steps: tight, safe where they must be, zero where nothing is rounded."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tapml_fuzz.core.dtypes import unit_roundoff
+from tapml_fuzz.oracle import elementwise as e
+from tapml_fuzz.oracle import summation
+from tapml_fuzz.oracle.tracked import Tracked, arithmetic
+from tests.oracle.support import truth_of
+
+IEEE = arithmetic("float32", "ieee", False)
+U = unit_roundoff("float32")
+
+
+def tracked(values: list[float], errors: list[float] | None = None) -> Tracked:
+    error = None if errors is None else torch.tensor(errors, dtype=torch.float64)
+    return Tracked(torch.tensor(values, dtype=torch.float64), IEEE, error, grid=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("primitive", "function"),
+    [
+        (e.exp, math.exp),
+        (e.tanh, math.tanh),
+        (e.erf, math.erf),
+        (e.sqrt, math.sqrt),
+        (e.rsqrt, lambda x: 1 / math.sqrt(x)),
+        (e.log, math.log),
+        (e.reciprocal, lambda x: 1 / x),
+        (e.sigmoid, lambda x: 1 / (1 + math.exp(-x))),
+        (e.square, lambda x: x * x),
+        (lambda x: e.power(x, 1.7), lambda x: x**1.7),
+    ],
+)
+@pytest.mark.parametrize("slack", [1e-6, 1e-2, 0.4])
+def test_an_inexact_operand_stays_inside(primitive: object, function: object, slack: float) -> None:
+    """Over the whole interval, also where the slope changes within it; and not wastefully far outside."""
+    points = [0.5, 1.0, 2.0, 5.0]
+    result = primitive(tracked(points, [slack] * 4))  # type: ignore[operator]
+    for i, x in enumerate(points):
+        ends = [abs(function(x + d) - function(x)) for d in np.linspace(-slack, slack, 41)]  # type: ignore[operator]
+        assert max(ends) <= result.error[i]
+        assert result.error[i] <= 12 * max(ends) + 200 * U
+
+
+def test_cancellation_is_seen() -> None:
+    difference = e.sub(e.add(tracked([1.0]), 1e-8), 1.0)
+    assert difference.error is not None
+    assert float(difference.error) > float(difference.value)
+
+
+def test_a_pole_within_reach_is_unjudged() -> None:
+    assert torch.isinf(e.reciprocal(tracked([1e-3], [1e-2])).error).all()  # type: ignore[arg-type]
+    assert torch.isinf(e.log(tracked([1e-3], [1e-2])).error).all()  # type: ignore[arg-type]
+    assert torch.isinf(e.rsqrt(tracked([0.0], [1e-9])).error).all()  # type: ignore[arg-type]
+
+
+def test_an_exact_infinity_is_exact() -> None:
+    result = e.add(tracked([math.inf, 1.0]), 1.0)
+    assert result.error is not None
+    assert result.error[0] == 0
+    assert 0 < result.error[1] < 1e-6
+
+
+def test_an_overflowing_intermediate_is_unjudged_and_saturation_is_not() -> None:
+    huge = e.square(tracked([1e30, 1.0]))
+    back = e.sqrt(huge)
+    assert back.error is not None
+    assert torch.isinf(back.error).tolist() == [True, False]
+    saturated = e.tanh(huge).error
+    assert saturated is not None
+    assert torch.isfinite(saturated).all()
+
+
+def test_growth_is_capped_and_grows_with_repetition() -> None:
+    assert summation.growth(1) == 0
+    assert summation.growth(2) == 1
+    assert summation.growth(10_000) < summation.growth(10_000, 0.5) < summation.growth(10_000, 1.0) < 10_000
+
+
+def test_repetition_is_read_off_the_data() -> None:
+    generic = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 4096)))
+    assert summation.repetition(generic, -1, U) == 0.0
+    for repeated in (torch.full((4, 4096), 0.1), generic.sign() + 3, 1 + generic * 1e-9):
+        found = summation.repetition(repeated.to(torch.float64), -1, U)
+        assert isinstance(found, torch.Tensor)
+        assert float(found.min()) > 0.9
+
+
+def test_flush_widens_only_what_may_be_subnormal() -> None:
+    x = np.array([1.0, 1e-40, 0.0], np.float32)
+    strict, flushed = truth_of("aten.mul.Scalar", [x, 0.5]), truth_of("aten.mul.Scalar", [x, 0.5], flush=True)
+    assert strict.bounds[0][1] < 1e-44
+    assert flushed.bounds[0][1] > 5e-41
+    copied = truth_of("aten.clone.default", [x], flush=True).bounds[0]
+    assert copied is not None
+    assert copied[1] >= 1e-40
+
+
+def test_accuracy_tables_widen_what_they_name() -> None:
+    x = np.linspace(0.13, 5, 50, dtype=np.float32)
+    for name in ("aten.tanh.default", "aten.log.default", "aten.div.Tensor"):
+        args = [x, x + 1] if "div" in name else [x]
+        ieee, wgsl = truth_of(name, args).bounds[0], truth_of(name, args, accuracy="wgsl").bounds[0]
+        opencl = truth_of(name, args, accuracy="opencl").bounds[0]
+        assert (wgsl > ieee).all()
+        assert (opencl > ieee).all()
+    copied = truth_of("aten.clone.default", [x], accuracy="wgsl")
+    assert copied.bounds == (None,)

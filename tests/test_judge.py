@@ -1,0 +1,209 @@
+"""Verdicts: every outcome, form, classes of numbers, permission, selections, and who is to blame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.calibration.catalogue import operator_of
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.outcome import BuildError, Crash, Ok, RunError, RunOutcome, Timeout, Unsupported
+from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.core.verdict import Verdict
+from tapml_fuzz.judge import judge, judge_pair
+from tapml_fuzz.oracle import Truth, truth
+
+X = np.linspace(-3, 3, 60, dtype=np.float32).reshape(4, 15)
+EXP = np.exp(X)
+
+
+def _case(name: str, args: list[Any], kwargs: dict[str, Any] | None = None) -> tuple[Case, Truth]:
+    operator, tensors = operator_of(name, args, kwargs or {})
+    return Case(operator, {}, tensors), truth(operator, tensors, {})
+
+
+def _on(outcome: RunOutcome, name: str = "aten.exp.default", args: list[Any] | None = None, **options: Any) -> Verdict:
+    case, found = _case(name, [X] if args is None else args)
+    return judge(case, outcome, found, **options)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Unsupported("no such dtype"), None),
+        (BuildError("trace\nerror: bad type"), "build-error"),
+        (RunError("ValueError: no"), "run-error"),
+        (Crash(-11), "crash"),
+        (Timeout(5.0), "timeout"),
+        (Ok((EXP,)), None),
+        (Ok((EXP, EXP)), "shape"),
+        (Ok((EXP.T.copy(),)), "shape"),
+        (Ok((EXP.astype(np.float64),)), "dtype"),
+        (Ok((EXP,), mutated=(0,)), "run-error"),
+        (Ok((EXP,), aliased=(0,)), "run-error"),
+        (Ok((EXP,), unwritten=(2,)), "unwritten"),
+        (Ok((EXP * np.float32(1.001),)), "wrong"),
+        (Ok((np.full_like(EXP, np.nan),)), "nonfinite"),
+    ],
+)
+def test_every_outcome_has_its_kind(outcome: RunOutcome, kind: str | None) -> None:
+    verdict = _on(outcome)
+    assert verdict.kind == kind
+    assert "\n" not in verdict.message
+
+
+def test_a_view_may_share_memory() -> None:
+    assert _on(Ok((X.T,), aliased=(0,)), "aten.permute.default", [X, [1, 0]]).kind is None
+
+
+def test_the_worst_element_is_named() -> None:
+    wrong = EXP.copy()
+    wrong[1, 2] *= 1.01
+    wrong[3, 3] *= 1.0001
+    verdict = _on(Ok((wrong,)))
+    assert verdict.index == 17
+    assert verdict.actual == wrong[1, 2]
+    assert verdict.metrics.ratio > 1000
+    assert verdict.metrics.max_ulp > 1000
+    assert verdict.metrics.max_rel == pytest.approx(0.01, rel=1e-3)
+    assert sum(verdict.metrics.histogram) == X.size
+    assert 0.99 < verdict.metrics.cosine <= 1.0
+
+
+def test_an_integer_poison_that_is_an_answer_is_no_fault() -> None:
+    x = np.arange(4, dtype=np.int32)
+    assert _on(Ok((x.copy(),), unwritten=(1,)), "aten.clone.default", [x]).kind is None
+    assert _on(Ok((x + 1,), unwritten=(1,)), "aten.clone.default", [x]).kind == "unwritten"
+
+
+@pytest.mark.parametrize(
+    ("x", "answer", "kind"),
+    [
+        (3.4e38, np.inf, None),  # 6.8e38 rounds to infinity
+        (3.4e38, 3.4e38, "nonfinite"),
+        (-3.4e38, np.inf, "nonfinite"),
+        (np.nan, np.nan, None),
+        (np.nan, 0.0, "nonfinite"),
+        (np.inf, np.inf, None),
+        (np.inf, np.nan, "nonfinite"),
+        (1.0, np.inf, "nonfinite"),
+        (1.70141173e38, np.inf, None),  # the bound reaches over the largest number
+        (1.70141173e38, 3.4028235e38, None),
+    ],
+)
+def test_classes_of_numbers(x: float, answer: float, kind: str | None) -> None:
+    array = np.array([x], np.float32)
+    assert _on(Ok((np.array([answer], np.float32),)), "aten.add.Tensor", [array, array]).kind == kind
+
+
+def test_float16_overflows_at_its_own_limit() -> None:
+    x = np.array([60000.0], np.float16)
+    assert _on(Ok((np.array([np.inf], np.float16),)), "aten.mul.Scalar", [x, 2]).kind is None
+    assert _on(Ok((np.array([65504], np.float16),)), "aten.mul.Scalar", [x, 2]).kind == "nonfinite"
+
+
+def test_zero_size() -> None:
+    empty = np.zeros((0, 5), np.float32)
+    assert _on(Ok((empty,)), "aten.exp.default", [empty]).kind is None
+    assert _on(Ok((np.zeros((0, 4), np.float32),)), "aten.exp.default", [empty]).kind == "shape"
+    nothing = np.zeros((3, 0), np.float32)
+    assert _on(Ok((np.zeros(3, np.float32),)), "aten.sum.dim_IntList", [nothing, [1]]).kind is None
+
+
+WGSL = Policy(flushes_subnormals=True, assumes_finite=True, accuracy="wgsl", source="WGSL 15.7")
+
+
+def test_permitted_by_accuracy() -> None:
+    """tanh by its definition through exponentials has an absolute error near zero; WGSL lets it."""
+    x = np.array([1e-4, 0.01, 0.5, 3], np.float32)
+    defined = (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x))
+    assert _on(Ok((defined,)), "aten.tanh.default", [x]).kind == "wrong"
+    verdict = _on(Ok((defined,)), "aten.tanh.default", [x], policy=WGSL)
+    assert verdict.kind == "permitted"
+    assert not verdict.failed
+    assert "WGSL 15.7" in verdict.message
+    assert _on(Ok((defined + np.float32(0.01),)), "aten.tanh.default", [x], policy=WGSL).kind == "wrong"
+
+
+def test_permitted_by_flushing() -> None:
+    x = np.array([1e-40, 1.0, 2.0], np.float32)
+    flushed = np.array([0.0, 1.0, 2.0], np.float32)
+    assert _on(Ok((flushed,)), "aten.clone.default", [x]).kind == "wrong"
+    assert _on(Ok((flushed,)), "aten.clone.default", [x], policy=Policy(flushes_subnormals=True)).kind == "permitted"
+    zeroed = np.array([0.0, 0.0, 2.0], np.float32)
+    assert _on(Ok((zeroed,)), "aten.clone.default", [x], policy=Policy(flushes_subnormals=True)).kind == "wrong"
+
+
+def test_flushing_is_magnified_as_the_operator_does() -> None:
+    """A subnormal times 1e38: zero is permitted, anything else is not."""
+    x, y = np.array([1e-39], np.float32), np.array([1e38], np.float32)
+    policy = Policy(flushes_subnormals=True, source="it says so")
+    assert _on(Ok((np.zeros(1, np.float32),)), "aten.mul.Tensor", [x, y], policy=policy).kind == "permitted"
+    assert _on(Ok((np.full(1, 0.5, np.float32),)), "aten.mul.Tensor", [x, y], policy=policy).kind == "wrong"
+
+
+def test_permitted_by_assuming_finite_numbers() -> None:
+    x = np.array([np.nan, 1.0], np.float32)
+    dropped = np.array([0.0, 1.0], np.float32)
+    policy = Policy(assumes_finite=True, source="WGSL 15.7.2")
+    assert _on(Ok((dropped,)), "aten.relu.default", [x]).kind == "nonfinite"
+    assert _on(Ok((dropped,)), "aten.relu.default", [x], policy=policy).kind == "permitted"
+    finite = np.array([1.0, 2.0], np.float32)
+    made = np.array([np.nan, 2.0], np.float32)
+    assert _on(Ok((made,)), "aten.relu.default", [finite], policy=policy).kind == "nonfinite"
+
+
+def test_ties_are_free_and_indices_must_select() -> None:
+    x = np.array([[1, 3, 3, 2], [5, 0, 5, 5]], np.float32)
+    for answer, kind in [([1, 0], None), ([2, 3], None), ([3, 0], "wrong"), ([4, 0], "wrong"), ([-1, 0], "wrong")]:
+        assert _on(Ok((np.array(answer),)), "aten.argmax.default", [x, 1]).kind == kind, answer
+    assert _on(Ok((np.array([1, 0], np.int32),)), "aten.argmax.default", [x, 1]).kind == "dtype"
+
+
+def test_top_k_is_a_permutation_of_the_largest() -> None:
+    x = np.array([4, 9, 9, 1, 9], np.float32)
+    values = np.array([9, 9, 9], np.float32)
+    for answer, kind in [([1, 2, 4], None), ([4, 1, 2], None), ([1, 1, 2], "wrong"), ([1, 2, 0], "wrong")]:
+        assert _on(Ok((values, np.array(answer))), "aten.topk.default", [x, 3]).kind == kind, answer
+    assert _on(Ok((values[::-1] - 1, np.array([1, 2, 4]))), "aten.topk.default", [x, 3]).kind == "wrong"
+
+
+def test_sort_with_nan_last() -> None:
+    x = np.array([2, np.nan, 1, 2], np.float32)
+    values, indices = torch.sort(torch.from_numpy(x))
+    assert _on(Ok((values.numpy(), indices.numpy())), "aten.sort.default", [x]).kind is None
+    assert _on(Ok((values.numpy(), np.array([2, 3, 0, 1]))), "aten.sort.default", [x]).kind is None
+    assert _on(Ok((values.numpy(), np.array([2, 3, 3, 1]))), "aten.sort.default", [x]).kind == "wrong"
+
+
+def test_integers_and_booleans_are_exact() -> None:
+    assert _on(Ok((X >= 0.5,)), "aten.ge.Scalar", [X, 0.5]).kind is None
+    flipped = X >= 0.5
+    flipped[0, 0] = True
+    verdict = _on(Ok((flipped,)), "aten.ge.Scalar", [X, 0.5])
+    assert verdict.kind == "wrong"
+    assert verdict.index == 0
+
+
+def test_who_is_to_blame() -> None:
+    case, found = _case("aten.exp.default", [X])
+    right, wrong, other = Ok((EXP,)), Ok((EXP * np.float32(1.01),)), Ok((EXP * np.float32(1.02),))
+    assert judge_pair(case, right, right, found).kind is None
+    assert judge_pair(case, wrong, right, found).kind == "wrong"
+    assert judge_pair(case, right, wrong, found).kind == "reference-suspect"
+    assert judge_pair(case, wrong, wrong, found).kind == "reference-suspect"
+    assert judge_pair(case, other, wrong, found).kind == "wrong"
+    assert judge_pair(case, Crash(-11), wrong, found).kind == "crash"
+    assert judge_pair(case, right, Timeout(1.0), found).kind is None
+
+
+def test_a_bfloat16_output_is_judged_in_its_own_units() -> None:
+    import ml_dtypes
+
+    x = X.astype(ml_dtypes.bfloat16)
+    right = np.exp(x.astype(np.float32)).astype(ml_dtypes.bfloat16)
+    assert _on(Ok((right,)), "aten.exp.default", [x]).kind is None
+    assert _on(Ok((right * ml_dtypes.bfloat16(1.05),)), "aten.exp.default", [x]).kind == "wrong"
