@@ -144,7 +144,7 @@ def _draw_sizes(draw: Callable[..., Any], source: Source) -> tuple[tuple[str, in
 
 
 def _step_count(draw: Callable[..., Any], phase: Phase) -> int:
-    return draw(_number(2)) if phase == "shapes" else 1 + draw(_number(2))
+    return int(draw(_number(2))) + (phase != "shapes")
 
 
 def _draw_step(draw: Callable[..., Any], source: Source, phase: Phase) -> Step:
@@ -186,4 +186,4 @@ def cases(
     operator's index arguments make impossible (an index into an empty axis) are filtered out.
     """
     drawn = recipes(source, dtypes=dtypes, phases=phases, strided=strided)
-    return drawn.map(lambda recipe: realise(recipe, source, max_elements)).filter(bool)  # type: ignore[arg-type, return-value]
+    return drawn.map(lambda recipe: realise(recipe, source, max_elements)).filter(bool)  # type: ignore[return-value]

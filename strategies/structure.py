@@ -42,7 +42,7 @@ def _mask_values(array: Array, profile: Profile) -> tuple[Array, Array]:
     if name == "bool":
         return np.asarray(False), np.asarray(True)
     values = profile.values or (float(profile.low), 0.0)
-    return stored(np.float64(values[0]).reshape(()), name), stored(np.float64(values[-1]).reshape(()), name)
+    return stored(np.asarray(values[0], np.float64), name), stored(np.asarray(values[-1], np.float64), name)
 
 
 def index(kind: str, array: Array, spec: Index, sizes: Mapping[str, int], random: Random) -> Array:

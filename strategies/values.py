@@ -43,7 +43,7 @@ def resampled(profile: Profile, shape: tuple[int, ...], random: Random) -> Float
     Values stay inside the observed range, and as many as were hidden by a mask are hidden again at the rows' ends.
     """
     if profile.structure in ("mask", "constant") and profile.values:
-        return random.choice(np.asarray(profile.values, dtype=np.float64), size=shape)
+        return np.asarray(random.choice(np.asarray(profile.values, dtype=np.float64), size=shape))
     if profile.structure == "empty" or not profile.quantiles:
         return np.zeros(shape)
     if profile.channels and shape and shape[-1]:
@@ -73,13 +73,14 @@ def _channels(profile: Profile, width: int, random: Random) -> npt.NDArray[np.in
 
 
 def scaled(array: Array, factor: float) -> Array:
-    return array * array.dtype.type(factor)
+    """Every element multiplied."""
+    return np.asarray(array * array.dtype.type(factor))
 
 
 def shifted(array: Array, profile: Profile, amount: float) -> Array:
     """Shift by `amount` times the observed interquartile range (or 1 where that is zero)."""
     spread = (profile.quantiles[7] - profile.quantiles[5]) if profile.quantiles else 0.0
-    return array + array.dtype.type(amount * (spread or 1.0))
+    return np.asarray(array + array.dtype.type(amount * (spread or 1.0)))
 
 
 def channel_scaled(array: Array, factor: float, random: Random) -> Array:

@@ -65,7 +65,8 @@ def two_pass(x: Array) -> tuple[Array, Array]:
 
 def welford(x: Array) -> tuple[Array, Array]:
     """The same, updated term by term (Welford 1962)."""
-    mean, squares = np.zeros((x.shape[0], 1), np.float32), np.zeros((x.shape[0], 1), np.float32)
+    mean: Array = np.zeros((x.shape[0], 1), np.float32)
+    squares: Array = np.zeros((x.shape[0], 1), np.float32)
     for i in range(x.shape[1]):
         column = x[:, i : i + 1]
         delta = column - mean

@@ -15,7 +15,6 @@ from tapml_fuzz.campaign.plan import slice_seed
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.reduction import reduce_case
 
-
 # A reduced case stays this many times outside the error bound, if the failure was when it was found.
 CLEARLY_WRONG = 4.0
 

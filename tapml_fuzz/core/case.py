@@ -19,6 +19,8 @@ from tapml_fuzz.core.operator import Operator
 Layout = Literal["contiguous", "transposed", "strided", "offset"]
 LAYOUTS: tuple[Layout, ...] = ("contiguous", "transposed", "strided", "offset")
 
+PACKED: Layout = "contiguous"
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -37,7 +39,7 @@ class Case:
 
     def __post_init__(self) -> None:
         if not self.layouts:
-            object.__setattr__(self, "layouts", ("contiguous",) * len(self.tensors))
+            object.__setattr__(self, "layouts", (PACKED,) * len(self.tensors))
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -82,4 +84,4 @@ def as_laid_out(array: Array, layout: Layout) -> Array:
     return flat[1:].reshape(array.shape)
 
 
-__all__ = ["LAYOUTS", "Case", "Layout", "as_laid_out"]
+__all__ = ["LAYOUTS", "PACKED", "Case", "Layout", "as_laid_out"]

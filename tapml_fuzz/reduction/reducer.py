@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.case import PACKED, Case, Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.reduction.sizes import take
 from tapml_fuzz.reduction.values import simpler_elements, simpler_tensors
@@ -78,13 +78,14 @@ def _pack(search: _Search) -> bool:
     case = search.case
     if all(layout == "contiguous" for layout in case.layouts):
         return False
-    if search.adopt(replace(case, layouts=("contiguous",) * len(case.layouts), origin="")):
+    packed: tuple[Layout, ...] = tuple(PACKED for _ in case.layouts)
+    if search.adopt(replace(case, layouts=packed, origin="")):
         return True
     changed = False
     for slot, layout in enumerate(case.layouts):
         if layout != "contiguous":
-            layouts = tuple("contiguous" if s == slot else o for s, o in enumerate(search.case.layouts))
-            changed |= search.adopt(replace(search.case, layouts=layouts, origin=""))  # type: ignore[arg-type]
+            layouts = tuple(packed[s] if s == slot else o for s, o in enumerate(search.case.layouts))
+            changed |= search.adopt(replace(search.case, layouts=layouts, origin=""))
     return changed
 
 

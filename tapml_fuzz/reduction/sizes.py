@@ -43,4 +43,4 @@ def _take_in(tensor: Array, axes: Sequence[Product], name: str, kept: Sequence[i
 def _remapped(indices: Array, extent: int, kept: Sequence[int]) -> Array:
     places = np.zeros(max(extent, 1), dtype=np.int64)
     places[list(kept)] = np.arange(len(kept))
-    return places[np.clip(np.mod(indices, max(extent, 1)), 0, None)].astype(indices.dtype)
+    return np.asarray(places[np.mod(indices, max(extent, 1))].astype(indices.dtype))

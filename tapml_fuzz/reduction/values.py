@@ -37,7 +37,8 @@ def simpler_elements(value: Any) -> Iterator[Any]:
     wide = float(value)
     candidates = [0.0, 1.0, -1.0]
     if math.isfinite(wide):
-        candidates += [float(round(wide)), math.floor(wide), math.ceil(wide), *(float(f"{wide:.{digits}g}") for digits in (1, 2, 3, 4))]
+        candidates += [float(round(wide)), math.floor(wide), math.ceil(wide)]
+        candidates += [float(f"{wide:.{digits}g}") for digits in (1, 2, 3, 4)]
     for candidate in candidates:
         with np.errstate(all="ignore"):
             simpler = np.float64(candidate).astype(value.dtype)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 
-from strategies import PHASES, Recipe, Source, Step, cases, from_corpus, from_examples, realise, realism, recipes
-from strategies import shapes, specials, structure, values
+from strategies import (
+    PHASES,
+    Recipe,
+    Source,
+    Step,
+    cases,
+    from_corpus,
+    from_examples,
+    realise,
+    realism,
+    recipes,
+    shapes,
+    specials,
+    structure,
+    values,
+)
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import FLOATS, largest, name_of, smallest_normal
 from tapml_fuzz.core.errors import UnknownOperator
