@@ -60,7 +60,7 @@ def resampled(profile: Profile, shape: tuple[int, ...], random: Random) -> Float
     if profile.hidden and shape:
         shown = random.binomial(shape[-1], 1 - profile.hidden, size=(*shape[:-1], 1))
         values = np.where(np.arange(shape[-1]) < np.maximum(shown, 1), values, profile.low)
-    return values
+    return np.asarray(values)
 
 
 def _channels(profile: Profile, width: int, random: Random) -> npt.NDArray[np.int64]:
@@ -132,4 +132,4 @@ def sorted_rows(array: Array, descending: bool) -> Array:
     if array.ndim == 0 or array.size == 0:
         return array
     rows = np.sort(array, axis=-1)
-    return np.ascontiguousarray(rows[..., ::-1]) if descending else rows
+    return rows[..., ::-1].copy() if descending else rows

@@ -207,3 +207,15 @@ def test_a_bfloat16_output_is_judged_in_its_own_units() -> None:
     right = np.exp(x.astype(np.float32)).astype(ml_dtypes.bfloat16)
     assert _on(Ok((right,)), "aten.exp.default", [x]).kind is None
     assert _on(Ok((right * ml_dtypes.bfloat16(1.05),)), "aten.exp.default", [x]).kind == "wrong"
+
+
+def test_the_reference_settles_a_dtype_that_devices_disagree_on() -> None:
+    """CUDA keeps layer_norm's statistics of float16 inputs in float32, the CPU in float16."""
+    x = X.astype(np.float16)
+    case, found = _case("aten.native_layer_norm.default", [x, [15], None, None, 1e-5])
+    wide = x.astype(np.float32)
+    mean, deviation = wide.mean(-1, keepdims=True), np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
+    ok = Ok((((wide - mean) / deviation).astype(np.float16), mean, (1 / deviation).astype(np.float32)))
+    assert judge(case, ok, found).kind == "dtype"
+    assert judge(case, ok, found, reference=ok).kind is None
+    assert judge_pair(case, ok, ok, found).kind is None

@@ -42,7 +42,8 @@ class Result(NamedTuple):
 
 def judged(outputs: tuple[Array, ...], name: str, args: list[Any], kwargs: dict[str, Any]) -> Verdict:
     operator, tensors = operator_of(name, args, kwargs)
-    return judge(Case(operator, {}, tensors), Ok(outputs), truth(operator, tensors, {}))
+    ok = Ok(outputs)
+    return judge(Case(operator, {}, tensors), ok, truth(operator, tensors, {}), reference=ok)
 
 
 def torch_results(seed: int, dtype: str, device: str) -> Iterator[Result]:

@@ -14,19 +14,24 @@ _FIRST_SLICE, _LAST_SLICE = 16, 128
 
 @dataclass(frozen=True)
 class Task:
-    """One slice of work on one operator: replay its recorded seeds, or draw `examples` recipes from `seed`."""
+    """One slice of work on one operator: replay its recorded seeds, or draw `examples` recipes from `seed`.
+
+    `as_recorded` draws in the recorded dtypes only, for which the replay has made the builds already.
+    """
 
     operator: str
     examples: int
     seed: int
     replay: bool = False
+    as_recorded: bool = False
 
 
 def plan(operators: dict[str, int], platforms: int, budget: Budget, seed: int) -> Iterator[Task]:
     """Tasks in order; `operators` maps each key to its number of recorded seeds.
 
     With a budget of trials the plan is finite and depends on nothing but its arguments, so the same seed and budget
-    give the same cases whatever the number of workers. With a budget of time it goes on for ever.
+    give the same cases whatever the number of workers. With a budget of time it goes on for ever; every operator gets
+    a first slice before any is built again for other dtypes.
     """
     if budget.trials is not None:
         yield from _within(operators, max(1, budget.trials // max(1, platforms)), seed)
@@ -36,7 +41,7 @@ def plan(operators: dict[str, int], platforms: int, budget: Budget, seed: int) -
     size, number = _FIRST_SLICE, 0
     while True:
         for key in operators:
-            yield Task(key, size, slice_seed(seed, key, number))
+            yield Task(key, size, slice_seed(seed, key, number), as_recorded=number == 0)
         size, number = min(2 * size, _LAST_SLICE), number + 1
 
 

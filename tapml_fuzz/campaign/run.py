@@ -154,7 +154,7 @@ class Campaign:
             source,
             bench,
             self.filer,
-            dtypes=self._dtypes(source),
+            dtypes=() if task.as_recorded else self._dtypes(source),
             max_elements=options.max_elements,
             shrink_seconds=options.shrink_seconds,
             reduce_seconds=options.reduce_seconds,

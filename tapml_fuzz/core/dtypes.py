@@ -26,7 +26,12 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 def name_of(array: Array) -> str:
     """The dtype's name as used throughout (`"float32"`, `"bfloat16"`, `"bool"`, ...)."""
-    return str(array.dtype)
+    return _name(array.dtype)
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return str(dtype)
 
 
 def is_float(name: str) -> bool:

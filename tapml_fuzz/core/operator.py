@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -85,16 +86,12 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
         part = self.name.split(".")[1] if self.name.startswith("aten.") else self.name.rsplit(".", 1)[-1]
         return part.rsplit(":", 1)[-1].strip("_<>") or "operator"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Stable identity, e.g. `softmax-1f0c22ab`: equal for equal signatures, whatever the sizes."""
-        cached: str | None = self.__dict__.get("_key")
-        if cached is None:
-            digest = hashlib.blake2b(encode_operator(self), digest_size=4).hexdigest()
-            cached = self.__dict__["_key"] = f"{self.short_name}-{digest}"
-        return cached
+        return f"{self.short_name}-{hashlib.blake2b(encode_operator(self), digest_size=4).hexdigest()}"
 
-    @property
+    @cached_property
     def axis_names(self) -> tuple[str, ...]:
         """Every axis name, in the order of first use by tensors, then by attributes."""
         names: dict[str, None] = {}
@@ -102,7 +99,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
             names.update(dict.fromkeys(size.axes))
         return tuple(names)
 
-    @property
+    @cached_property
     def symbolic_axes(self) -> frozenset[str]:
         """Axes a compiler can leave open: those that some tensor carries alone, so a shape determines them.
 

@@ -50,7 +50,9 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def to_torch(array: Array) -> torch.Tensor:
-    """A torch tensor over the same memory (strides kept); bfloat16 goes by its bits."""
+    """A torch tensor over the same memory (strides kept; a copy where one is negative); bfloat16 goes by its bits."""
+    if any(stride < 0 for stride in array.strides):  # torch has none, not even on an axis of one element
+        array = array.copy()
     if array.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)

@@ -44,7 +44,8 @@ from tapml_fuzz.platforms.wire import (
     specs_of,
 )
 
-RUNS_PER_WORKER = 5000
+# A new worker builds everything anew, some seconds; memory, not age, is what usually retires one.
+RUNS_PER_WORKER = 100_000
 RESIDENT_LIMIT = 2 << 30  # bytes
 _STDERR_KEPT = 8192  # bytes of a worker's last words
 _EXIT_WAIT_S = 5.0

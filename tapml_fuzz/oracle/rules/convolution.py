@@ -58,7 +58,8 @@ def convolution(
         error = part if error is None else error + part
     lost = s.infinite_and_overflowing(value, magnitude, a.largest, lambda: convolve(s.finite(x), s.finite(weight)))
     result = a.rounded(value, error, (), own=own, magnitude=magnitude, unbounded=lost)
-    return result if start is None else e.add(result, start)
+    # Libraries without a fused bias store the products' sum first (cuDNN through torch does).
+    return result if start is None else e.add(e.stage(result, x), start)
 
 
 @rule("aten.avg_pool2d", "aten.avg_pool1d")

@@ -104,8 +104,10 @@ def native_group_norm(
     x: Tracked, weight: Tracked | None, bias: Tracked | None, n: int, c: int, hw: int, group: int, eps: float
 ) -> tuple[Tracked, Tracked, Tracked]:
     grouped = movement.moved(lambda t: t.reshape(n, group, (c // group) * hw), x)
-    deviation, centre, variance = s.moments(grouped, [-1])
-    scale = e.rsqrt(e.add(variance, eps))
+    _, centre, variance = s.moments(grouped, [-1])
+    # The statistics are outputs in x's dtype, and kernels read them back from there.
+    centre, scale = e.stage(centre, x), e.stage(e.rsqrt(e.add(variance, eps)), x)
+    deviation = e.sub(grouped, centre)
     channels = (n, group, c // group, -1)
 
     def per_group(t: Tracked | None) -> Tracked | None:

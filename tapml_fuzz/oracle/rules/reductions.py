@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -157,13 +156,3 @@ def prod(x: Tracked, dim: int | None = None, keepdim: bool = False, dtype: torch
 
 def _part(x: Tracked, dim: int, start: int, length: int) -> Tracked:
     return movement.moved(torch.narrow, x, dim, start, length)  # type: ignore[no-any-return]
-
-
-@rule("aten.logsumexp")
-def logsumexp(x: Tracked, dim: Dims, keepdim: bool = False) -> Tracked:
-    # An infinite maximum is not subtracted: inf - inf would hide the answer, which is that infinity.
-    peak = amax(x, dim, keepdim=True)
-    peak = replace(peak, value=torch.where(torch.isinf(peak.value), 0.0, peak.value))
-    inside = e.stage(s.total(e.stage(e.exp(e.stage(e.sub(x, peak), x)), x), dim, keepdim=True), x)
-    result = e.add(e.stage(e.log(inside), x), peak)
-    return s.squeezed(result, s.axes(dim, x.value.ndim), keepdim)

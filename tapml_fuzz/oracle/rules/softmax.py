@@ -1,8 +1,14 @@
-"""softmax and log_softmax, decomposed the stable way: the maximum is subtracted first."""
+"""softmax, log_softmax and logsumexp, decomposed the stable way: the maximum is subtracted first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from tapml_fuzz.oracle import elementwise as e
 from tapml_fuzz.oracle import summation as s
@@ -10,19 +16,57 @@ from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.rules.reductions import amax
 from tapml_fuzz.oracle.tracked import Tracked
 
-
-def _shifted(x: Tracked, dim: int) -> Tracked:
-    x = e.floating(x, x.arithmetic)
-    return e.sub(x, amax(x, dim, keepdim=True))
+Dims = int | Sequence[int]
 
 
 @rule("aten._softmax", "aten.softmax", "aten._safe_softmax")
 def softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
-    powers = e.stage(e.exp(_shifted(x, dim)), x)
-    return e.div(powers, e.stage(s.total(powers, dim, keepdim=True), x))
+    x = e.floating(x, x.arithmetic)
+    powers = e.stage(e.exp(e.sub(x, amax(x, dim, keepdim=True))), x)
+    return e.div(powers, _sum_of_powers(powers, x, dim))
 
 
 @rule("aten._log_softmax", "aten.log_softmax")
 def log_softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
-    shifted = e.stage(_shifted(x, dim), x)
-    return e.sub(shifted, e.stage(e.log(e.stage(s.total(e.exp(shifted), dim, keepdim=True), x)), x))
+    x = e.floating(x, x.arithmetic)
+    shifted = e.stage(e.sub(x, amax(x, dim, keepdim=True)), x)
+    return e.sub(shifted, e.stage(e.log(_sum_of_powers(e.exp(shifted), x, dim)), x))
+
+
+@rule("aten.logsumexp")
+def logsumexp(x: Tracked, dim: Dims, keepdim: bool = False) -> Tracked:
+    x = e.floating(x, x.arithmetic)
+    # An infinite maximum is not subtracted: inf - inf would hide the answer, which is that infinity.
+    peak = amax(x, dim, keepdim=True)
+    peak = replace(peak, value=torch.where(torch.isinf(peak.value), 0.0, peak.value))
+    powers = e.stage(e.exp(e.stage(e.sub(x, peak), x)), x)
+    result = e.add(e.stage(e.log(_sum_of_powers(powers, x, dim)), x), peak)
+    return s.squeezed(result, s.axes(dim, x.value.ndim), keepdim)
+
+
+def _sum_of_powers(powers: Tracked, x: Tracked, dim: Dims) -> Tracked:
+    """The sum of exp(x - max), its axes kept, with the rescalings that computing it in one pass takes."""
+    total = e.stage(s.total(powers, dim, keepdim=True), x)
+    axes = s.axes(dim, x.value.ndim)
+    if len(axes) != 1 or total.error is None or powers.value.numel() == 0:
+        return total
+    units = 2 * x.arithmetic.accuracy.of("exp").ulp + 1
+    rescaled = _rescalings(x.value, axes[0])
+    return total.with_error(torch.add(total.error, rescaled, alpha=units * x.arithmetic.roundoff))
+
+
+def _rescalings(x: Tensor, dim: int) -> Tensor:
+    """What the online algorithm (Milakov and Gimelshein 2018) multiplies anew, summed over its new maxima.
+
+    At a new maximum in place k the sum so far is scaled down, one exp and one product. It holds k terms of at most
+    exp(old maximum - last maximum), measured in the units of the final sum. On a rising row that is every term.
+    """
+    rows = x.movedim(dim, -1).numpy()
+    with np.errstate(invalid="ignore", over="ignore"):
+        peaks = np.maximum.accumulate(rows, axis=-1)
+        places = np.nonzero(peaks[..., 1:] > peaks[..., :-1])
+        old, last = peaks[..., :-1][places], peaks[..., -1][places[:-1]]
+        held = (places[-1] + 1) * np.exp(old - last)
+    summed = np.zeros(rows.shape[:-1])
+    np.add.at(summed, places[:-1], np.nan_to_num(held))
+    return torch.from_numpy(summed).unsqueeze(-1).movedim(-1, dim)
