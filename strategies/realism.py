@@ -49,8 +49,10 @@ def _special(tensor: Array, profile: Profile) -> bool:
     finite = np.where(np.isfinite(wide), wide, 0.0)
     observed = max(abs(profile.low), abs(profile.high))
     near_limit = finite.max(initial=0.0) > max(largest(dtype) / 4, observed)
-    subnormal = bool(((finite > 0) & (finite < smallest_normal(dtype))).any())
-    return bool(near_limit) or subnormal
+    # In the recorded dtype: an ordinary small float32 activation is subnormal in float16, and real for all that.
+    tiny = 4 * smallest_normal(profile.dtype if is_float(profile.dtype) else dtype)
+    near_zero = bool(((finite > 0) & (finite < tiny)).any())
+    return bool(near_limit) or near_zero
 
 
 def _inside(tensor: Array, profile: Profile) -> bool:

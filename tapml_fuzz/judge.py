@@ -32,9 +32,9 @@ def judge(
 ) -> Verdict:
     """The verdict on one run of `case`.
 
-    `truth` is the strict one (`oracle.truth(...)` with its defaults). `reference` is the source platform's outcome: an
-    output may have its dtype instead of the truth's, and share memory with an input where its does. `policy` is the candidate
-    platform's. The metrics of a pass hold ratio and `max_abs` only; those of a failure are complete.
+    `truth` is the strict one (`oracle.truth(...)` with its defaults). `reference` is the source platform's outcome:
+    an output may have its dtype instead of the truth's, and share memory with an input where its does. `policy` is
+    the candidate platform's. The metrics of a pass hold ratio and `max_abs` only; those of a failure are complete.
     """
     match actual:
         case Unsupported():
@@ -160,7 +160,7 @@ def _may_alias(case: Case, output: int, reference: Ok | None) -> bool:
     function = invoke.resolve(case.operator.name)
     if not isinstance(function, OpOverload):
         return False
-    returns = function._schema.returns
+    returns = case.operator.used(function._schema.returns)
     return output < len(returns) and returns[output].alias_info is not None
 
 

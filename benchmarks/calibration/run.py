@@ -129,16 +129,14 @@ def main() -> None:
         table[family] = {half: summary(values) for half, values in halves.items()}
         cells = [f"n={n:<5d} {median:.3f} {most:.3f}" for n, median, most in table[family].values()]
         print(f"{family:24s} {cells[0]:>24s} {cells[1]:>24s}")
-    seen: set[tuple[str, str]] = set()
-    for found in outside:
-        if (found["control"], found["family"]) not in seen:
-            seen.add((found["control"], found["family"]))
-            print(f"outside: {found['family']} {found['control']} {found['distribution']} {found['verdict'][:100]}")
-    print(f"{len(outside)} outside the bound")
+    first = {(f["family"], f["control"]): f for f in reversed(outside)}
+    for found in first.values():
+        print(f"outside: {found['family']} {found['control']} {found['distribution']} {found['verdict'][:100]}")
+    print(f"{len(outside)} outside the bound, {len(first)} of them different")
     if options.json:
         versions = {"torch": torch.__version__, "numpy": np.__version__, "device": options.device}
-        rows = [{**f, "verdict": str(f["verdict"])} for f in outside]
-        options.json.write_text(json.dumps({"versions": versions, "families": table, "outside": rows}, indent=1))
+        report = {"versions": versions, "seeds": options.seeds, "families": table, "outside": list(first.values())}
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import torch
 
 from tapml_fuzz.carving import choose, models, sentences, trace, window
@@ -254,11 +255,13 @@ class _Carving:
             if not any(isinstance(a, torch.Tensor) for a in _leaves((recorded.args, list(recorded.kwargs.values())))):
                 self._skip(recorded.operator, "it takes no tensor")
                 return
-            form = repr([(recorded.operator, _form(r.args), _form(r.kwargs)) for r in (earlier, recorded)])
+            forms = [(_form(r.args), _form(r.kwargs)) for r in (earlier, recorded)]
+            form = repr((recorded.operator, recorded.used, forms))
             try:
                 if form not in known:
                     examples = [(r.args, r.kwargs) for r in (earlier, recorded)]
-                    known[form] = infer_many(recorded.operator, examples)[0].operator
+                    whole = infer_many(recorded.operator, examples)[0].operator
+                    known[form] = msgspec.structs.replace(whole, outputs=recorded.used)
                 found[recorded.node] = known[form]
             except TapmlFuzzError as error:
                 self._skip(recorded.operator, str(error))

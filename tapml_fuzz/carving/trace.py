@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Recorded:
     """One aten call as it happened. Its tensors are the model's own: whoever keeps one clones it.
 
     `weights` are those of its tensors that come from the weights, the same in every batch; `weights_only` says
-    that all of them do, and every size too.
+    that all of them do, and every size too. `used` has the numbers of the outputs that anything reads, empty for all.
     """
 
     node: str
@@ -43,6 +44,7 @@ class Recorded:
     outputs: tuple[torch.Tensor, ...]
     weights: tuple[torch.Tensor, ...]
     weights_only: bool
+    used: tuple[int, ...] = ()
 
 
 Observer = Callable[[Recorded], None]
@@ -97,9 +99,17 @@ class _Watching(torch.fx.Interpreter):
                 args, kwargs = self.fetch_args_kwargs_from_env(node)
                 weights = flatten([self.env[n] for n in node.all_input_nodes if n in self._weights])
                 path = _module_path(node)
-                only = node in self._weights
-                self._observer(Recorded(node.name, path, name, args, kwargs, outputs, weights, only))
+                only, used = node in self._weights, _used(node, result)
+                self._observer(Recorded(node.name, path, name, args, kwargs, outputs, weights, only, used))
         return result
+
+
+def _used(node: torch.fx.Node, result: Any) -> tuple[int, ...]:
+    """Which of several outputs the graph reads; empty when it reads all of them, or the result whole."""
+    if not isinstance(result, tuple | list) or any(user.target is not operator.getitem for user in node.users):
+        return ()
+    read = tuple(sorted({int(str(user.args[1])) for user in node.users if user.users}))
+    return read if len(read) < len(result) else ()
 
 
 def _module_path(node: torch.fx.Node) -> str:

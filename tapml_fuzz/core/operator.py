@@ -71,6 +71,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
         axes: per tensor slot, per axis, the size as a `Product` of axis names.
         dtypes: per tensor slot, the dtype observed.
         indexes: which integer tensors index which axis.
+        outputs: numbers of the outputs that are used, where the operator has more (a layer norm's mean); empty: all.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
     axes: tuple[tuple[Product, ...], ...]
     dtypes: tuple[str, ...]
     indexes: tuple[Index, ...] = ()
+    outputs: tuple[int, ...] = ()
 
     @property
     def short_name(self) -> str:
@@ -158,7 +160,12 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
                     return str(template)
 
         parts = [show(a) for a in self.args] + [f"{k}={show(v)}" for k, v in self.kwargs.items()]
-        return f"{self.name}({', '.join(parts)})"
+        used = f" -> {', '.join(map(str, self.outputs))}" if self.outputs else ""
+        return f"{self.name}({', '.join(parts)}){used}"
+
+    def used(self, outputs: Sequence[Any]) -> list[Any]:
+        """Those of all outputs that are used, in order."""
+        return [outputs[i] for i in self.outputs] if self.outputs else list(outputs)
 
 
 def _products(templates: Sequence[Template]) -> list[Product]:

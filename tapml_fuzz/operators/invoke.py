@@ -67,7 +67,7 @@ def to_numpy(tensor: torch.Tensor) -> Array:
 
 
 def call(operator: Operator, tensors: Sequence[torch.Tensor], sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
-    """Run the operator eagerly; its outputs as a flat tuple of tensors.
+    """Run the operator eagerly; the outputs that are used, as a flat tuple of tensors.
 
     A `DType("input")` attribute takes the dtype of the first floating tensor. Raises what torch raises.
     """
@@ -75,7 +75,7 @@ def call(operator: Operator, tensors: Sequence[torch.Tensor], sizes: Mapping[str
     args, kwargs = operator.bind(
         tensors, sizes, dtype_of=lambda name: floating if name == "input" else torch_dtype(name)
     )
-    return flatten(resolve(operator.name)(*args, **kwargs))
+    return tuple(operator.used(flatten(resolve(operator.name)(*args, **kwargs))))
 
 
 def flatten(result: Any) -> tuple[torch.Tensor, ...]:

@@ -91,10 +91,10 @@ def _run(operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int]
     function = invoke.resolve(operator.name)
     if isinstance(function, OpOverload):
         try:
-            return _flat(apply(function, tuple(args), kwargs, context))
+            return operator.used(_flat(apply(function, tuple(args), kwargs, context)))
         except Undecided:
             pass
-    return trace(function, args, kwargs, context)
+    return operator.used(trace(function, args, kwargs, context))
 
 
 def _of_nothing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -39,6 +39,18 @@ class Info(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None = None
     policy: Policy | None = None
     eager: bool = False
+
+
+class Script(msgspec.Struct, frozen=True):
+    """A platform's part of a standalone reproducer.
+
+    `source` defines `compute(x0, x1, ...)`: torch tensors in, one per slot of the operator, a list of torch tensors
+    out; it raises what the compiler or driver raises. `imports` are the lines it needs besides `torch` and `numpy as
+    np`; `inf` and `nan` are bound. None of them may be of this package.
+    """
+
+    imports: tuple[str, ...]
+    source: str
 
 
 class BuildRejected(Exception):
@@ -82,6 +94,27 @@ class Platform(Protocol):
         `sizes` gives every axis of the operator. Raises `NotSupported` for a case outside the capabilities;
         any other exception is a run error, and `DeviceLost` one that costs the worker.
         """
+
+
+class Scripted(Platform, Protocol):
+    """A platform that can also write down, as a program of its own, what it does with a case."""
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        """How `unit` runs at `sizes`. `careful` forbids to compile anything: that has brought a worker down before.
+
+        Raises `NotSupported` when there is nothing to show.
+        """
+
+
+def script_of(
+    platform: Platform, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+) -> Script | None:
+    """What a `Scripted` platform writes; None from any other. Raises what the platform raises."""
+    if not hasattr(platform, "script"):
+        return None
+    return cast(Scripted, platform).script(unit, sizes, layouts, careful=careful)
 
 
 class Run(msgspec.Struct):

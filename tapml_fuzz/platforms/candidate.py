@@ -19,7 +19,7 @@ from tapml_fuzz.core.operator import Operator, Slot
 from tapml_fuzz.core.outcome import Ok, RunError, RunOutcome, Timeout
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch, torch_dtype
-from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.base import Info, Script
 
 Arrays = Literal["torch", "numpy"]
 
@@ -67,6 +67,10 @@ class CallableSession:
         if aliased and _returns_views(case):
             aliased = ()
         return Ok(tuple(a.copy() for a in arrays), seconds, mutated=mutated, aliased=aliased)
+
+    def script(self, case: Case) -> Script | None:
+        """None: a callable has no source that stands alone (see `reporting.script.callable_script`)."""
+        return None
 
     def close(self) -> None:
         if self._thread is not None:

@@ -27,7 +27,7 @@ from tapml_fuzz.core.outcome import (
     Timeout,
     Unsupported,
 )
-from tapml_fuzz.platforms.base import Info, Unit
+from tapml_fuzz.platforms.base import Info, Script, Unit
 from tapml_fuzz.platforms.local import Local, needs_sizes
 from tapml_fuzz.platforms.registry import location
 from tapml_fuzz.platforms.session import NeedsSizes, Session
@@ -40,6 +40,8 @@ from tapml_fuzz.platforms.wire import (
     Message,
     RunReply,
     RunRequest,
+    ScriptReply,
+    ScriptRequest,
     WireError,
     specs_of,
 )
@@ -169,6 +171,17 @@ class Isolated(Session):
             case Crash() | Timeout():
                 return reply
         return self._misspoke(reply)
+
+    def _script(self, unit: Unit, case: Case) -> Script | None:
+        """A platform that dies or hangs while it writes is asked once more, not to compile anything this time."""
+        for careful in (False, True):
+            if not self._ready().available:
+                return None
+            facts = (encode_operator(unit.operator), unit.dtypes, unit.sizes, dict(case.sizes), case.layouts)
+            reply = self._ask(ScriptRequest(*facts, careful), (), self._build_timeout)
+            if not isinstance(reply, Crash | Timeout):
+                return reply.script if isinstance(reply, ScriptReply) else None
+        return None
 
     def _replace(self) -> None:
         """A fresh worker, which starts while the caller does other things."""

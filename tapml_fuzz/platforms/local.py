@@ -7,7 +7,16 @@ from typing import Any
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import BuildError, BuildOutcome, Built, Ok, RunError, RunOutcome, Unsupported
-from tapml_fuzz.platforms.base import BuildRejected, Info, NeedsStatic, NotSupported, Platform, Unit
+from tapml_fuzz.platforms.base import (
+    BuildRejected,
+    Info,
+    NeedsStatic,
+    NotSupported,
+    Platform,
+    Script,
+    Unit,
+    script_of,
+)
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.session import NeedsSizes, Session
 
@@ -57,6 +66,12 @@ class Local(Session):
             return RunError(f"{type(error).__name__}: {error}")
         facts = (tuple(run.unwritten), tuple(run.mutated), tuple(run.aliased))
         return Ok(tuple(run.outputs), run.seconds, *facts)
+
+    def _script(self, unit: Unit, case: Case) -> Script | None:
+        try:
+            return script_of(self._platform, unit, case.sizes, case.layouts)
+        except Exception:  # whatever is in its way, the finding stands without
+            return None
 
 
 def needs_sizes(unit: Unit, axes: tuple[str, ...], reason: str) -> NeedsSizes | BuildError:

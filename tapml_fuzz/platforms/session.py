@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import BuildOutcome, Built, RunOutcome, Unsupported
-from tapml_fuzz.platforms.base import Info, Unit
+from tapml_fuzz.platforms.base import Info, Script, Unit
 
 # Builds kept at a time. A symbolic build is one per signature and dtype; static ones are one per shape, so they
 # are what this bounds. TVM's compiled operators take on the order of a megabyte.
@@ -62,26 +62,43 @@ class Session:
 
     def build(self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]) -> BuildOutcome:
         """Build `operator` so that it can run at `sizes` (every axis), leaving open as many axes as possible."""
-        info = self.info()
-        if not info.available:
-            return Unsupported(f"{self.name} is unavailable: {info.reason}")
-        fixed = self._axes_to_fix(operator, info)
-        while True:
-            given = {name: sizes[name] for name in operator.axis_names if name in fixed}
-            outcome = self._built(Unit(operator, dtypes, given), info)
-            if not isinstance(outcome, NeedsSizes):
-                return outcome
-            fixed = _more(outcome, operator, fixed)
+        return self._settled(operator, dtypes, sizes)[1]
 
     def run(self, case: Case) -> RunOutcome:
         """Run `case`, building first when needed; a build that failed is the outcome."""
         built = self.build(case.operator, case.dtypes, case.sizes)
         return self._run(built.handle, case) if isinstance(built, Built) else built
 
+    def script(self, case: Case) -> Script | None:
+        """The platform's part of a standalone reproducer of `case`, building first when needed.
+
+        None where the platform has none, does not support the case, or fails at writing it.
+        """
+        unit, outcome = self._settled(case.operator, case.dtypes, case.sizes)
+        return None if isinstance(outcome, Unsupported) else self._script(unit, case)
+
+    def _settled(
+        self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]
+    ) -> tuple[Unit, BuildOutcome]:
+        """The unit with as many open axes as the platform can build, and what came of building it."""
+        info = self.info()
+        if not info.available:
+            return Unit(operator, dtypes, dict(sizes)), Unsupported(f"{self.name} is unavailable: {info.reason}")
+        fixed = self._axes_to_fix(operator, info)
+        while True:
+            unit = Unit(operator, dtypes, {name: sizes[name] for name in operator.axis_names if name in fixed})
+            outcome = self._built(unit, info)
+            if not isinstance(outcome, NeedsSizes):
+                return unit, outcome
+            fixed = _more(outcome, operator, fixed)
+
     def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
         raise NotImplementedError
 
     def _run(self, handle: int, case: Case) -> RunOutcome:
+        raise NotImplementedError
+
+    def _script(self, unit: Unit, case: Case) -> Script | None:
         raise NotImplementedError
 
     def _axes_to_fix(self, operator: Operator, info: Info) -> frozenset[str]:

@@ -11,7 +11,8 @@ import numpy as np
 from tapml_fuzz.core.case import Layout, as_laid_out
 from tapml_fuzz.core.dtypes import NAMES, Array, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Unit
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Script, Unit
+from tapml_fuzz.platforms.torch_script import torch_script
 
 
 class _TorchEager:
@@ -56,6 +57,11 @@ class _TorchEager:
         # A copy, since an output may be a view of an input that the caller's buffer holds.
         outputs = [to_numpy(result).copy() for result in results]
         return Run(outputs, seconds, [0] * len(outputs), mutated, aliased)
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        return torch_script(unit, sizes, self.device)
 
     def _placed(self, array: Array, layout: Layout) -> Any:
         """A tensor on the device with `array`'s values and strides, in memory of its own."""

@@ -9,10 +9,11 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Run, Unit
+from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Run, Script, Unit
 from tapml_fuzz.platforms.host_program import HostProgram, ReadyLaunch, compile_kernels
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
-from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
+from tapml_fuzz.platforms.tvm_program import Program, failure, lower
+from tapml_fuzz.platforms.tvm_script import compile_script
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class GpuRunner:
     """Builds and runs units on a GPU API. A subclass knows how to compile source, move bytes and launch."""
 
     target: Any
+    target_options: dict[str, Any]  # what `target` was made from
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         """Kernel name -> something `launch` can launch. Raises `BuildRejected` when the driver refuses the source."""
@@ -47,14 +49,23 @@ class GpuRunner:
         """Wait for every launch; raises when one failed."""
         raise NotImplementedError
 
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+        """Source that makes the kernels and the buffers, launches and reads back, for inputs of these shapes."""
+        raise NotImplementedError
+
     def build(self, unit: Unit) -> GpuBuild:
         """Lower `unit` and compile its kernels."""
+        program, host = self._lowered(unit)
+        return GpuBuild(program, host, self.compile_source(host) if host.kernels else {})
+
+    def _lowered(self, unit: Unit) -> tuple[Program, HostProgram]:
+        """What TVM makes of `unit`, before a driver sees it."""
         from tvm.relax.backend.gpu_generic import pipeline
 
         program = lower(unit, self.target, pipeline)
         opened = bool(program.axes)
         if not program.calls:
-            return GpuBuild(program, HostProgram({}, {}, ""), {})
+            return program, HostProgram({}, {}, "")
         try:
             host = compile_kernels(program.functions, self.target)
         except NotSupported as error:
@@ -64,7 +75,19 @@ class GpuRunner:
         missing = {call.function for call in program.calls} - set(host.functions)
         if missing:
             raise BuildRejected(f"TVM generated no host function for {', '.join(sorted(missing))}", host.source)
-        return GpuBuild(program, host, self.compile_source(host))
+        return program, host
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        """The kernels and launches of this very case; where TVM makes none, the TVM program that should."""
+        if careful:
+            return compile_script(unit, self.target_options)
+        try:
+            program, host = self._lowered(unit)
+        except BuildRejected:
+            return compile_script(unit, self.target_options)
+        return self.spelled(program, host, unit.operator.shapes(sizes))
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
@@ -91,12 +114,8 @@ class GpuRunner:
         def temporary(shape: tuple[int, ...], dtype: str) -> Any:
             return self.upload(poisoned(shape, dtype, which))
 
-        for call in program.calls:
-            arguments = [
-                (a.shape(scalars), storages[a.storage]) if isinstance(a, Value) else a(scalars) for a in call.arguments
-            ]
-            for launch in build.host.functions[call.function].launches(arguments, temporary):
-                self.launch(build.pipelines[launch.kernel], build.host, launch)
+        for launch in program.launches(build.host.functions, storages, scalars, temporary):
+            self.launch(build.pipelines[launch.kernel], build.host, launch)
         self.finish()
         outputs = [self.download(storages[v.storage], v.shape(scalars), v.dtype) for v in program.outputs]
         return outputs, []

@@ -12,9 +12,10 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import Info, Run, Unit
+from tapml_fuzz.platforms.base import Info, Run, Script, Unit
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
+from tapml_fuzz.platforms.tvm_script import cpu_script
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
@@ -80,6 +81,12 @@ class TvmLlvm:
             if not np.array_equal(to_bits(before), to_bits(after.numpy()))
         ]  # fmt: skip
         return Run(list(outputs), seconds, unread, mutated)
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        """By way of Relax's virtual machine, which a developer of TVM knows better than the bare tensor programs."""
+        return cpu_script(unit, layouts)
 
     def _execute(
         self, build: _Build, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int

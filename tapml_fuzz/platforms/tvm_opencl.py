@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info
+from tapml_fuzz.platforms.base import BuildRejected, Info, Script
+from tapml_fuzz.platforms.gpu_script import Steps, compute_source
 from tapml_fuzz.platforms.host_program import HostProgram, ReadyLaunch
+from tapml_fuzz.platforms.opencl_script import HELPERS
+from tapml_fuzz.platforms.spelling import parameters, text_block
 from tapml_fuzz.platforms.tvm_gpu import GpuRunner
+from tapml_fuzz.platforms.tvm_program import Program
 
 _MEND = "pip install 'tapml_fuzz[opencl]', or Debian's pocl-opencl-icd"
 _ALWAYS = ("float32", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -41,7 +46,8 @@ class TvmOpenCL(GpuRunner):
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context)
         threads = min(256, int(device.max_work_group_size))
-        self.target = tvm.target.Target({"kind": "opencl", "max_num_threads": threads, "host": {"kind": "llvm"}})
+        self.target_options = {"kind": "opencl", "max_num_threads": threads, "host": {"kind": "llvm"}}
+        self.target = tvm.target.Target(self.target_options)
         extensions = set(device.extensions.split())
         dtypes = list(_ALWAYS)
         if "cl_khr_fp64" in extensions:
@@ -72,6 +78,25 @@ class TvmOpenCL(GpuRunner):
             except self._cl.Error as error:
                 raise BuildRejected(f"OpenCL compiler: {str(error)[:600]}", host.source) from error
 
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+        kernels = {name: f"kernel_{number}" for number, name in enumerate(host.kernels)}
+
+        def spell(launch: ReadyLaunch) -> str:
+            dtypes = host.kernels[launch.kernel].scalars
+            scalars = [f"np.{dtype}({value!r})" for dtype, value in zip(dtypes, launch.scalars, strict=True)]
+            given = "".join(f", {argument}" for argument in (*launch.buffers, *scalars))
+            return f"launch({kernels[launch.kernel]}, {_extents(launch)}, {launch.block}{given})"
+
+        steps = Steps(spell)
+        outputs = steps.record(program, host, shapes, [f"x{slot}" for slot in range(len(shapes))])
+        prologue = ["program = cl.Program(context, SOURCE).build()"] if kernels else []
+        prologue += [f"{variable} = cl.Kernel(program, {name!r})" for name, variable in kernels.items()]
+        source = f"# As TVM generated it for this device.\nSOURCE = {text_block(host.source)}\n\n" if kernels else ""
+        return Script(
+            ("import pyopencl as cl",),
+            source + HELPERS + compute_source(parameters(len(shapes)), prologue, steps, outputs),
+        )
+
     def upload(self, array: Array) -> Any:
         flags = self._cl.mem_flags
         if array.size == 0:
@@ -88,9 +113,13 @@ class TvmOpenCL(GpuRunner):
     def launch(self, pipeline: Any, host: HostProgram, launch: ReadyLaunch) -> None:
         dtypes = host.kernels[launch.kernel].scalars
         scalars = [numpy_dtype(dtype).type(value) for dtype, value in zip(dtypes, launch.scalars, strict=True)]
-        extents = tuple(g * b for g, b in zip(launch.grid, launch.block, strict=True))
         pipeline.set_args(*launch.buffers, *scalars)
-        self._cl.enqueue_nd_range_kernel(self._queue, pipeline, extents, launch.block)
+        self._cl.enqueue_nd_range_kernel(self._queue, pipeline, _extents(launch), launch.block)
 
     def finish(self) -> None:
         self._queue.finish()
+
+
+def _extents(launch: ReadyLaunch) -> tuple[int, ...]:
+    """OpenCL counts work items where TVM counts blocks."""
+    return tuple(g * b for g, b in zip(launch.grid, launch.block, strict=True))

@@ -8,12 +8,13 @@ The Relax pipeline of the target runs up to the point where every output has bee
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Unit
+from tapml_fuzz.platforms.host_program import HostFunction, ReadyLaunch
 from tapml_fuzz.platforms.tir_expression import Function, Scalars, compiled, dtype_name
 
 # Relax's tensor constants, by the class names of TVM up to 0.26 and since.
@@ -72,6 +73,23 @@ class Program:
             if value.shape(scalars) != tensor.shape:
                 raise ValueError(f"input {number} has shape {tensor.shape}, built for {value.shape(scalars)}")
         return scalars
+
+    def launches(
+        self,
+        functions: Mapping[str, HostFunction],
+        storages: Mapping[int, Any],
+        scalars: Scalars,
+        temporary: Callable[[tuple[int, ...], str], Any],
+    ) -> Iterator[ReadyLaunch]:
+        """The kernel launches of all calls, in order, each when the one before has been taken.
+
+        `storages` gives the buffer of every storage (any object, handed on in the launches), `temporary` makes one.
+        """
+        for call in self.calls:
+            arguments = [
+                (a.shape(scalars), storages[a.storage]) if isinstance(a, Value) else a(scalars) for a in call.arguments
+            ]
+            yield from functions[call.function].launches(arguments, temporary)
 
     def new_storage(self) -> int:
         self.storages += 1

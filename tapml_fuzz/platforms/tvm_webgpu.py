@@ -14,9 +14,13 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Run, Unit
+from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.gpu_script import Steps, compute_source
 from tapml_fuzz.platforms.host_program import HostProgram, Kernel, ReadyLaunch
+from tapml_fuzz.platforms.spelling import parameters, text_block
 from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
+from tapml_fuzz.platforms.tvm_program import Program
+from tapml_fuzz.platforms.webgpu_script import HELPERS
 
 _MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
 _BACKENDS = ("Vulkan", "Metal", "D3D12")
@@ -76,7 +80,8 @@ class TvmWebGPU(GpuRunner):
         self._device = adapter.request_device_sync(
             required_features=["shader-f16"] if half else [], required_limits=self._limits
         )
-        self.target = tvm.target.Target({"kind": "webgpu", "host": {"kind": "llvm"}})
+        self.target_options = {"kind": "webgpu", "host": {"kind": "llvm"}}
+        self.target = tvm.target.Target(self.target_options)
         self._dtypes = ("float32", "int32", *(("float16",) if half else ()))
         return Info(
             self.name,
@@ -98,6 +103,19 @@ class TvmWebGPU(GpuRunner):
         )
 
     def build(self, unit: Unit) -> GpuBuild:
+        build = super().build(self._narrow(unit))
+        for value in build.program.outputs:
+            if value.dtype in (*_ABSENT, "int64"):
+                raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")
+        return build
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        return super().script(self._narrow(unit), sizes, layouts, careful=careful)
+
+    def _narrow(self, unit: Unit) -> Unit:
+        """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold."""
         from tapml_fuzz.operators.export import NotExpressible, output_dtypes
 
         absent = [dtype for dtype in unit.dtypes if dtype in _ABSENT]
@@ -113,11 +131,7 @@ class TvmWebGPU(GpuRunner):
                 raise NotSupported(f"int64 inputs, and {error}") from error
             if "int64" in outputs:
                 raise NotSupported("WGSL has no int64, and an output is int64")
-        build = super().build(msgspec.structs.replace(unit, dtypes=narrowed))
-        for value in build.program.outputs:
-            if value.dtype in (*_ABSENT, "int64"):
-                raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")
-        return build
+        return msgspec.structs.replace(unit, dtypes=narrowed)
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
@@ -128,15 +142,40 @@ class TvmWebGPU(GpuRunner):
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""
         return {name: self._pipeline(host.kernels[name], text) for name, text in _split(host).items()}
 
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+        sources = _split(host) if host.kernels else {}
+        numbers = {name: number for number, name in enumerate(sources)}
+
+        def spell(launch: ReadyLaunch) -> str:
+            kernel = host.kernels[launch.kernel]
+            grid, last_block = self._packed_grid(launch)
+            packing = _packing(kernel, sources[launch.kernel])
+            values = ", ".join(map(repr, (packing, *launch.scalars, last_block)))
+            number, buffers = numbers[launch.kernel], "".join(f", {name}" for name in launch.buffers)
+            return f"launch(kernel_{number}, {grid}, struct.pack({values}){buffers})"
+
+        steps = Steps(spell)
+        # WGSL has no 64-bit integers: an int64 tensor goes as int32.
+        given = [f"x{n}.int()" if value.dtype == "int32" else f"x{n}" for n, value in enumerate(program.inputs)]
+        outputs = steps.record(program, host, shapes, given)
+        texts = [f"SOURCE_{numbers[name]} = {text_block(text)}\n" for name, text in sources.items()]
+        prologue = [
+            f"kernel_{number} = pipeline(SOURCE_{number}, {name!r}, {_kinds(host.kernels[name], sources[name])!r})"
+            for name, number in numbers.items()
+        ]
+        head = "# As TVM generated it.\n" if texts else ""
+        helpers = HELPERS.replace("LIMITS", repr(_RAISED_LIMITS)).replace("BACKENDS", repr(_BACKENDS))
+        return Script(
+            ("import struct", "import wgpu"),
+            f"{head}{''.join(texts)}\n{helpers}"
+            + compute_source(parameters(len(shapes)), prologue, steps, outputs),
+        )
+
     def _pipeline(self, kernel: Kernel, source: str) -> _Pipeline:
-        bindings = _STORAGE.findall(source)
-        uniform = _UNIFORM.findall(source)
-        if [int(number) for number, _ in bindings] != list(range(kernel.buffers)) or uniform != [str(kernel.buffers)]:
-            raise NotSupported(f"kernel {kernel.name}: bindings are not {kernel.buffers} buffers and PODArgs")
         stage = self._wgpu.ShaderStage.COMPUTE
-        kinds = ["read-only-storage" if access == "read" else "storage" for _, access in bindings] + ["uniform"]
         entries = [
-            {"binding": number, "visibility": stage, "buffer": {"type": kind}} for number, kind in enumerate(kinds)
+            {"binding": number, "visibility": stage, "buffer": {"type": kind}}
+            for number, kind in enumerate(_kinds(kernel, source))
         ]
         try:
             module = self._device.create_shader_module(code=source)
@@ -201,6 +240,15 @@ class TvmWebGPU(GpuRunner):
 
     def finish(self) -> None:
         """Nothing to wait for: reading a buffer back waits, and wgpu-py raises validation errors where they occur."""
+
+
+def _kinds(kernel: Kernel, source: str) -> list[str]:
+    """The type of each binding: the buffers, then the uniform scalars."""
+    bindings = _STORAGE.findall(source)
+    uniform = _UNIFORM.findall(source)
+    if [int(number) for number, _ in bindings] != list(range(kernel.buffers)) or uniform != [str(kernel.buffers)]:
+        raise NotSupported(f"kernel {kernel.name}: bindings are not {kernel.buffers} buffers and PODArgs")
+    return ["read-only-storage" if access == "read" else "storage" for _, access in bindings] + ["uniform"]
 
 
 def _narrowed(tensor: Array) -> Array:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from tapml_fuzz.core.dtypes import NAMES, Array, name_of, numpy_dtype, to_bits
-from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.base import Info, Script
 
 _PREFIX = struct.Struct("<4sIQ")
 _MAGIC = b"tfz1"
@@ -65,6 +65,17 @@ class RunRequest(msgspec.Struct, frozen=True, tag="run"):
     sizes: dict[str, int]
 
 
+class ScriptRequest(msgspec.Struct, frozen=True, tag="script"):
+    """Write down how a unit (as in `BuildRequest`) runs at `sizes`; `careful` as in `base.Scripted`."""
+
+    operator: bytes
+    dtypes: tuple[str, ...]
+    fixed: dict[str, int]
+    sizes: dict[str, int]
+    layouts: tuple[str, ...]
+    careful: bool = False
+
+
 class BuildReply(msgspec.Struct, frozen=True, tag="built"):
     handle: int
     seconds: float
@@ -82,8 +93,14 @@ class RunReply(msgspec.Struct, frozen=True, tag="ran"):
     rss: int
 
 
+class ScriptReply(msgspec.Struct, frozen=True, tag="scripted"):
+    """`script` is None from a platform that writes none."""
+
+    script: Script | None
+
+
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
-    """What came instead of a build or a run. With `lost` the worker's device is unusable from now on."""
+    """What came instead of a build, a run or a script. With `lost` the worker's device is unusable from now on."""
 
     kind: str  # "needs-static", "unsupported", "build-error" or "run-error"
     message: str
@@ -92,7 +109,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     lost: bool = False
 
 
-Message = Hello | BuildRequest | RunRequest | BuildReply | RunReply | Failure
+Message = Hello | BuildRequest | RunRequest | ScriptRequest | BuildReply | RunReply | ScriptReply | Failure
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

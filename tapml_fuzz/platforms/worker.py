@@ -1,7 +1,7 @@
 """The process a platform lives in: `python -m tapml_fuzz.platforms.worker MODULE:CLASS FD`.
 
-It answers build and run requests on the stream socket FD, one at a time, and ends when the stream closes. What a
-library prints goes to stderr, which the supervisor keeps; FD carries nothing but frames.
+It answers build, run and script requests on the stream socket FD, one at a time, and ends when the stream closes.
+What a library prints goes to stderr, which the supervisor keeps; FD carries nothing but frames.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from typing import Any, cast
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import decode_operator
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, NotSupported, Platform, Unit
+from tapml_fuzz.platforms.base import (
+    BuildRejected,
+    DeviceLost,
+    Info,
+    NeedsStatic,
+    NotSupported,
+    Platform,
+    Unit,
+    script_of,
+)
 from tapml_fuzz.platforms.registry import load
 from tapml_fuzz.platforms.wire import (
     BuildReply,
@@ -26,6 +35,8 @@ from tapml_fuzz.platforms.wire import (
     Hello,
     RunReply,
     RunRequest,
+    ScriptReply,
+    ScriptRequest,
     WireError,
     specs_of,
 )
@@ -61,6 +72,8 @@ class _Server:
                 self._channel.send(self._build(request))
             elif isinstance(request, RunRequest):
                 self._run(request, tensors)
+            elif isinstance(request, ScriptRequest):
+                self._channel.send(self._script(request))
             else:
                 raise WireError(f"a worker takes no {type(request).__name__}")
 
@@ -95,9 +108,17 @@ class _Server:
             return
         self._channel.send(reply, run.outputs)
 
+    def _script(self, request: ScriptRequest) -> ScriptReply | Failure:
+        layouts = cast("tuple[Layout, ...]", request.layouts)
+        try:
+            unit = Unit(decode_operator(request.operator), request.dtypes, request.fixed)
+            return ScriptReply(script_of(self._platform, unit, request.sizes, layouts, careful=request.careful))
+        except Exception as error:
+            return build_failure(error)
+
 
 def build_failure(error: Exception) -> Failure:
-    """How an exception from `Platform.build` goes over the wire."""
+    """How an exception from `Platform.build` (or `Scripted.script`) goes over the wire."""
     match error:
         case NeedsStatic():
             return Failure("needs-static", str(error), axes=error.axes)

@@ -39,6 +39,7 @@ def expected_source(case: Case) -> str:
         "    return tensor.double() if tensor.is_floating_point() else tensor\n\n\n"
         f"result = torch.ops.{case.operator.name}({call_arguments(case, 'wide(x{})')})\n"
         "expected = list(result) if isinstance(result, (tuple, list)) else [result]\n"
+        + (f"expected = [expected[i] for i in {list(case.operator.outputs)}]  # those in use\n" * bool(case.operator.outputs))
     )
 
 

@@ -30,6 +30,7 @@ from tapml_fuzz.storage.tensors import MALFORMED, content_hash, pack, read_bound
 FORMAT = 1
 MAX_ELEMENTS = 1 << 20
 _MAX_NESTING = 4
+_MAX_OUTPUTS = 64
 _MAX_TEXT = 32
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -157,6 +158,7 @@ def revive_operator(data: Any, name: str) -> Operator:
         and all(_is_plain(template, slots) for template in templates)
         and all(0 <= product.constant <= MAX_ELEMENTS for product in products)
         and all(0 <= index.slot < slots for index in operator.indexes)
+        and all(0 <= output < _MAX_OUTPUTS for output in operator.outputs)
     )
     if not fits:
         raise BadCorpus(f"{name}: the arguments of {operator.name} do not fit its tensors")

@@ -107,11 +107,16 @@ def _softmax_inputs() -> list[np.ndarray]:
     rng = np.random.default_rng(2)
     scores = rng.standard_normal((16, 200)) * 8
     masked = np.where(rng.random((16, 200)) < 0.3, -3.4e38, scores)
-    return [x.astype(np.float32) for x in (scores, masked, scores * 40, np.zeros((4, 50)), np.full((4, 50), 3e38))]
+    return [x.astype(np.float32) for x in (scores, masked, scores * 40, np.zeros((4, 50)), *_degenerate())]
+
+
+def _degenerate() -> list[np.ndarray]:
+    """Equal scores of the largest size; a rising row, where every element is a new maximum."""
+    return [np.full((4, 50), 3e38), np.linspace(-3, 3, 3840).reshape(10, 384)]
 
 
 @pytest.mark.parametrize("function", [online_softmax, softmax_by_exp2], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("x", _softmax_inputs(), ids=["scores", "masked", "steep", "zeros", "huge"])
+@pytest.mark.parametrize("x", _softmax_inputs(), ids=["scores", "masked", "steep", "zeros", "huge", "rising"])
 def test_softmax(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> None:
     assert verdict_on(function(x), "aten._softmax.default", [x, -1, False]).kind is None
 

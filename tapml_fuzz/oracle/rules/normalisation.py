@@ -33,10 +33,10 @@ def _normalised(
     result = _affine(e.mul(deviation, scale), weight, bias)
     factor = scale.value if weight is None else scale.value * weight.value
     offset = torch.zeros((), dtype=torch.float64) if bias is None else bias.value.abs()
-    reach = _largest(x) * float(factor.abs().amax()) + float(offset.amax()) if factor.numel() else 0.0
+    reach = max(_largest(x), 1.0) * float(factor.abs().amax()) + float(offset.amax()) if factor.numel() else 0.0
     if reach <= x.arithmetic.largest / 2:
         return result
-    folded = torch.maximum(x.value.abs(), centre.value.abs()) * factor.abs() + offset
+    folded = torch.maximum(x.value.abs(), centre.value.abs()).clamp_min(1.0) * factor.abs() + offset
     lost = (folded > x.arithmetic.largest / 2) & (torch.isfinite(x.value) | torch.isinf(factor))
     return result.with_error(torch.where(lost, torch.inf, movement.dense_error(result)))
 
