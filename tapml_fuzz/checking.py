@@ -22,6 +22,7 @@ from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.verdict import Kind, Metrics, Realism
 from tapml_fuzz.operators.axes import rename_axes
 from tapml_fuzz.operators.invoke import register, to_torch
+from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.torch_eager import TorchCpu
@@ -194,13 +195,20 @@ class _Caught:
     def is_new(self, id_: str) -> bool:
         return id_ not in self.findings
 
-    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None) -> None:
+    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
         # A candidate that hangs costs the time limit at every step of a reduction, so the first hang ends the check.
         self.hung = self.hung or result.verdict.kind == "timeout"
         self.findings[id_] = self._finding(result, result, source)
 
     def reduced(
-        self, id_: str, found: Result, best: Result, source: Source, recipe: Recipe | None, seconds: float
+        self,
+        id_: str,
+        found: Result,
+        best: Result,
+        source: Source,
+        recipe: Recipe | None,
+        script: Script | None,
+        seconds: float,
     ) -> None:
         final = identity_of(best, source) or id_
         if final != id_:

@@ -18,7 +18,7 @@ from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Verdict
 from tapml_fuzz.judge import judge, judge_pair
 from tapml_fuzz.oracle import Truth, truth
-from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.base import Info, Script
 
 # One passing case in this many is run a second time, to see whether the platform repeats itself.
 REPEAT_EVERY = 16
@@ -32,6 +32,7 @@ class Session(Protocol):
 
     def info(self) -> Info: ...
     def run(self, case: Case) -> RunOutcome: ...
+    def script(self, case: Case) -> Script | None: ...
     def close(self) -> None: ...
 
 
@@ -123,6 +124,12 @@ class Bench:
             if not _same(outcome, again):
                 return Verdict("nondeterministic", "two runs of one case differ", verdict.metrics)
         return verdict
+
+    def script(self, platform: str, case: Case) -> Script | None:
+        """The platform's part of a standalone reproducer; None where it has none."""
+        session = self.reference if platform == self.reference_name else self.candidates[platform]
+        with self.reducing():
+            return session.script(case)
 
     def policy(self, name: str) -> Policy:
         if name not in self._policies:

@@ -13,7 +13,7 @@ from tapml_fuzz.campaign.bench import Result
 from tapml_fuzz.campaign.identity import identity_of, more_realistic
 from tapml_fuzz.core.events import FindingFound, FindingReduced, Listener
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.base import Info, Script
 from tapml_fuzz.storage.findings import (
     Evidence,
     FindingRecord,
@@ -25,8 +25,8 @@ from tapml_fuzz.storage.findings import (
 # Kinds that come from comparing values, and so have an error ratio.
 COMPARED = ("wrong", "permitted", "reference-suspect")
 
-# Texts that lie beside a finding's tensors (reproducers), by file name.
-Writer = Callable[[FindingRecord, Evidence], Mapping[str, str]]
+# Texts that lie beside a finding's tensors, by file name: its reproducers, the one to show first.
+Writer = Callable[[FindingRecord, Evidence, Script | None], Mapping[str, str]]
 
 
 class Filer:
@@ -51,13 +51,20 @@ class Filer:
                 return False
             return True
 
-    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None) -> None:
+    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
         """File a failure as it was found, before any reduction, so that a kill cannot lose it."""
-        record = self._put(id_, result, result, source, recipe, 0.0, reduced=False)
+        record = self._put(id_, result, result, source, recipe, script, 0.0, reduced=False)
         self._listener(FindingFound(record))
 
     def reduced(
-        self, id_: str, found: Result, best: Result, source: Source, recipe: Recipe | None, seconds: float
+        self,
+        id_: str,
+        found: Result,
+        best: Result,
+        source: Source,
+        recipe: Recipe | None,
+        script: Script | None,
+        seconds: float,
     ) -> None:
         """File the reduced case; one that became realistic moves to the realistic finding of its kind."""
         final = identity_of(best, source) or id_
@@ -66,7 +73,7 @@ class Filer:
             self._forget(id_)
             if known:
                 return
-        record = self._put(final, found, best, source, recipe, seconds, reduced=True)
+        record = self._put(final, found, best, source, recipe, script, seconds, reduced=True)
         self._listener(FindingReduced(record))
 
     def met(self) -> list[FindingRecord]:
@@ -87,6 +94,7 @@ class Filer:
         best: Result,
         source: Source,
         recipe: Recipe | None,
+        script: Script | None,
         seconds: float,
         reduced: bool,
     ) -> FindingRecord:
@@ -109,13 +117,15 @@ class Filer:
             recipe=msgspec.json.encode(recipe).decode() if recipe else "",
             reduced=reduced,
             reduce_seconds=round(seconds, 3),
-            reproducer=f"findings/{id_}/reproduce.py",
             versions=info.versions if info else {},
             created=time.time(),
         )
         outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
         evidence = Evidence(case, tuple(best.truth.values), outputs)
-        self._store.put(record, evidence, self._run, self._writer(record, evidence))
+        files = self._writer(record, evidence, script)
+        first = next(iter(files), "")
+        record = msgspec.structs.replace(record, reproducer=f"findings/{id_}/{first}" if first else "")
+        self._store.put(record, evidence, self._run, files)
         with self._lock:
             self._met[id_] = record
             self.new.add(id_)

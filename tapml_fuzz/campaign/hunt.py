@@ -13,6 +13,7 @@ from tapml_fuzz.campaign.explore import explore
 from tapml_fuzz.campaign.identity import identity_of, is_no_less_realistic
 from tapml_fuzz.campaign.plan import slice_seed
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.reduction import reduce_case
 
 # A reduced case stays this many times outside the error bound, if the failure was when it was found.
@@ -25,11 +26,18 @@ class Catch(Protocol):
     def is_new(self, id_: str) -> bool:
         """Whether a failure of this identity has not been met before."""
 
-    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None) -> None:
-        """A new failure, before reduction."""
+    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
+        """A new failure, before reduction; `script` is the platform's part of a reproducer, if it has one."""
 
     def reduced(
-        self, id_: str, found: Result, best: Result, source: Source, recipe: Recipe | None, seconds: float
+        self,
+        id_: str,
+        found: Result,
+        best: Result,
+        source: Source,
+        recipe: Recipe | None,
+        script: Script | None,
+        seconds: float,
     ) -> None:
         """The same failure on the smallest case found."""
 
@@ -64,7 +72,7 @@ class Hunt:
             for result in results:
                 id_ = identity_of(result, self.source)
                 if id_ and self.catch.is_new(id_):
-                    self.catch.found(id_, result, self.source, None)
+                    self._found(id_, None, result)
                     self._reduce(id_, result, result, None)
 
     def explore(self, examples: int, seed: int) -> None:
@@ -84,12 +92,15 @@ class Hunt:
                 expired=self.expired,
                 shrink_seconds=self.shrink_seconds,
                 on_trial=self.on_trial,
-                on_found=lambda id_, recipe, result: self.catch.found(id_, result, self.source, recipe),
+                on_found=self._found,
             )
             if run.identity is None or run.result is None or run.found is None:
                 return
             self._reduce(run.identity, run.found, run.result, run.recipe)
             left, attempt = left - max(1, run.examples), attempt + 1
+
+    def _found(self, id_: str, recipe: Recipe | None, result: Result) -> None:
+        self.catch.found(id_, result, self.source, recipe, self.bench.script(result.platform, result.case))
 
     def _reduce(self, id_: str, found: Result, start: Result, recipe: Recipe | None) -> None:
         if self.stopped():
@@ -114,4 +125,5 @@ class Hunt:
 
         with self.bench.reducing():
             reduction = reduce_case(start.case, fails, seconds=self.reduce_seconds)
-        self.catch.reduced(id_, found, best, self.source, recipe, reduction.seconds)
+        script = self.bench.script(best.platform, best.case)
+        self.catch.reduced(id_, found, best, self.source, recipe, script, reduction.seconds)

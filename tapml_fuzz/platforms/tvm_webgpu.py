@@ -167,8 +167,7 @@ class TvmWebGPU(GpuRunner):
         helpers = HELPERS.replace("LIMITS", repr(_RAISED_LIMITS)).replace("BACKENDS", repr(_BACKENDS))
         return Script(
             ("import struct", "import wgpu"),
-            f"{head}{''.join(texts)}\n{helpers}"
-            + compute_source(parameters(len(shapes)), prologue, steps, outputs),
+            f"{head}{''.join(texts)}\n{helpers}" + compute_source(parameters(len(shapes)), prologue, steps, outputs),
         )
 
     def _pipeline(self, kernel: Kernel, source: str) -> _Pipeline:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, name_of
-from tapml_fuzz.core.operator import DType, Float, Product, Slot, Template
+from tapml_fuzz.platforms.spelling import arguments, attribute
 
 
 def number(value: Any) -> str:
@@ -56,28 +57,14 @@ def numpy_literal(array: Array) -> str:
     return text if array.size else f"np.empty({tuple(array.shape)}, dtype=np.{'bool_' if dtype == 'bool' else dtype})"
 
 
-def call_arguments(case: Case, variable: str = "x{}", dtype: str = "torch.{}") -> str:
-    """The operator's argument list, tensors as variables: `x0, [384], x1, x2, 1e-12`."""
+def call_arguments(case: Case, variable: str = "x{}", dtype: Callable[[str], str] | None = None) -> str:
+    """The operator's argument list, tensors as variables: `x0, [384], x1, x2, 1e-12`.
 
-    def show(template: Template) -> str:
-        match template:
-            case Slot(index):
-                return variable.format(index)
-            case Product():
-                return str(template.value(case.sizes))
-            case DType("input"):
-                return f"{variable.format(0)}.dtype"
-            case DType(name):
-                return dtype.format(name)
-            case Float(text):
-                return f'float("{text}")'
-            case list() | tuple():
-                return f"[{', '.join(show(item) for item in template)}]"
-            case _:
-                return repr(template)
-
-    positional = [show(a) for a in case.operator.args]
-    return ", ".join(positional + [f"{k}={show(v)}" for k, v in case.operator.kwargs.items()])
+    `dtype` spells a dtype attribute (default: `torch.float32` and the like).
+    """
+    spelled = dtype or (lambda name: attribute("torch", name))
+    sizes = case.sizes
+    return arguments(case.operator, lambda s: str(s.value(sizes)), variable.format, spelled, case.dtypes)
 
 
 def as_layout(variable: str, layout: str) -> str | None:

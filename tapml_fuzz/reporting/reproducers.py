@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tapml_fuzz.reporting.script import pytest_file
+from tapml_fuzz.platforms.base import Script
+from tapml_fuzz.reporting.script import pytest_file, standalone_script
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 
 
-def reproducers(record: FindingRecord, evidence: Evidence) -> Mapping[str, str]:
-    """Reproducer files by name."""
+def reproducers(record: FindingRecord, evidence: Evidence, script: Script | None) -> Mapping[str, str]:
+    """Reproducer files by name, the one to show first: `reproduce.py`, where the platform says what it did."""
     name = record.id.replace("-", "_")
-    return {f"test_{name}.py": pytest_file(record, evidence)}
+    files = {f"test_{name}.py": pytest_file(record, evidence)}
+    return files if script is None else {"reproduce.py": standalone_script(record, evidence, script), **files}

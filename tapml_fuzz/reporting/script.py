@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.dtypes import Array, is_float
 from tapml_fuzz.core.operator import encode_operator
+from tapml_fuzz.operators.invoke import resolve, to_torch
+from tapml_fuzz.platforms.base import Script
+from tapml_fuzz.platforms.spelling import attribute, bound_name, function, parameters, results
 from tapml_fuzz.reporting.literals import as_layout, call_arguments, tensor_literal
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 
+# Kinds that say how a run ended rather than what it computed: the script shows the error and ends well.
+_RAISING = ("build-error", "run-error")
+_ENDINGS = {
+    "crash": "Running this crashes the process: that is what was found.",
+    "timeout": "Running this does not end (in reasonable time): that is what was found.",
+    "unwritten": "Some elements of the output are never written: they hold whatever the memory held (NaN, where the\n"
+    "script could fill it before).",
+}
+
 _SHOW = """
+
+def values(tensor):
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
 
 def show(label, tensor):
     print(f"{label}: {str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}")
-    print(tensor)
+    print(np.array2string(values(tensor), floatmode="unique"), flush=True)
+
 
 """
 
@@ -32,44 +53,100 @@ def inputs_source(case: Case) -> str:
     return "\n".join(lines)
 
 
-def expected_source(case: Case) -> str:
-    """The operator in float64 on exactly these inputs, as `expected` (a list of tensors)."""
+def expected_source(case: Case, expected: Sequence[Array]) -> str:
+    """The operator in float64 on exactly these inputs, as `expected` (a list of tensors).
+
+    Where torch has no such call (a user's callable, an overload that refuses float64), the values that were computed.
+    """
+    if not _runs_in_float64(case):
+        literals = "".join(f"    {tensor_literal(value)},\n" for value in expected)
+        return f"expected = [  # in float64, as computed\n{literals}]\n"
+    arguments = call_arguments(case, "wide(x{})", lambda name: "torch.float64" if is_float(name) else _dtype(name))
     return (
         "def wide(tensor):\n"
         "    return tensor.double() if tensor.is_floating_point() else tensor\n\n\n"
-        f"result = torch.ops.{case.operator.name}({call_arguments(case, 'wide(x{})')})\n"
-        "expected = list(result) if isinstance(result, (tuple, list)) else [result]\n"
-        + (f"expected = [expected[i] for i in {list(case.operator.outputs)}]  # those in use\n" * bool(case.operator.outputs))
+        f"result = {function(case.operator.name)}({arguments})\n"
+        + "".join(f"{line}\n" for line in results(case.operator))
+        + "expected = results\n"
     )
 
 
-def standalone_script(record: FindingRecord, evidence: Evidence, actual_source: str, imports: Sequence[str]) -> str:
+def standalone_script(record: FindingRecord, evidence: Evidence, script: Script) -> str:
     """A script that needs torch, numpy and the platform's own packages only.
 
-    `actual_source` defines `actual`, a list of torch tensors, from `x0`, `x1`, ...; `imports` are the lines it needs.
+    It prints expected, versions and actual, in this order, so that a crash comes last. An error that was found (of
+    the compiler, the driver or the run) is printed as what actually happened, and the script then exits with 0.
     """
     case = evidence.case
+    given = parameters(len(case.tensors))
     packages = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    imports = sorted({"import numpy as np", "import torch", *script.imports}, key=lambda line: (line[:1] == "f", line))
+    modules = [bound_name(line) for line in imports if line.startswith("import ")]
+    versioned = ", ".join(name for name in modules if name not in sys.stdlib_module_names)
     return (
         f'"""{_plain(record.operator)}\n\n'
-        f"{record.platform}: {record.kind} ({record.realism} input). {_plain(record.message)}\n"
-        f"Found with {packages}.\n"
-        '"""\n\n'
-        + "\n".join(sorted({"import torch", *imports}))
-        + "\n\nfrom torch import inf, nan\n\n"
+        f"{_plain(record.platform)}: {_plain(record.kind)} ({_plain(record.realism)} input). {_plain(record.message)}\n"
+        f"Found with {_plain(packages)}.\n"
+        + (f"\n{_ENDINGS[record.kind]}\n" if record.kind in _ENDINGS else "")
+        + '"""\n\n'
+        + "\n".join(imports)
+        + "\nfrom torch import inf, nan  # noqa: F401\n\n"
         + inputs_source(case)
         + "\n\n\n"
-        + expected_source(case)
+        + expected_source(case, evidence.expected)
         + _SHOW
-        + actual_source
-        + "\n\nfor number, tensor in enumerate(expected):\n"
-        '    show(f"expected {number}", tensor)\n'
-        "for number, tensor in enumerate(actual):\n"
-        '    show(f"actual {number}", tensor)\n'
-        'print("versions:", {m.__name__: getattr(m, "__version__", "") for m in ('
-        + ", ".join(sorted({"torch", *(i.split()[1].split(".")[0] for i in imports if i.startswith("import "))}))
-        + ",)})\n"
+        + 'for number, tensor in enumerate(expected):\n    show(f"expected {number}", tensor)\n'
+        + f"for module in ({versioned},):\n"
+        + '    print(module.__name__, getattr(module, "__version__", ""), flush=True)\n\n\n'
+        + script.source.rstrip()
+        + "\n\n\n"
+        + _actual_source(record.kind, given)
+        + 'for number, tensor in enumerate(actual):\n    show(f"actual {number}", tensor)\n'
     )
+
+
+def _actual_source(kind: str, given: str) -> str:
+    """`actual`, with what the kind of the finding asks to be looked at besides."""
+    if kind not in _RAISING:
+        twice = 'again = compute({0})\nfor number, tensor in enumerate(again):\n    show(f"again {{number}}", tensor)\n'
+        return f"actual = compute({given})\n" + (twice.format(given) if kind == "nondeterministic" else "")
+    return (
+        f"inputs = [{given}]\n"
+        "kept = [tensor.clone() for tensor in inputs]\n"
+        "try:\n"
+        "    actual = compute(*inputs)\n"
+        "except Exception as error:\n"
+        "    actual = []\n"
+        '    print(f"actual: {type(error).__name__}: {error}")\n'
+        "for number, (tensor, before) in enumerate(zip(inputs, kept)):\n"
+        "    if not np.array_equal(values(tensor), values(before), equal_nan=True):\n"
+        '        show(f"input {number} was changed to", tensor)\n'
+    )
+
+
+def _runs_in_float64(case: Case) -> bool:
+    if not case.operator.name.startswith("aten."):
+        return False
+    tensors = [to_torch(t.copy()) for t in case.tensors]
+    wide = [t.double() if t.is_floating_point() else t for t in tensors]
+    floating = next((t.dtype for t in wide if t.is_floating_point()), torch.float32)
+    try:
+        args, kwargs = case.operator.bind(
+            wide, case.sizes, dtype_of=lambda n: floating if n == "input" else _wide_dtype(n)
+        )
+        resolve(case.operator.name)(*args, **kwargs)
+    except Exception:
+        return False
+    return True
+
+
+def _wide_dtype(name: str) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, "float64" if is_float(name) else name)
+    return dtype
+
+
+def _dtype(name: str) -> str:
+    return attribute("torch", name)
 
 
 def pytest_file(record: FindingRecord, evidence: Evidence) -> str:
@@ -79,12 +156,13 @@ def pytest_file(record: FindingRecord, evidence: Evidence) -> str:
     layouts = f"        layouts={list(case.layouts)!r},\n" if set(case.layouts) != {"contiguous"} else ""
     tensors = "\n".join(f"            {tensor_literal(t)}," for t in case.tensors)
     return (
-        f'"""{_plain(record.operator)}\n\n{record.platform}: {record.kind} ({record.realism} input).\n"""\n\n'
+        f'"""{_plain(record.operator)}\n\n{_plain(record.platform)}: {_plain(record.kind)} '
+        f'({_plain(record.realism)} input).\n"""\n\n'
         "import torch\nfrom torch import inf, nan  # noqa: F401\n\nimport tapml_fuzz\n\n"
         f"OPERATOR = {encode_operator(case.operator).decode()!r}\n\n\n"
         f"def test_{name}():\n"
         "    verdict = tapml_fuzz.replay(\n"
-        f'        "{record.platform}",\n'
+        f"        {record.platform!r},\n"
         "        OPERATOR,\n"
         f"        sizes={dict(case.sizes)!r},\n"
         f"        inputs=[\n{tensors}\n        ],\n"
@@ -102,18 +180,13 @@ def callable_script(
     arguments = call_arguments(case, "x{}" + convert)
     if not positional:
         arguments = ", ".join(f"x{i}{convert}" for i in range(len(case.tensors)))
-    reference = expected_source(case)
-    if case.operator.name.startswith("python:"):
-        reference = "\n".join(
-            ["expected = ["] + [f"    {tensor_literal(e)}," for e in expected] + ["]  # float64 truth, as computed", ""]
-        )
     return (
-        "import torch\nfrom torch import inf, nan\n"
+        "import numpy as np\nimport torch\nfrom torch import inf, nan  # noqa: F401\n"
         + _candidate_source(candidate)
         + "\n"
         + inputs_source(case)
         + "\n\n\n"
-        + reference
+        + expected_source(case, expected)
         + _SHOW
         + f"result = candidate({arguments})\n"
         + "actual = list(result) if isinstance(result, (tuple, list)) else [result]\n"
@@ -137,5 +210,6 @@ def _candidate_source(candidate: Callable[..., Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that cannot end a docstring."""
-    return text.replace("\\", "/").replace('"""', "'''")
+    """Text that cannot end a docstring, nor hold what Python's source or UTF-8 cannot."""
+    shown = "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
+    return shown.replace("\\", "/").replace('"""', "'''")
