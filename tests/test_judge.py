@@ -105,6 +105,23 @@ def test_float16_overflows_at_its_own_limit() -> None:
     assert _on(Ok((np.array([65504], np.float16),)), "aten.mul.Scalar", [x, 2]).kind == "nonfinite"
 
 
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("aten.mm.default", [np.array([[3e38, 3e38]], np.float32), np.array([[-2.0], [3e38]], np.float32)]),
+        ("aten.sum.dim_IntList", [np.array([[-3e38, -3e38, 3e38, 3e38, 3e38, 3e38, 3e38]], np.float32), [1]]),
+    ],
+)
+def test_partial_sums_that_overflow_both_ways_may_end_anywhere(name: str, args: list[Any]) -> None:
+    """Seen on CUDA: -inf first, then +inf, gives NaN, where another order gives an infinity."""
+    shape = (1, 1) if name == "aten.mm.default" else (1,)
+    for answer in (np.inf, -np.inf, np.nan):
+        assert _on(Ok((np.full(shape, answer, np.float32),)), name, args).kind is None
+    one_way = [abs(args[0]), abs(args[1]) if name == "aten.mm.default" else args[1]]
+    assert _on(Ok((np.full(shape, np.inf, np.float32),)), name, one_way).kind is None
+    assert _on(Ok((np.full(shape, np.nan, np.float32),)), name, one_way).kind == "nonfinite"
+
+
 def test_zero_size() -> None:
     empty = np.zeros((0, 5), np.float32)
     assert _on(Ok((empty,)), "aten.exp.default", [empty]).kind is None

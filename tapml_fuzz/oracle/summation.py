@@ -114,7 +114,9 @@ def total(
     error = None
     if x.error is not None:
         error = x.error.expand(terms.shape).sum(dim=kept, keepdim=True)
-    lost = infinite_and_overflowing(value, weight, a.largest, lambda: finite(x).sum(dim=kept, keepdim=True))
+    lost = infinite_and_overflowing(
+        value, weight, a.largest, lambda: parts(x.value, lambda t: t.sum(dim=kept, keepdim=True))
+    )
     result = a.rounded(
         value,
         error,
@@ -129,20 +131,32 @@ def total(
 
 
 def infinite_and_overflowing(
-    value: Tensor, weight: Tensor, largest: float, finite_weight: Callable[[], Tensor]
+    value: Tensor, weight: Tensor, largest: float, signed: Callable[[], tuple[Tensor, Tensor]]
 ) -> Tensor | None:
-    """Where a sum holds an infinity and its finite terms may overflow against it: NaN is as right as infinity.
+    """Where a sum that overflows, or holds an infinity, may meet an overflow of the other sign on its way.
 
-    `weight` is sum|t|, `finite_weight` computes it over the finite factors alone; it is only called when needed.
+    Depending on the order of additions the result is then either infinity or NaN. `weight` is sum|t|; `signed` gives
+    the sums of the finite positive and of the finite negative terms (as magnitudes) and is only called when needed.
     """
-    if weight.numel() == 0 or float(weight.amax()) <= largest or not bool((infinite := torch.isinf(value)).any()):
+    if weight.numel() == 0 or float(weight.amax()) <= largest or not bool((beyond := value.abs() > largest).any()):
         return None
-    return infinite & (finite_weight() > largest)
+    positive, negative = signed()
+    # Half the limit, since rounding on the way may carry a partial sum over it.
+    both = torch.minimum(positive, negative) > largest / 2
+    return beyond & torch.where(torch.isinf(value), positive + negative > largest, both)
 
 
-def finite(x: Tracked) -> Tensor:
-    """Magnitudes, with zeros in place of what is infinite or NaN."""
-    return x.value.abs().nan_to_num(0.0, 0.0, 0.0)
+def parts(x: Tensor, summed: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """A linear sum of the finite positive terms alone, and of the finite negative ones as magnitudes."""
+    known = x.nan_to_num(0.0, 0.0, 0.0)
+    return summed(known.clamp_min(0)), summed(-known.clamp_max(0))
+
+
+def product_parts(x: Tensor, y: Tensor, summed: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The same for a sum of products x y that is linear in both."""
+    plus, minus = parts(x, lambda raised: summed(raised, y.nan_to_num(0.0, 0.0, 0.0).clamp_min(0)))
+    crossed, mixed = parts(x, lambda raised: summed(raised, -y.nan_to_num(0.0, 0.0, 0.0).clamp_max(0)))
+    return plus + mixed, crossed + minus
 
 
 def squeezed(x: Tracked, dims: list[int], keepdim: bool) -> Tracked:

@@ -51,6 +51,7 @@ RUNS_PER_WORKER = 100_000
 RESIDENT_LIMIT = 2 << 30  # bytes
 _STDERR_KEPT = 8192  # bytes of a worker's last words
 _EXIT_WAIT_S = 5.0
+_SCRIPT_TIMEOUT_S = 30.0  # a finding waits for its script before it is filed
 
 
 class Isolated(Session):
@@ -178,7 +179,7 @@ class Isolated(Session):
             if not self._ready().available:
                 return None
             facts = (encode_operator(unit.operator), unit.dtypes, unit.sizes, dict(case.sizes), case.layouts)
-            reply = self._ask(ScriptRequest(*facts, careful), (), self._build_timeout)
+            reply = self._ask(ScriptRequest(*facts, careful), (), _SCRIPT_TIMEOUT_S)
             if not isinstance(reply, Crash | Timeout):
                 return reply.script if isinstance(reply, ScriptReply) else None
         return None

@@ -27,10 +27,10 @@ _IMPORTS = (
 _EXAMPLES = (11, 13, 17, 19, 23, 29, 31, 37)
 
 _POISON = """\
-# glibc then fills fresh memory with a pattern (M_PERTURB): an element that is never written is seen.
+# glibc (M_PERTURB) then fills fresh memory with 0x7F, a huge number: an element that is never written is seen.
 perturb = getattr(ctypes.CDLL(None), "mallopt", None)
 if perturb is not None:
-    perturb(-6, 0x5A)
+    perturb(-6, 0x80)
 
 
 """

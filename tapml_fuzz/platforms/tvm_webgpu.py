@@ -20,7 +20,7 @@ from tapml_fuzz.platforms.host_program import HostProgram, Kernel, ReadyLaunch
 from tapml_fuzz.platforms.spelling import parameters, text_block
 from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm_program import Program
-from tapml_fuzz.platforms.webgpu_script import HELPERS
+from tapml_fuzz.platforms.webgpu_script import helpers
 
 _MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
 _BACKENDS = ("Vulkan", "Metal", "D3D12")
@@ -164,10 +164,10 @@ class TvmWebGPU(GpuRunner):
             for name, number in numbers.items()
         ]
         head = "# As TVM generated it.\n" if texts else ""
-        helpers = HELPERS.replace("LIMITS", repr(_RAISED_LIMITS)).replace("BACKENDS", repr(_BACKENDS))
         return Script(
             ("import struct", "import wgpu"),
-            f"{head}{''.join(texts)}\n{helpers}" + compute_source(parameters(len(shapes)), prologue, steps, outputs),
+            f"{head}{''.join(texts)}\n{helpers(_BACKENDS, _RAISED_LIMITS)}"
+            + compute_source(parameters(len(shapes)), prologue, steps, outputs),
         )
 
     def _pipeline(self, kernel: Kernel, source: str) -> _Pipeline:

@@ -1,7 +1,17 @@
 """What a reproducer needs of wgpu: the device, buffers, pipelines and launches, as source."""
 
-# BACKENDS and LIMITS are filled in.
-HELPERS = """\
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def helpers(backends: Sequence[str], limits: Sequence[str]) -> str:
+    """Source that takes an adapter of `backends`, its `limits` raised, and defines what `compute` calls."""
+    listed = "".join(f"    {limit!r},\n" for limit in limits)
+    return f"BACKENDS = {tuple(backends)!r}\nLIMITS = (\n{listed})\n\n{_HELPERS}"
+
+
+_HELPERS = """\
 adapters = [a for a in wgpu.gpu.enumerate_adapters_sync() if a.info["backend_type"] in BACKENDS]
 adapter = min(adapters, key=lambda a: a.info["adapter_type"] == "CPU")
 print("device:", adapter.info["device"], "|", adapter.info["backend_type"], adapter.info["description"])

@@ -79,8 +79,11 @@ def standalone_script(record: FindingRecord, evidence: Evidence, script: Script)
     """
     case = evidence.case
     given = parameters(len(case.tensors))
-    packages = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    imports = sorted({"import numpy as np", "import torch", *script.imports}, key=lambda line: (line[:1] == "f", line))
+    packages = ", ".join(f"{name} {version}" for name, version in record.versions.items()) or "unknown versions"
+    imports = sorted(
+        {"import numpy as np", "import torch", "from torch import inf, nan  # noqa: F401", *script.imports},
+        key=lambda line: (line.startswith("from"), line),
+    )
     modules = [bound_name(line) for line in imports if line.startswith("import ")]
     versioned = ", ".join(name for name in modules if name not in sys.stdlib_module_names)
     return (
@@ -90,13 +93,13 @@ def standalone_script(record: FindingRecord, evidence: Evidence, script: Script)
         + (f"\n{_ENDINGS[record.kind]}\n" if record.kind in _ENDINGS else "")
         + '"""\n\n'
         + "\n".join(imports)
-        + "\nfrom torch import inf, nan  # noqa: F401\n\n"
+        + "\n\n"
         + inputs_source(case)
         + "\n\n\n"
         + expected_source(case, evidence.expected)
         + _SHOW
         + 'for number, tensor in enumerate(expected):\n    show(f"expected {number}", tensor)\n'
-        + f"for module in ({versioned},):\n"
+        + f"for module in ({versioned}):\n"
         + '    print(module.__name__, getattr(module, "__version__", ""), flush=True)\n\n\n'
         + script.source.rstrip()
         + "\n\n\n"

@@ -15,7 +15,7 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Unit
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Script, Unit
 from tapml_fuzz.platforms.poison import poisoned
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 
@@ -143,6 +143,50 @@ class LosingDevice(_Fake):
         if any((tensor == 13).any() for tensor in tensors):
             raise DeviceLost("device-side assert")
         return super().run(build, tensors, layouts, sizes)
+
+
+class Scripting(_Fake):
+    """Writes a script that says whether it was told to be careful."""
+
+    name = "scripting"
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        return Script(("import torch",), f"# {'careful' if careful else 'bold'} {dict(sizes)} {list(layouts)}")
+
+
+class ScriptCrashing(Scripting):
+    """Dies while it writes a script, unless told to be careful."""
+
+    name = "script-crashing"
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        if not careful:
+            os._exit(7)
+        return super().script(unit, sizes, layouts, careful=careful)
+
+
+class ScriptDoomed(Scripting):
+    """Dies while it writes a script, whatever it is told."""
+
+    name = "script-doomed"
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        os._exit(7)
+
+
+class ScriptFailing(Scripting):
+    name = "script-failing"
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        raise ValueError("cannot put it into words")
 
 
 class Absent(_Fake):

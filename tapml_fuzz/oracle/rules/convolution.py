@@ -56,7 +56,9 @@ def convolution(
     if x.error is not None:
         part = convolve(movement.dense_error(x), weight.value.abs())
         error = part if error is None else error + part
-    lost = s.infinite_and_overflowing(value, magnitude, a.largest, lambda: convolve(s.finite(x), s.finite(weight)))
+    lost = s.infinite_and_overflowing(
+        value, magnitude, a.largest, lambda: s.product_parts(x.value, weight.value, convolve)
+    )
     result = a.rounded(value, error, (), own=own, magnitude=magnitude, unbounded=lost)
     # Libraries without a fused bias store the products' sum first (cuDNN through torch does).
     return result if start is None else e.add(e.stage(result, x), start)

@@ -45,7 +45,7 @@ def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
         error = part if error is None else error + part
     watched = (_folded(x, -1), _folded(y, -2))
     sign = x.nonnegative and y.nonnegative
-    lost = s.infinite_and_overflowing(value, weight, a.largest, lambda: s.finite(x) @ s.finite(y))
+    lost = s.infinite_and_overflowing(value, weight, a.largest, lambda: s.product_parts(x.value, y.value, torch.matmul))
     return a.rounded(value, error, watched, own=own, magnitude=weight, nonnegative=sign, unbounded=lost)
 
 

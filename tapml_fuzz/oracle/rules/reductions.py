@@ -119,7 +119,9 @@ def cumsum(x: Tracked, dim: int, dtype: torch.dtype | None = None) -> Tracked:
     factor = generic.reshape(rows) + (steps - generic).reshape(rows) * repeated
     own = weight.mul(factor).mul_(a.roundoff)
     error = None if x.error is None else torch.cumsum(x.error.expand(value.shape), dim)
-    lost = s.infinite_and_overflowing(value, weight, a.largest, lambda: torch.cumsum(s.finite(x), dim))
+    lost = s.infinite_and_overflowing(
+        value, weight, a.largest, lambda: s.parts(x.value, lambda t: torch.cumsum(t, dim))
+    )
     return a.rounded(value, error, (x,), own=own, magnitude=weight, nonnegative=x.nonnegative, unbounded=lost)
 
 

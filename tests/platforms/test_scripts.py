@@ -1,0 +1,132 @@
+"""A platform's part of a reproducer: who writes one, and that it outlives a worker that dies over it."""
+
+from __future__ import annotations
+
+import ast
+
+import numpy as np
+import pytest
+
+from tapml_fuzz.core.dtypes import numpy_dtype
+from tapml_fuzz.core.operator import DType, Float, Product
+from tapml_fuzz.core.outcome import Crash, Ok
+from tapml_fuzz.platforms.base import Unit
+from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.spelling import array, attribute, bound_name, function, text_block
+from tapml_fuzz.platforms.tvm_script import cpu_script
+from tests.platforms.fakes import WHERE, Absent, Echo, ScriptFailing, Scripting
+from tests.platforms.operators import MINILM, A, B, X, aten, case, clone
+
+CASE = case(clone(), a=2, b=3)
+NASTY = 'a"""b\'\'\'c\\\r\n\x00\ud800\u2028\tend\\'
+
+
+def isolated(kind: str) -> Isolated:
+    return Isolated("fake", where=WHERE + kind)
+
+
+def test_script_is_the_same_here_and_in_a_worker() -> None:
+    here = Local(Scripting()).script(CASE)
+    assert here is not None
+    assert "{'a': 2, 'b': 3} ['contiguous']" in here.source
+    with isolated("Scripting") as session:
+        assert session.script(CASE) == here
+
+
+def test_worker_that_dies_over_a_script_is_asked_to_be_careful() -> None:
+    with isolated("ScriptCrashing") as session:
+        script = session.script(CASE)
+        assert script is not None
+        assert script.source.startswith("# careful")
+        assert session.restarts == 1
+        assert isinstance(session.run(CASE), Ok)
+
+
+def test_build_that_crashes_has_a_script_all_the_same() -> None:
+    # `BuildCrashing` writes none, and answers so instead of dying once more.
+    with isolated("BuildCrashing") as session:
+        assert isinstance(session.run(CASE), Crash)
+        assert session.script(CASE) is None
+
+
+@pytest.mark.parametrize("platform", [Echo, ScriptFailing, Absent])
+def test_no_script_is_none(platform: type[Echo]) -> None:
+    assert Local(platform()).script(CASE) is None
+    with isolated(platform.__name__) as session:
+        assert session.script(CASE) is None
+
+
+def test_worker_that_always_dies_over_a_script_gives_none() -> None:
+    with isolated("ScriptDoomed") as session:
+        assert session.script(CASE) is None
+        assert isinstance(session.run(CASE), Ok)
+
+
+@pytest.mark.parametrize(
+    "text", ["x\ny", "", 'a """ b', "back\\slash\\", '"', NASTY, "tab\tand\nlines\n\n", "é\u2028z", "\r\n"]
+)
+def test_texts_are_spelled_so_that_python_reads_them_back(text: str) -> None:
+    source = text_block(text)
+    source.encode()
+    assert ast.literal_eval(source).strip() == text.strip()
+
+
+def test_raw_block_keeps_a_kernel_readable() -> None:
+    assert text_block("int a;\nint b = '\\n';") == 'r"""\nint a;\nint b = \'\\n\';\n"""'
+
+
+@pytest.mark.parametrize("name", ["from", "a b", "__import__('os')", NASTY, "über"])
+def test_names_that_are_none_are_spelled_by_getattr(name: str) -> None:
+    tree = ast.parse(attribute("torch", name), mode="eval").body
+    assert isinstance(tree, ast.Call)
+    assert ast.literal_eval(tree.args[1]) == name
+
+
+def test_function_is_spelled_as_people_write_it() -> None:
+    assert function("aten.addmm.default") == "torch.ops.aten.addmm.default"
+    assert function("aten.random.from") == "getattr(torch.ops.aten.random, 'from')"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int64", "bool", "uint8"])
+def test_arrays_are_spelled_to_the_bit(dtype: str) -> None:
+    values = np.array([[0, 1], [1, 0]], numpy_dtype(dtype))
+    if dtype in ("float32", "bfloat16"):
+        values[0, 0], values[1, 1] = np.inf, 0.1
+    again = eval(array(values), {"np": np, "inf": np.inf, "nan": np.nan})  # noqa: S307 (our own text)
+    assert again.tobytes() == values.tobytes()
+
+
+def test_first_bound_name() -> None:
+    bound = {"import numpy as np": "np", "import tvm": "tvm", "import a.b": "a", "from a import b": "b", "1 +": ""}
+    assert {text: bound_name(text) for text in bound} == bound
+
+
+def test_export_is_spelled_with_the_axes_of_the_build() -> None:
+    split = MINILM["view-split"]
+    source = cpu_script(Unit(split, ("float32",), {"a": 4, "b": 3}), ("contiguous",)).source
+    assert "torch.zeros((12, 11), dtype=torch.float32)" in source
+    assert "dynamic_shapes=({1: size_c},)" in source
+    assert "view.default(x0, [4, 3, size_c])" in source
+    merge = MINILM["view-merge"]
+    source = cpu_script(Unit(merge, ("bfloat16",), {"a": 4}), ("offset",)).source
+    assert "dynamic_shapes=({1: size_b, 2: size_c},)" in source
+    assert "[4 * size_b, size_c]" in source
+    assert "x0.clone(memory_format=torch.contiguous_format)" in source
+    derived = aten("clone.default", [X], [(Product(("a",), 3), Product(("a", "b")), A, B)])
+    source = cpu_script(Unit(derived, ("float32",), {}), ("contiguous",)).source
+    assert "dynamic_shapes=({0: 3 * size_a, 1: Dim.AUTO, 2: size_a, 3: size_b},)" in source
+
+
+def test_names_from_a_file_stay_names_in_the_script() -> None:
+    """Axes, attributes and overloads named to break out of the source only ever name themselves."""
+    axis = Product((NASTY,))
+    operator = aten(f"{NASTY}.from", [X, [axis], NASTY, Float("inf"), DType(NASTY)], [(axis, axis)], **{NASTY: axis})
+    for sizes in ({}, {NASTY: 3}):
+        script = cpu_script(Unit(operator, (NASTY,), sizes), ("contiguous",))
+        tree = ast.parse(script.source.encode())
+        assert [n.name for n in tree.body if isinstance(n, ast.FunctionDef)] == ["exported", "compute"]
+        assert {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)} <= {
+            "getattr", "perturb", "float", "list", "isinstance", "tuple", "Dim", "exported", "Operator",
+            "from_exported_program",
+        }  # fmt: skip
