@@ -9,6 +9,7 @@ def test_my_softmax(case):
     ...
 """
 
+from strategies.book import opening
 from strategies.realise import realise
 from strategies.realism import realism
 from strategies.recipes import PHASES, Recipe, Step, cases, recipes
@@ -22,6 +23,7 @@ __all__ = [
     "cases",
     "from_corpus",
     "from_examples",
+    "opening",
     "realise",
     "realism",
     "recipes",

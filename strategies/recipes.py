@@ -60,7 +60,8 @@ class Recipe(msgspec.Struct, frozen=True):
 _SCALES = (0.5, 2.0, 4.0, 10.0, 100.0, 1e3, 1e-3, -1.0)
 _SHIFTS = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0, 1e4)
 _COLLAPSES = (1e-2, 1e-4, 1e-6, 0.0)
-_FLOAT_STEPS: dict[str, tuple[float, ...]] = {
+# Mutations of floating values, with the amounts worth trying.
+FLOAT_STEPS: dict[str, tuple[float, ...]] = {
     "scale": _SCALES,
     "shift": _SHIFTS,
     "resample": (0.0,),
@@ -152,19 +153,20 @@ def _draw_step(draw: Callable[..., Any], source: Source, phase: Phase) -> Step:
         slots = source.floating_slots or tuple(range(len(source.profiles)))
         return Step("special", draw(_choice(slots)), float(draw(_number(3))), draw(_choice(SPECIALS)))
     if phase == "structure":
-        choices = _structure_choices(source)
+        choices = structure_choices(source)
         kind, slot = draw(_choice(choices))
         return Step(kind, slot)
     if not source.floating_slots:
         return Step(
             "special", draw(_number(len(source.profiles))), 0.0, draw(_choice(("zero", "one", "largest", "lowest")))
         )
-    kind = draw(_choice(tuple(_FLOAT_STEPS)))
-    return Step(kind, draw(_choice(source.floating_slots)), draw(_choice(_FLOAT_STEPS[kind])))
+    kind = draw(_choice(tuple(FLOAT_STEPS)))
+    return Step(kind, draw(_choice(source.floating_slots)), draw(_choice(FLOAT_STEPS[kind])))
 
 
 @lru_cache(maxsize=1024)
-def _structure_choices(source: Source) -> tuple[tuple[str, int], ...]:
+def structure_choices(source: Source) -> tuple[tuple[str, int], ...]:
+    """Every rearrangement that suits an argument of the source, as (kind, slot)."""
     choices = [(kind, slot) for slot in source.mask_slots for kind in MASK_STEPS]
     choices += [(kind, slot) for slot in source.index_slots for kind in INDEX_STEPS]
     dense = [slot for slot in range(len(source.profiles)) if slot not in {*source.mask_slots, *source.index_slots}]

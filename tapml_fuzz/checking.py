@@ -138,13 +138,14 @@ def check(
     session = CallableSession(
         _name_of(candidate), candidate, arrays=arrays, positional=inputs is not None, timeout=timeout
     )
-    bench = Bench("torch-cpu", Local(TorchCpu()), {session.name: session})
+    bench = Bench("torch-cpu", Local(TorchCpu()), {session.name: session}, doubt_reference=False)
     caught = _Caught(candidate, arrays, inputs is not None)
     hunt = Hunt(
         source,
         bench,
         caught,
         dtypes=_dtype_names(dtypes),
+        book_seed=seed,
         expired=lambda: caught.hung or (limit.seconds is not None and limit.used(0) >= 1),
         stopped=lambda: caught.hung,
         on_trial=caught.count,
@@ -165,6 +166,7 @@ def _run(hunt: Hunt, limit: Budget, caught: _Caught, seed: int) -> None:
         replayed = min(replayed, (left + 1) // 2)
         left -= replayed
     hunt.replay(replayed)
+    start = 0
     for number in itertools.count():
         size = _SLICES[min(number, len(_SLICES) - 1)]
         if left is not None:
@@ -172,7 +174,8 @@ def _run(hunt: Hunt, limit: Budget, caught: _Caught, seed: int) -> None:
             left -= size
         if size <= 0 or hunt.expired():
             return
-        hunt.explore(size, seed * 1_000_003 + number)
+        hunt.search(size, start, seed * 1_000_003 + number)
+        start += size
 
 
 class _Caught:

@@ -67,12 +67,15 @@ class Result:
 class Bench:
     """Sessions of the source platform and of the candidates, with the time they took.
 
-    Running a case on it is a *trial* per candidate. Candidates run side by side: each has a worker of its own.
+    Running a case on it is a *trial* per candidate. Candidates run side by side: each has a worker of its own. With
+    `doubt_reference` a source platform outside the bound is a result too; without, it only keeps the candidates from
+    being blamed.
     """
 
     reference_name: str
     reference: Session
     candidates: Mapping[str, Session]
+    doubt_reference: bool = True
     times: Times = field(default_factory=Times)
     _runs: int = 0
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
@@ -96,7 +99,7 @@ class Bench:
         doubt = judge(case, reference, expected)
         self.times.oracle += time.perf_counter() - began
         results = []
-        if doubt.failed and only in (None, self.reference_name):
+        if doubt.failed and self.doubt_reference and only in (None, self.reference_name):
             kind: Kind | None = "reference-suspect" if isinstance(reference, Ok) else doubt.kind
             results.append(Result(self.reference_name, case, _with_kind(doubt, kind), reference, expected))
         names = [n for n in self.candidates if only in (None, n)]

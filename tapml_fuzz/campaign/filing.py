@@ -13,6 +13,7 @@ from tapml_fuzz.campaign.bench import Result
 from tapml_fuzz.campaign.identity import identity_of, more_realistic
 from tapml_fuzz.core.events import FindingFound, FindingReduced, Listener
 from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.platforms.base import Info, Script
 from tapml_fuzz.storage.findings import (
     Evidence,
@@ -21,9 +22,6 @@ from tapml_fuzz.storage.findings import (
     finite,
     plain_metrics,
 )
-
-# Kinds that come from comparing values, and so have an error ratio.
-COMPARED = ("wrong", "permitted", "reference-suspect")
 
 # Texts that lie beside a finding's tensors, by file name: its reproducers, the one to show first.
 Writer = Callable[[FindingRecord, Evidence, Script | None], Mapping[str, str]]

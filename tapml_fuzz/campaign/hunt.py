@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from strategies import PHASES, Recipe, Source, realism
+from strategies import PHASES, Recipe, Source, opening, realise, realism
 from strategies.recipes import Phase
 from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.campaign.explore import explore
 from tapml_fuzz.campaign.identity import identity_of, is_no_less_realistic
 from tapml_fuzz.campaign.plan import slice_seed
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.reduction import reduce_case
 
@@ -56,6 +60,7 @@ class Hunt:
     dtypes: Sequence[str] = ()
     phases: Sequence[Phase] = PHASES
     max_elements: int = 16384
+    book_seed: int = 0
     shrink_seconds: float = 1.5
     reduce_seconds: float = 3.5
     expired: Callable[[], bool] = lambda: False
@@ -67,15 +72,35 @@ class Hunt:
         for case in self.source.seeds[:count]:
             if self.expired():
                 return
-            results = self.bench.trial(case)
-            self.on_trial(results)
-            for result in results:
-                id_ = identity_of(result, self.source)
-                if id_ and self.catch.is_new(id_):
-                    self._found(id_, None, result)
-                    self._reduce(id_, result, result, None)
+            self._try(case, None)
 
-    def explore(self, examples: int, seed: int) -> None:
+    def search(self, examples: int, start: int, seed: int) -> None:
+        """`examples` recipes from number `start` on: the opening book's while it lasts, then drawn ones."""
+        book = self._book[start : start + examples]
+        for recipe in book:
+            if self.expired():
+                return
+            began = time.perf_counter()
+            case = realise(recipe, self.source, self.max_elements)
+            self.bench.times.generate += time.perf_counter() - began
+            if case is not None:
+                self._try(case, recipe)
+        self._explore(examples - len(book), seed)
+
+    @cached_property
+    def _book(self) -> list[Recipe]:
+        return opening(self.source, dtypes=self.dtypes, seed=self.book_seed)
+
+    def _try(self, case: Case, recipe: Recipe | None) -> None:
+        results = self.bench.trial(case)
+        self.on_trial(results)
+        for result in results:
+            id_ = identity_of(result, self.source)
+            if id_ and self.catch.is_new(id_):
+                self._found(id_, recipe, result)
+                self._reduce(id_, result, result, recipe)
+
+    def _explore(self, examples: int, seed: int) -> None:
         """Draw recipes; after every new finding the rest goes on from another seed."""
         left, attempt = examples, 0
         while left > 0 and not self.expired():
@@ -117,8 +142,7 @@ class Hunt:
             if not is_no_less_realistic(now, level):
                 return False
             for result in self.bench.trial(case, only=found.platform):
-                same = result.platform == found.platform and result.verdict.kind == found.verdict.kind
-                if same and result.verdict.metrics.ratio >= enough:
+                if _same_fault(result, found) and result.verdict.metrics.ratio >= enough:
                     best, level = result, now
                     return True
             return False
@@ -127,3 +151,14 @@ class Hunt:
             reduction = reduce_case(start.case, fails, seconds=self.reduce_seconds)
         script = self.bench.script(best.platform, best.case)
         self.catch.reduced(id_, found, best, self.source, recipe, script, reduction.seconds)
+
+
+def _same_fault(result: Result, found: Result) -> bool:
+    """The same platform and kind; where no comparison of values tells how, the same words too (numbers aside)."""
+    if result.platform != found.platform or result.verdict.kind != found.verdict.kind:
+        return False
+    return result.verdict.kind in COMPARED or _words(result) == _words(found)
+
+
+def _words(result: Result) -> str:
+    return re.sub(r"[^a-z]+", " ", result.verdict.message.lower())[:60]

@@ -14,14 +14,16 @@ _FIRST_SLICE, _LAST_SLICE = 16, 128
 
 @dataclass(frozen=True)
 class Task:
-    """One slice of work on one operator: replay its recorded seeds, or draw `examples` recipes from `seed`.
+    """One slice of work on one operator: replay `examples` recorded seeds, or run as many recipes.
 
-    `as_recorded` draws in the recorded dtypes only, for which the replay has made the builds already.
+    Recipes are numbered through per operator: `start` is the first of the slice. Where the opening book has no more,
+    they are drawn from `seed`. `as_recorded` keeps to the recorded dtypes, for which the replay has made the builds.
     """
 
     operator: str
     examples: int
     seed: int
+    start: int = 0
     replay: bool = False
     as_recorded: bool = False
 
@@ -38,10 +40,11 @@ def plan(operators: dict[str, int], platforms: int, budget: Budget, seed: int) -
         return
     for key, seeds in operators.items():
         yield Task(key, seeds, 0, replay=True)
-    size, number = _FIRST_SLICE, 0
+    size, number, start = _FIRST_SLICE, 0, 0
     while True:
         for key in operators:
-            yield Task(key, size, slice_seed(seed, key, number), as_recorded=number == 0)
+            yield Task(key, size, slice_seed(seed, key, number), start, as_recorded=number == 0)
+        start += size
         size, number = min(2 * size, _LAST_SLICE), number + 1
 
 
@@ -54,7 +57,7 @@ def _within(operators: dict[str, int], examples: int, seed: int) -> Iterator[Tas
     for key, share in zip(operators, shares, strict=True):
         left, number = share - replays[key], 0
         while left > 0:
-            yield Task(key, min(left, _LAST_SLICE), slice_seed(seed, key, number))
+            yield Task(key, min(left, _LAST_SLICE), slice_seed(seed, key, number), number * _LAST_SLICE)
             left, number = left - _LAST_SLICE, number + 1
 
 

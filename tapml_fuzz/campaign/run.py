@@ -13,7 +13,7 @@ from tapml_fuzz.campaign.bench import Bench, Times
 from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.filing import Filer, Writer
 from tapml_fuzz.campaign.hunt import Hunt
-from tapml_fuzz.campaign.plan import Task, plan
+from tapml_fuzz.campaign.plan import Task, plan, slice_seed
 from tapml_fuzz.campaign.tally import Tally, summary
 from tapml_fuzz.core.events import CampaignFinished, CampaignStarted, Listener, Progress
 from tapml_fuzz.platforms.base import Info
@@ -156,6 +156,7 @@ class Campaign:
             self.filer,
             dtypes=() if task.as_recorded else self._dtypes(source),
             max_elements=options.max_elements,
+            book_seed=slice_seed(options.seed, task.operator, -1),
             shrink_seconds=options.shrink_seconds,
             reduce_seconds=options.reduce_seconds,
             expired=self._expired,
@@ -165,7 +166,7 @@ class Campaign:
         if task.replay:
             hunt.replay(task.examples)
         else:
-            hunt.explore(task.examples, task.seed)
+            hunt.search(task.examples, task.start, task.seed)
         used = options.budget.used(self.tally.trials)
         self.listener(Progress(source.operator.describe(), self.tally.trials, len(self.filer.met()), used))
 

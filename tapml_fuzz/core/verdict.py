@@ -22,6 +22,9 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+# Kinds that come from comparing values.
+COMPARED: tuple[Kind, ...] = ("wrong", "nonfinite", "permitted", "reference-suspect")
+
 # How far an input is from what was observed, most realistic first.
 Realism = Literal["observed", "near", "extrapolated", "special", "degenerate"]
 REALISMS: tuple[Realism, ...] = get_args(Realism)

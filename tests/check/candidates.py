@@ -54,6 +54,8 @@ def softmax_without_max(x: Tensor) -> Tensor:
 
 
 def softmax_plain(x: Tensor) -> Tensor:
+    if x.shape[-1] == 0:
+        return x.clone()
     powers = torch.exp(x - x.amax(-1, keepdim=True))
     return powers / powers.sum(-1, keepdim=True)
 

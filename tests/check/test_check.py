@@ -21,7 +21,7 @@ RANDOM = [(torch.randn(6, 8, generator=torch.Generator().manual_seed(1)),)]
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda p: p.name)
 def test_planted_fault_is_caught_and_small(planted: Planted) -> None:
-    report = check(planted.operator, planted.faulty, budget="400trials", **planted.options)
+    report = check(planted.operator, planted.faulty, budget="200trials", **planted.options)
     assert not report.ok, report
     finding = report.findings[0]
     assert finding.kind in KINDS
@@ -35,9 +35,9 @@ def test_planted_fault_is_caught_and_small(planted: Planted) -> None:
 def test_correct_twin_passes(planted: Planted, dtypes: tuple[str, ...] | None) -> None:
     if dtypes and (planted.options.get("arrays") == "numpy" or planted.name in HALF_IN_TORCH):
         dtypes = None
-    report = check(planted.operator, planted.correct, budget="250trials", seed=3, dtypes=dtypes, **planted.options)
+    report = check(planted.operator, planted.correct, budget="150trials", seed=3, dtypes=dtypes, **planted.options)
     assert report.ok, report
-    assert report.trials >= 150
+    assert report.trials >= 100
 
 
 # Twins that compute step by step in the tensor's own dtype, which in half precision is a fault of its own.
@@ -71,7 +71,7 @@ def test_raising_candidate_is_a_run_error() -> None:
         (lambda x: torch.relu(x)[:1], "shape", "shape"),
         (lambda x: torch.relu(x).double(), "dtype", "float64"),
         (lambda x: None, "run-error", "NoneType"),
-        (lambda x: x.relu_(), "run-error", "changed its input"),
+        (lambda x: x.relu_().clone(), "run-error", "changed its input"),
         (lambda x: x.view_as(x) if (x >= 0).all() else torch.relu(x), "run-error", "shares memory"),
         (lambda x: torch.relu(x) + torch.rand(x.shape) * 1e-30, "nondeterministic", "differ"),
     ],
@@ -104,7 +104,7 @@ def test_view_is_fine_where_the_operator_gives_one() -> None:
 def test_script_runs_as_it_is(tmp_path: Path) -> None:
     report = check("aten.tanh.default", tanh_overflowing, budget="100trials")
     script = tmp_path / "reproduce.py"
-    script.write_text(report.findings[0].script())
+    script.write_text(next(f for f in report.findings if f.kind == "nonfinite").script())
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parent)}
     )

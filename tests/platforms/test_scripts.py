@@ -19,7 +19,7 @@ from tests.platforms.fakes import WHERE, Absent, Echo, ScriptFailing, Scripting
 from tests.platforms.operators import MINILM, A, B, X, aten, case, clone
 
 CASE = case(clone(), a=2, b=3)
-NASTY = 'a"""b\'\'\'c\\\r\n\x00\ud800\u2028\tend\\'
+NASTY = "a\"\"\"b'''c\\\r\n\x00\ud800\u2028\tend\\"
 
 
 def isolated(kind: str) -> Isolated:

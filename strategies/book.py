@@ -1,0 +1,105 @@
+"""The opening book: every single change worth trying once, in an order that covers much in few trials.
+
+Hypothesis draws in clumps: it likes to repeat choices that it has made. That is what finds deep failures, and it can
+leave a plain NaN undrawn for hundreds of cases. So the plain changes are enumerated before anything is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from strategies.recipes import FLOAT_STEPS, Recipe, Step, structure_choices
+from strategies.shapes import boundary_sizes
+from strategies.source import Source
+from strategies.specials import SPECIALS
+from tapml_fuzz.core.case import LAYOUTS, Layout
+
+# Of every this many recipes of the book, one is in another dtype (where there is any).
+_DTYPE_EVERY = 3
+
+
+def opening(source: Source, *, dtypes: Sequence[str] = (), strided: bool = True, seed: int = 0) -> list[Recipe]:
+    """Recipes with one change each, for every kind of change, value, axis and slot, in an order drawn from `seed`.
+
+    Kinds take turns, so that any first part of the book has some of each. `dtypes` are floating dtypes besides the
+    recorded ones; the empty name stands for those.
+    """
+    random = np.random.Generator(np.random.SFC64(seed))
+    others = tuple(d for d in dict.fromkeys(dtypes) if d)
+    groups = [
+        list(group)
+        for group in (
+            _shapes(source),
+            _specials(source),
+            _values(source),
+            _structure(source),
+            _layouts(source) if strided else iter(()),
+            (Recipe("values", number, dtype=dtype) for dtype in others for number in range(len(source.seeds))),
+        )
+    ]
+    for group in groups:
+        random.shuffle(group)
+    recipes: list[Recipe] = []
+    for turn in range(max(map(len, groups), default=0)):
+        for group in groups:
+            if turn < len(group):
+                recipes.append(_placed(group[turn], len(recipes), source, others, random))
+    return recipes
+
+
+def _placed(
+    recipe: Recipe, number: int, source: Source, dtypes: tuple[str, ...], random: np.random.Generator
+) -> Recipe:
+    """The recipe on a recorded case of its own turn, with its own entropy, now and then in another dtype."""
+    dtype = recipe.dtype
+    if not dtype and dtypes and number % _DTYPE_EVERY == _DTYPE_EVERY - 1:
+        dtype = dtypes[(number // _DTYPE_EVERY) % len(dtypes)]
+    return msgspec.structs.replace(
+        recipe, seed=number % len(source.seeds), entropy=int(random.integers(2**32)), dtype=dtype
+    )
+
+
+def _shapes(source: Source) -> Iterator[Recipe]:
+    for axis in source.operator.axis_names:
+        for number, size in enumerate((*boundary_sizes(source.operator, axis), 0)):
+            yield Recipe("shapes", sizes=((axis, size),), refill=number % 2 == 1)
+    # One axis alone, the others 1: the number of elements of a flattened kernel is then at a boundary itself.
+    axes = source.operator.axis_names
+    for axis in axes[-1:]:
+        for size in boundary_sizes(source.operator, axis):
+            yield Recipe("shapes", sizes=(*((other, 1) for other in axes if other != axis), (axis, size)))
+
+
+def _specials(source: Source) -> Iterator[Recipe]:
+    for slot in source.floating_slots:
+        for name in SPECIALS:
+            for spread in (0.0, 2.0):
+                yield Recipe("specials", steps=(Step("special", slot, spread, name),))
+    if not source.floating_slots:
+        for slot in range(len(source.profiles)):
+            for name in ("zero", "one", "largest", "lowest"):
+                yield Recipe("specials", steps=(Step("special", slot, 0.0, name),))
+
+
+def _values(source: Source) -> Iterator[Recipe]:
+    for slot in source.floating_slots:
+        for kind, amounts in FLOAT_STEPS.items():
+            for amount in amounts:
+                yield Recipe("values", steps=(Step(kind, slot, amount),))
+
+
+def _structure(source: Source) -> Iterator[Recipe]:
+    for kind, slot in structure_choices(source):
+        yield Recipe("structure", steps=(Step(kind, slot),))
+
+
+def _layouts(source: Source) -> Iterator[Recipe]:
+    every = len(source.profiles)
+    for layout in LAYOUTS[1:]:
+        yield Recipe("seed", layouts=(layout,) * every)
+        for slot in range(every if every > 1 else 0):
+            mixed: tuple[Layout, ...] = tuple(layout if s == slot else LAYOUTS[0] for s in range(every))
+            yield Recipe("seed", layouts=mixed)
