@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from strategies import Recipe, Source, realism
 from strategies.source import from_examples, source_of
@@ -128,7 +129,7 @@ def check(
             inference by trial; an integer keeps an axis at that size.
         timeout: seconds after which a call of the candidate counts as one that never returns.
 
-    Raises `UnknownOperator`, `BadInputs` or `BadOption`, each with one line that says how to mend it.
+    torch runs on one thread meanwhile. Raises `UnknownOperator`, `BadInputs` or `BadOption`, each with one line that says how to mend it.
     """
     if not callable(candidate):
         raise BadInputs(f"the candidate is a {type(candidate).__name__}, not a callable")
@@ -151,9 +152,12 @@ def check(
         on_trial=caught.count,
     )
     limit.start()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small tensors: handing them to other threads costs more than it gains
     try:
         _run(hunt, limit, caught, seed)
     finally:
+        torch.set_num_threads(threads)
         bench.close()
     return Report(name, session.name, caught.trials, limit.elapsed, caught.worst, tuple(caught.findings.values()))
 

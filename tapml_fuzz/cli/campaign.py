@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from strategies import Source
 from strategies.source import source_of
 from tapml_fuzz import __version__
@@ -37,6 +39,7 @@ def conduct(
     """
     for name in platforms:
         location(name)
+    torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
     sources = load_sources(corpus_path, globs)
     pool = _Pool()
     try:
