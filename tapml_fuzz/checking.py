@@ -129,7 +129,8 @@ def check(
             inference by trial; an integer keeps an axis at that size.
         timeout: seconds after which a call of the candidate counts as one that never returns.
 
-    torch runs on one thread meanwhile. Raises `UnknownOperator`, `BadInputs` or `BadOption`, each with one line that says how to mend it.
+    torch runs on one thread meanwhile. Raises `UnknownOperator`, `BadInputs` or `BadOption`, each with one line that
+    says how to mend it.
     """
     if not callable(candidate):
         raise BadInputs(f"the candidate is a {type(candidate).__name__}, not a callable")

@@ -224,6 +224,7 @@ def _element(array: Array, index: int) -> float:
 
 
 def _line(message: str) -> str:
-    """The last line that says something: exceptions and drivers put the cause there."""
+    """The line that says what went wrong: the first that speaks of an error, else the last, where causes stand."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
+    said = [line for line in lines if "error:" in line.lower()]
+    return (said or lines[-1:] or [""])[0][:300]

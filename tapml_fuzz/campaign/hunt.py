@@ -20,8 +20,10 @@ from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.reduction import reduce_case
 
-# A reduced case stays this many times outside the error bound, if the failure was when it was found.
+# A reduced case stays this many times outside the error bound, if the failure was when it was found, and keeps this
+# share of how far outside it was.
 CLEARLY_WRONG = 4.0
+KEPT_SEVERITY = 0.1
 
 
 class Catch(Protocol):
@@ -125,14 +127,16 @@ class Hunt:
             left, attempt = left - max(1, run.examples), attempt + 1
 
     def _found(self, id_: str, recipe: Recipe | None, result: Result) -> None:
-        self.catch.found(id_, result, self.source, recipe, self.bench.script(result.platform, result.case))
+        # At once and without a script, which takes the platform's time: a kill must not lose the finding.
+        self.catch.found(id_, result, self.source, recipe, None)
 
     def _reduce(self, id_: str, found: Result, start: Result, recipe: Recipe | None) -> None:
         if self.stopped():
             return
         best, level = start, realism(start.case, self.source)
         # A case that ends just outside the bound convinces nobody: what was clearly wrong stays clearly wrong.
-        enough = min(start.verdict.metrics.ratio, CLEARLY_WRONG)
+        severity = start.verdict.metrics.ratio
+        enough = min(severity, max(CLEARLY_WRONG, severity * KEPT_SEVERITY))
 
         def fails(case: Case) -> bool:
             nonlocal best, level

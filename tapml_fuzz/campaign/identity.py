@@ -8,17 +8,19 @@ from tapml_fuzz.core.dtypes import is_float
 from tapml_fuzz.core.verdict import REALISMS, Realism
 from tapml_fuzz.storage.findings import finding_id
 
+_WHATEVER_THE_VALUES = ("build-error", "dtype")
+
 
 def identity_of(result: Result, source: Source) -> str | None:
     """The finding a result belongs to; None when nothing is wrong.
 
     Two failures are the same finding when platform, operator, kind, floating dtype and realism class (an input that
-    a model could produce, or a special one) agree.
+    a model could produce, or a special one) agree. What does not depend on values has no realism class.
     """
     verdict = result.verdict
     if verdict.kind is None:
         return None
-    special = realism(result.case, source) in ("special", "degenerate")
+    special = verdict.kind not in _WHATEVER_THE_VALUES and realism(result.case, source) in ("special", "degenerate")
     return finding_id(result.platform, source.operator, verdict.kind, float_dtype(result), special)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info, Script
+from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Script, Unit
 from tapml_fuzz.platforms.gpu_script import Steps, compute_source
 from tapml_fuzz.platforms.host_program import HostProgram, ReadyLaunch
 from tapml_fuzz.platforms.opencl_script import HELPERS
 from tapml_fuzz.platforms.spelling import parameters, text_block
-from tapml_fuzz.platforms.tvm_gpu import GpuRunner
+from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm_program import Program
 
 _MEND = "pip install 'tapml_fuzz[opencl]', or Debian's pocl-opencl-icd"
@@ -54,6 +54,7 @@ class TvmOpenCL(GpuRunner):
             dtypes.append("float64")
         if "cl_khr_fp16" in extensions:
             dtypes.append("float16")
+        self._dtypes = tuple(dtypes)
         return Info(
             self.name,
             True,
@@ -63,11 +64,17 @@ class TvmOpenCL(GpuRunner):
                 "pyopencl": str(cl.VERSION_TEXT),
                 "driver": f"{device.version.strip()} {device.driver_version.strip()}",
             },
-            capabilities=Capabilities(dtypes=tuple(dtypes), strided=False, symbolic=True),
+            capabilities=Capabilities(dtypes=self._dtypes, strided=False, symbolic=True),
             policy=Policy(
                 flushes_subnormals=True, accuracy="opencl", source="OpenCL C 3.0, 7.4 (relative error) and 7.5.3"
             ),
         )
+
+    def build(self, unit: Unit) -> GpuBuild:
+        for dtype in unit.dtypes:
+            if dtype not in self._dtypes:
+                raise NotSupported(f"the OpenCL device has no {dtype}")
+        return super().build(unit)
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         with warnings.catch_warnings():
