@@ -140,7 +140,7 @@ def check(
     session = CallableSession(
         _name_of(candidate), candidate, arrays=arrays, positional=inputs is not None, timeout=timeout
     )
-    bench = Bench("torch-cpu", Local(TorchCpu()), {session.name: session}, doubt_reference=False)
+    bench = Bench("torch-cpu", Local(TorchCpu()), {session.name: session}, doubt_reference=False, overlap=False)
     caught = _Caught(candidate, arrays, inputs is not None)
     hunt = Hunt(
         source,

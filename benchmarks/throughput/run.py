@@ -20,9 +20,21 @@ import torch
 
 from strategies import Source
 from tapml_fuzz.campaign.bench import Bench, Result, Times
-from tapml_fuzz.campaign.explore import explore
+from tapml_fuzz.campaign.hunt import Hunt
 from tapml_fuzz.cli.campaign import load_sources
 from tapml_fuzz.platforms.isolated import Isolated
+
+
+class Passing:
+    """Lets every failure pass, so that nothing is reduced; see `campaign.hunt.Catch`."""
+
+    def is_new(self, id_: str) -> bool:
+        return False
+
+    def found(self, *arguments: Any) -> None:
+        raise AssertionError("nothing is new")
+
+    reduced = found
 
 
 def measure(source: Source, bench: Bench, seconds: float, elements: int) -> dict[str, Any]:
@@ -41,17 +53,14 @@ def measure(source: Source, bench: Bench, seconds: float, elements: int) -> dict
     number = 0
     while time.perf_counter() - began < seconds:
         number += 1
-        explore(
+        Hunt(
             source,
             bench,
-            examples=100,
-            seed=number,
-            identify=lambda result: None,
-            is_new=lambda id_: False,
+            Passing(),
             max_elements=elements,
             expired=lambda: time.perf_counter() - began > seconds,
             on_trial=count,
-        )
+        ).search(128, 128 * (number - 1), number)
     elapsed = time.perf_counter() - began
     times = bench.times
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ REPEAT_EVERY = 16
 class Session(Protocol):
     """A platform ready to run cases: isolated in a worker, or in this process."""
 
+    name: str
     builds: int
     build_seconds: float
 
@@ -46,6 +47,10 @@ class Times:
     oracle: float = 0.0
     build: float = 0.0
     reduce: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return float(sum(getattr(self, name) for name in self.__dataclass_fields__))
 
     def add(self, other: Times) -> None:
         for name in self.__dataclass_fields__:
@@ -67,23 +72,25 @@ class Result:
 class Bench:
     """Sessions of the source platform and of the candidates, with the time they took.
 
-    Running a case on it is a *trial* per candidate. Candidates run side by side: each has a worker of its own. With
-    `doubt_reference` a source platform outside the bound is a result too; without, it only keeps the candidates from
-    being blamed.
+    Running a case on it is a *trial* per candidate. With `doubt_reference` a source platform outside the bound is a
+    result of its own; without, it only keeps the candidates from being blamed. With `overlap` the source platform,
+    the candidates and the oracle work at the same time, and what is booked is how long each was waited for.
     """
 
     reference_name: str
     reference: Session
     candidates: Mapping[str, Session]
     doubt_reference: bool = True
+    overlap: bool = True
     times: Times = field(default_factory=Times)
     _runs: int = 0
+    _built: dict[str, float] = field(default_factory=dict, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
     _policies: dict[str, Policy] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.candidates) > 1:
-            self._pool = ThreadPoolExecutor(len(self.candidates), thread_name_prefix="candidate")
+        if self.overlap:
+            self._pool = ThreadPoolExecutor(1 + len(self.candidates), thread_name_prefix="session")
 
     def trial(self, case: Case, only: str | None = None) -> list[Result]:
         """Judged results, one per candidate that could run the case (and one for a source platform in doubt).
@@ -91,42 +98,29 @@ class Bench:
         Empty when the source platform itself rejects the case, which makes it no case. `only` restricts the run to
         one platform (a candidate, or the source platform alone).
         """
-        reference = self._timed_reference(case)
+        names = [n for n in self.candidates if only in (None, n)]
+        sessions = [self.reference, *(self.candidates[n] for n in names)]
+        waiting = [self._begun(session, case) for session in sessions]
+        expected = self._truth(case)
+        reference, *outcomes = [self._ended(s, run) for s, run in zip(sessions, waiting, strict=True)]
         if isinstance(reference, RunError | Unsupported | BuildError):
             return []
-        began = time.perf_counter()
-        expected = truth(case.operator, case.tensors, case.sizes)
-        doubt = judge(case, reference, expected)
-        self.times.oracle += time.perf_counter() - began
+        if isinstance(expected, Exception):
+            raise expected
+        with self._oracle():
+            doubt = judge(case, reference, expected)
         results = []
         if doubt.failed and self.doubt_reference and only in (None, self.reference_name):
             kind: Kind | None = "reference-suspect" if isinstance(reference, Ok) else doubt.kind
             results.append(Result(self.reference_name, case, _with_kind(doubt, kind), reference, expected))
-        names = [n for n in self.candidates if only in (None, n)]
         usable = reference if isinstance(reference, Ok) else None
-        for name, outcome in zip(names, self._run_candidates(names, case), strict=True):
+        for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, Unsupported):
                 continue
-            began = time.perf_counter()
             verdict = self._judged(name, case, outcome, usable, expected, doubt)
-            self.times.oracle += time.perf_counter() - began
             if verdict.kind != "reference-suspect":  # already said, of the source platform
                 results.append(Result(name, case, verdict, outcome, expected))
         return results
-
-    def _judged(
-        self, name: str, case: Case, outcome: RunOutcome, reference: Ok | None, expected: Truth, doubt: Verdict
-    ) -> Verdict:
-        policy = self.policy(name)
-        if doubt.failed and reference is not None:
-            return judge_pair(case, outcome, reference, expected, policy)
-        verdict = judge(case, outcome, expected, reference=reference, policy=policy)
-        self._runs += 1
-        if isinstance(outcome, Ok) and (verdict.failed or self._runs % REPEAT_EVERY == 0):
-            again = self.candidates[name].run(case)
-            if not _same(outcome, again):
-                return Verdict("nondeterministic", "two runs of one case differ", verdict.metrics)
-        return verdict
 
     def script(self, platform: str, case: Case) -> Script | None:
         """The platform's part of a standalone reproducer; None where it has none."""
@@ -135,30 +129,14 @@ class Bench:
             return session.script(case)
 
     def policy(self, name: str) -> Policy:
+        """The numerical policy of a candidate."""
         if name not in self._policies:
             self._policies[name] = self.candidates[name].info().policy or Policy()
         return self._policies[name]
 
-    def _timed_reference(self, case: Case) -> RunOutcome:
-        began, built = time.perf_counter(), self.reference.build_seconds
-        outcome = self.reference.run(case)
-        building = self.reference.build_seconds - built
-        self.times.build += building
-        self.times.reference += time.perf_counter() - began - building
-        return outcome
-
-    def _run_candidates(self, names: Sequence[str], case: Case) -> list[RunOutcome]:
-        sessions = [self.candidates[n] for n in names]
-        began, built = time.perf_counter(), [s.build_seconds for s in sessions]
-        if self._pool is None or len(sessions) < 2:
-            outcomes = [s.run(case) for s in sessions]
-        else:
-            outcomes = list(self._pool.map(lambda s: s.run(case), sessions))
-        # Side by side, the wall clock pays for the longest build only.
-        building = max((s.build_seconds - b for s, b in zip(sessions, built, strict=True)), default=0.0)
-        self.times.build += building
-        self.times.candidate += time.perf_counter() - began - building
-        return outcomes
+    @property
+    def builds(self) -> int:
+        return sum(s.builds for s in self.candidates.values())
 
     @contextmanager
     def reducing(self) -> Iterator[None]:
@@ -171,15 +149,62 @@ class Bench:
             self.times = kept
             self.times.reduce += time.perf_counter() - began
 
-    @property
-    def builds(self) -> int:
-        return sum(s.builds for s in self.candidates.values())
-
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         for session in (self.reference, *self.candidates.values()):
             session.close()
+
+    def _begun(self, session: Session, case: Case) -> Callable[[], RunOutcome]:
+        """The run of a case: under way in a worker while other things are done, or done when asked for."""
+        if self._pool is None:
+            return lambda: session.run(case)
+        return self._pool.submit(session.run, case).result
+
+    def _ended(self, session: Session, run: Callable[[], RunOutcome]) -> RunOutcome:
+        """Wait for a run. Time spent building is booked as that; while one builds, others may be building too."""
+        began = time.perf_counter()
+        outcome = run()
+        waited = time.perf_counter() - began
+        building = min(waited, session.build_seconds - self._built.get(session.name, 0.0))
+        self._built[session.name] = session.build_seconds
+        self.times.build += building
+        if session is self.reference:
+            self.times.reference += waited - building
+        else:
+            self.times.candidate += waited - building
+        return outcome
+
+    def _truth(self, case: Case) -> Truth | Exception:
+        """The truth, or why there is none (which matters only if the source platform takes the case)."""
+        with self._oracle():
+            try:
+                return truth(case.operator, case.tensors, case.sizes)
+            except Exception as error:
+                return error
+
+    @contextmanager
+    def _oracle(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.times.oracle += time.perf_counter() - began
+
+    def _judged(
+        self, name: str, case: Case, outcome: RunOutcome, reference: Ok | None, expected: Truth, doubt: Verdict
+    ) -> Verdict:
+        policy = self.policy(name)
+        with self._oracle():
+            if doubt.failed and reference is not None:
+                return judge_pair(case, outcome, reference, expected, policy)
+            verdict = judge(case, outcome, expected, reference=reference, policy=policy)
+        self._runs += 1
+        if isinstance(outcome, Ok) and (verdict.failed or self._runs % REPEAT_EVERY == 0):
+            session = self.candidates[name]
+            if not _same(outcome, self._ended(session, lambda: session.run(case))):
+                return Verdict("nondeterministic", "two runs of one case differ", verdict.metrics)
+        return verdict
 
 
 def _with_kind(verdict: Verdict, kind: Kind | None) -> Verdict:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
+import msgspec
 from hypothesis import HealthCheck, given, reject, settings, target
 from hypothesis import Phase as HypothesisPhase
 from hypothesis import seed as hypothesis_seed
@@ -16,10 +17,11 @@ from hypothesis.reporting import with_reporter
 from strategies import PHASES, Recipe, Source, realise, recipes
 from strategies.recipes import Phase
 from tapml_fuzz.campaign.bench import Bench, Result
-from tapml_fuzz.core.case import Case
 
 # Steering pays only when there are enough examples to climb from.
 _STEER_FROM = 60
+# A drawn recipe is tried on this many recorded cases: drawing it costs Hypothesis about as much as running it.
+_VARIANTS = 4
 
 
 class _Failing(Exception):
@@ -32,107 +34,118 @@ class _Enough(BaseException):
 
 @dataclass
 class Exploration:
-    """What one run of `explore` did and, if something new failed, the result found and the smallest failing recipe."""
+    """One run: recipes drawn around a source and run on a bench, up to the first new failure, which is shrunk.
 
-    examples: int = 0
+    Attributes:
+        examples: trials to make; seed: of the drawing.
+        identify: gives the identity of a failure, None for a pass; is_new: whether to stop for it.
+        expired: when to stop drawing; shrink_seconds: how long to shrink a recipe.
+        on_trial, on_found: hear of every result while exploring, and of the new failure before it is shrunk.
+        tried: trials made. identity, found: the new failure. recipe, result: the smallest that still fails so.
+    """
+
+    source: Source
+    bench: Bench
+    examples: int
+    seed: int
+    identify: Callable[[Result], str | None]
+    is_new: Callable[[str], bool]
+    dtypes: Sequence[str] = ()
+    phases: Sequence[Phase] = PHASES
+    strided: bool = True
+    max_elements: int = 16384
+    expired: Callable[[], bool] = lambda: False
+    shrink_seconds: float = 2.0
+    on_trial: Callable[[list[Result]], None] = lambda results: None
+    on_found: Callable[[str, Recipe, Result], None] = lambda identity, recipe, result: None
+    tried: int = 0
     identity: str | None = None
     recipe: Recipe | None = None
     result: Result | None = None
     found: Result | None = None
+    _shrink_until: float = field(default=math.inf, repr=False)
 
+    def run(self) -> Exploration:
+        """Draw, run and shrink; the same source, seed and answers of the platforms give the same cases."""
+        steered = (HypothesisPhase.target,) if self.examples >= _STEER_FROM else ()
+        configured = settings(
+            max_examples=max(1, self.examples // self._variants),
+            database=None,
+            deadline=None,
+            phases=(HypothesisPhase.generate, *steered, HypothesisPhase.shrink),
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        )
+        strategy = recipes(self.source, dtypes=self.dtypes, phases=self.phases, strided=self.strided)
 
-def explore(
-    source: Source,
-    bench: Bench,
-    *,
-    examples: int,
-    seed: int,
-    identify: Callable[[Result], str | None],
-    is_new: Callable[[str], bool],
-    dtypes: Sequence[str] = (),
-    phases: Sequence[Phase] = PHASES,
-    strided: bool = True,
-    max_elements: int = 16384,
-    expired: Callable[[], bool] = lambda: False,
-    shrink_seconds: float = 2.0,
-    on_trial: Callable[[list[Result]], None] = lambda results: None,
-    on_found: Callable[[str, Recipe, Result], None] = lambda identity, recipe, result: None,
-) -> Exploration:
-    """Draw up to `examples` recipes and run them; stop at the first new failure and shrink its recipe.
+        @hypothesis_seed(self.seed)
+        @configured
+        @given(strategy)
+        def test(recipe: Recipe) -> None:
+            self._draw(recipe) if self.identity is None else self._shrink(recipe)
 
-    `identify` gives the identity of a failure (None for a pass), `is_new` says whether to stop for it; `expired`
-    says when to stop drawing. The same source, seed and platforms' answers give the same cases.
-    """
-    run = Exploration()
-    shrink_until = math.inf
+        began, before = time.perf_counter(), self.bench.times.total
+        try:
+            with with_reporter(lambda text: None):
+                test()
+        except (_Enough, _Failing, Flaky, Unsatisfiable):
+            pass
+        # What Hypothesis itself took is part of generating.
+        own = time.perf_counter() - began - (self.bench.times.total - before)
+        self.bench.times.generate += max(0.0, own)
+        return self
 
-    def body(recipe: Recipe) -> None:
-        nonlocal shrink_until
-        if (time.monotonic() > shrink_until) if run.identity else expired():
-            raise _Enough
+    @property
+    def _variants(self) -> int:
+        return max(1, min(_VARIANTS, len(self.source.seeds), self.examples))
+
+    def _on_recorded_cases(self, recipe: Recipe) -> Iterator[Recipe]:
+        """The recipe on several recorded cases in turn, with other random values on each."""
+        for offset in range(self._variants):
+            number = (recipe.seed + offset) % len(self.source.seeds)
+            yield msgspec.structs.replace(recipe, seed=number, entropy=recipe.entropy + offset)
+
+    def _draw(self, recipe: Recipe) -> None:
+        scores = []
+        for variant in self._on_recorded_cases(recipe):
+            if self.expired():
+                raise _Enough
+            results = self._trial(variant, None)
+            self.tried += 1
+            if not results:
+                continue
+            self.on_trial(results)
+            scores += [_score(result) for result in results]
+            for result in results:
+                identity = self.identify(result)
+                if identity is not None and self.is_new(identity):
+                    self.identity, self.recipe, self.result, self.found = identity, variant, result, result
+                    self.on_found(identity, variant, result)
+                    self._shrink_until = time.monotonic() + self.shrink_seconds
+                    raise _failing(identity)
+        if not scores:
+            reject()
+        if self.examples >= _STEER_FROM:
+            target(max(scores))
+
+    def _shrink(self, recipe: Recipe) -> None:
+        assert self.identity is not None
+        assert self.result is not None
+        for variant in self._on_recorded_cases(recipe):
+            if time.monotonic() > self._shrink_until:
+                raise _Enough
+            with self.bench.reducing():
+                results = self._trial(variant, self.result.platform)
+            for result in results:
+                if self.identify(result) == self.identity:
+                    self.recipe, self.result = variant, result
+                    raise _failing(self.identity)
+
+    def _trial(self, recipe: Recipe, only: str | None) -> list[Result]:
         began = time.perf_counter()
-        case = realise(recipe, source, max_elements)
-        bench.times.generate += time.perf_counter() - began
-        if case is None:
-            reject()
-        if run.identity is None:
-            _explore_one(recipe, case)
-            if run.identity is not None:
-                shrink_until = time.monotonic() + shrink_seconds
-                raise _failing(run.identity)
-        elif _still_fails(recipe, case):
-            raise _failing(run.identity)
-
-    def _explore_one(recipe: Recipe, case: Case) -> None:
-        results = bench.trial(case)
-        run.examples += 1
-        if not results:
-            reject()
-        on_trial(results)
-        for result in results:
-            identity = identify(result)
-            if identity is not None and is_new(identity):
-                run.identity, run.recipe, run.result, run.found = identity, recipe, result, result
-                on_found(identity, recipe, result)
-                return
-        if examples >= _STEER_FROM:
-            target(max(_score(r) for r in results))
-
-    def _still_fails(recipe: Recipe, case: Case) -> bool:
-        assert run.result is not None
-        with bench.reducing():
-            results = bench.trial(case, only=run.result.platform)
-        for result in results:
-            if identify(result) == run.identity:
-                run.recipe, run.result = recipe, result
-                return True
-        return False
-
-    steered = (HypothesisPhase.target,) if examples >= _STEER_FROM else ()
-    configured = settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        phases=(HypothesisPhase.generate, *steered, HypothesisPhase.shrink),
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    strategy = recipes(source, dtypes=dtypes, phases=phases, strided=strided)
-    test = hypothesis_seed(seed)(configured(given(strategy)(body)))
-    began, before = time.perf_counter(), _spent(bench)
-    try:
-        with with_reporter(lambda text: None):
-            test()
-    except (_Enough, _Failing, Flaky, Unsatisfiable):
-        pass
-    # What Hypothesis itself took is part of generating.
-    bench.times.generate += max(0.0, time.perf_counter() - began - (_spent(bench) - before))
-    return run
-
-
-def _spent(bench: Bench) -> float:
-    times = bench.times
-    return times.generate + times.reference + times.candidate + times.oracle + times.build + times.reduce
+        case = realise(recipe, self.source, self.max_elements)
+        self.bench.times.generate += time.perf_counter() - began
+        return [] if case is None else self.bench.trial(case, only)
 
 
 def _score(result: Result) -> float:

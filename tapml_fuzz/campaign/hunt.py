@@ -12,7 +12,7 @@ from typing import Protocol
 from strategies import PHASES, Recipe, Source, opening, realise, realism
 from strategies.recipes import Phase
 from tapml_fuzz.campaign.bench import Bench, Result
-from tapml_fuzz.campaign.explore import explore
+from tapml_fuzz.campaign.explore import Exploration
 from tapml_fuzz.campaign.identity import identity_of, is_no_less_realistic
 from tapml_fuzz.campaign.plan import slice_seed
 from tapml_fuzz.core.case import Case
@@ -106,7 +106,7 @@ class Hunt:
         """Draw recipes; after every new finding the rest goes on from another seed."""
         left, attempt = examples, 0
         while left > 0 and not self.expired():
-            run = explore(
+            run = Exploration(
                 self.source,
                 self.bench,
                 examples=left,
@@ -120,11 +120,11 @@ class Hunt:
                 shrink_seconds=self.shrink_seconds,
                 on_trial=self.on_trial,
                 on_found=self._found,
-            )
+            ).run()
             if run.identity is None or run.result is None or run.found is None:
                 return
             self._reduce(run.identity, run.found, run.result, run.recipe)
-            left, attempt = left - max(1, run.examples), attempt + 1
+            left, attempt = left - max(1, run.tried), attempt + 1
 
     def _found(self, id_: str, recipe: Recipe | None, result: Result) -> None:
         # At once and without a script, which takes the platform's time: a kill must not lose the finding.
