@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tapml_fuzz.checking import Finding, Report, check
+    from tapml_fuzz.checking import check
     from tapml_fuzz.replaying import replay
+    from tapml_fuzz.report import Finding, Report
 
 __version__ = "0.1.0"
 __all__ = ["Finding", "Report", "__version__", "check", "replay"]
 
 _HOMES = {
     "check": "tapml_fuzz.checking",
-    "Report": "tapml_fuzz.checking",
-    "Finding": "tapml_fuzz.checking",
+    "Report": "tapml_fuzz.report",
+    "Finding": "tapml_fuzz.report",
     "replay": "tapml_fuzz.replaying",
 }
 

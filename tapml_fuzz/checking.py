@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -17,86 +16,20 @@ from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.hunt import Hunt
 from tapml_fuzz.campaign.identity import identity_of, more_realistic
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.dtypes import FLOATS, Array
+from tapml_fuzz.core.dtypes import FLOATS
 from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.core.verdict import Kind, Metrics, Realism
-from tapml_fuzz.operators.axes import rename_axes
 from tapml_fuzz.operators.invoke import register, to_torch
+from tapml_fuzz.operators.naming import rename_axes
 from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.report import Finding, Report
 from tapml_fuzz.reporting.script import callable_script
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 
 _SLICES = (16, 32, 64, 128)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One failure of a candidate, on the smallest input found.
-
-    Attributes:
-        inputs: numpy arrays, one per tensor argument; expected: float64 (or exact) truth per output; actual: what
-            the candidate gave, empty when it gave nothing.
-        kind, ratio, realism: see `core.verdict`; message: one line for people.
-        elements: number of input elements; found_elements: before reduction.
-    """
-
-    kind: Kind
-    ratio: float
-    realism: Realism
-    message: str
-    inputs: tuple[Array, ...]
-    expected: tuple[Array, ...]
-    actual: tuple[Array, ...]
-    metrics: Metrics
-    elements: int
-    found_elements: int
-    case: Case = field(repr=False)
-    _script: Callable[[], str] = field(repr=False)
-
-    def script(self) -> str:
-        """A standalone Python script that shows the failure."""
-        return self._script()
-
-    def __str__(self) -> str:
-        shapes = " ".join(f"{t.dtype}{list(t.shape)}" for t in self.inputs)
-        return (
-            f"{self.kind} ({self.realism}, ratio {self.ratio:.3g}, {self.elements} elements: {shapes}): {self.message}"
-        )
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `check` found. `ok` is True when nothing failed; a difference that is permitted is no failure."""
-
-    operator: str
-    candidate: str
-    trials: int
-    seconds: float
-    worst_ratio: float
-    findings: tuple[Finding, ...]
-
-    @property
-    def ok(self) -> bool:
-        return not any(f.kind != "permitted" for f in self.findings)
-
-    def __repr__(self) -> str:
-        head = f"{self.candidate} against {self.operator}: "
-        if self.ok:
-            return f"{head}ok after {self.trials} trials in {self.seconds:.1f} s (worst ratio {self.worst_ratio:.2g})"
-        lines = [f"{head}{len(self.findings)} finding(s) in {self.trials} trials, {self.seconds:.1f} s"]
-        for number, finding in enumerate(self.findings, 1):
-            lines.append(f"  {number}. {finding}")
-            lines += [f"     input {i}: {_short(t)}" for i, t in enumerate(finding.inputs)]
-            lines += [f"     expected: {_short(t)}" for t in finding.expected[:1]]
-            lines += [f"     actual:   {_short(t)}" for t in finding.actual[:1]]
-        return "\n".join(lines)
-
-    def __bool__(self) -> bool:
-        return self.ok
 
 
 def check(
@@ -300,7 +233,3 @@ def _dtype_names(dtypes: Sequence[Any] | None) -> tuple[str, ...]:
         if name not in FLOATS:
             raise BadOption(f"dtype {name!r} cannot be drawn from", mend=f"one of {', '.join(FLOATS)}")
     return names
-
-
-def _short(array: Array) -> str:
-    return np.array2string(array.astype(np.float64) if array.dtype.kind == "V" else array, threshold=16, edgeitems=3)

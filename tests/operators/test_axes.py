@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tapml_fuzz.core.errors import BadInputs, UnknownOperator
-from tapml_fuzz.operators.axes import infer, infer_many, rename_axes
+from tapml_fuzz.operators.axes import infer, infer_many
 from tapml_fuzz.operators.invoke import call, register
+from tapml_fuzz.operators.naming import rename_axes
 
 LONG = torch.long
 
