@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from strategies import shapes, specials, structure, values
-from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.case import PACKED, Case
 from tapml_fuzz.core.dtypes import Array, is_float, name_of
 
 if TYPE_CHECKING:
@@ -42,8 +42,14 @@ def realise(recipe: Recipe, source: Source, max_elements: int = 16384) -> Case |
     fixed = structure.valid_indices(source.operator, tensors, sizes)
     if fixed is None:
         return None
-    as_recorded = not changed and not recipe.steps and name_matches(tensors, seed)
+    as_recorded = (
+        not changed and not recipe.steps and not any(map(_unpacked, recipe.layouts)) and name_matches(tensors, seed)
+    )
     return Case(source.operator, sizes, tuple(fixed), recipe.layouts, seed.origin if as_recorded else recipe.phase)
+
+
+def _unpacked(layout: str) -> bool:
+    return layout != PACKED
 
 
 def name_matches(tensors: list[Array], seed: Case) -> bool:

@@ -245,8 +245,9 @@ def erf(x: Operand, *, builtin: str = "erf") -> Tracked:
     if x.error is not None:
         nearest = (x.value.abs() - x.error).clamp_min_(0.0)
         error = nearest.square_().neg_().exp_().mul_(1.1283791670955126).mul_(x.error)
-    units = 2 * a.accuracy.of(builtin).ulp
-    return a.rounded(value, error, (x,), units=units, saturates=True, nonnegative=builtin == "erfc")
+    accuracy = a.accuracy.of(builtin)
+    own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
+    return a.rounded(value, error, (x,), own=own, saturates=True, nonnegative=builtin == "erfc")
 
 
 # Functions whose slope never exceeds 1 in magnitude.

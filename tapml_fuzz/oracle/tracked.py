@@ -126,14 +126,21 @@ class Arithmetic:
 
 
 @cache
-def arithmetic(working: str, accuracy: str, flush: bool) -> Arithmetic:
-    """The arithmetic of a working dtype (`"float32"` or `"float64"`) under a named accuracy table."""
+def arithmetic(working: str, accuracy: str, flush: bool, builtins_in: str = "") -> Arithmetic:
+    """The arithmetic of a working dtype (`"float32"` or `"float64"`) under a named accuracy table.
+
+    `builtins_in` is the dtype whose ULP the table counts in, where it is not the working dtype: a shader's exp of a
+    float16 is a float16 exp, although sums are expected in float32.
+    """
+    table = TABLES[accuracy]
+    if builtins_in:
+        table = table.in_wider_units(dtypes.unit_roundoff(builtins_in) / dtypes.unit_roundoff(working))
     return Arithmetic(
         dtype=getattr(torch, working),
         roundoff=dtypes.unit_roundoff(working),
         underflow=dtypes.smallest_normal(working) if flush else dtypes.smallest_subnormal(working),
         largest=dtypes.largest(working),
-        accuracy=TABLES[accuracy],
+        accuracy=table,
         flush=flush,
     )
 

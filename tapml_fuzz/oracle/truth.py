@@ -63,7 +63,8 @@ def truth(
     names = tuple(dtypes.name_of(t) for t in tensors)
     floats = [n for n in names if dtypes.is_float(n)]
     working = "float64" if floats and all(n == "float64" for n in floats) else "float32"
-    context = arithmetic(working, accuracy, flush)
+    half = accuracy != "ieee" and floats and all(n == "float16" for n in floats)
+    context = arithmetic(working, accuracy, flush, "float16" if half else "")
     stored = [invoke.to_torch(t) for t in tensors]
     outputs = _run(operator, stored, sizes, context)
     expected = _output_dtypes(operator, stored, sizes, names, outputs)
@@ -156,10 +157,13 @@ def _bound(x: Tracked, dtype: str) -> Array | None:
     if x.error is None:
         return None
     bound = x.value.abs().mul_(dtypes.unit_roundoff(dtype))
-    bound.add_(dtypes.smallest_subnormal(dtype) if not x.arithmetic.flush else dtypes.smallest_normal(dtype))
+    bound.add_(dtypes.smallest_subnormal(dtype))
     # Double work in float64: the truth itself has the errors that it bounds.
     factor = K if x.arithmetic.dtype != torch.float64 else 2 * K
     bound.add_(x.error, alpha=factor * (1 + dtypes.unit_roundoff(dtype)))
+    if x.arithmetic.flush:  # a result that may be subnormal may be zero
+        normal = dtypes.smallest_normal(dtype)
+        bound = torch.where(x.value.abs() - bound < normal, bound + normal, bound)
     if not bool(torch.isfinite(bound.sum())):
         exact = ~torch.isfinite(x.value) & torch.isfinite(x.error)
         bound = torch.where(exact, 0.0, torch.where(torch.isnan(bound), torch.inf, bound))

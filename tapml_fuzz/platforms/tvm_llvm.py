@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class _Build:
     functions: dict[str, Any]
 
 
+# glibc's M_PERTURB (mallopt(3)): fresh memory is filled with the complement of this byte, 0x7F, a huge number as a
+# float. Temporaries that the compiled code allocates itself are out of our poison's reach.
+_M_PERTURB, _PERTURB_BYTE = -6, 0x80
+
+
 class TvmLlvm:
     """Apache TVM, target `llvm`."""
 
@@ -41,6 +47,7 @@ class TvmLlvm:
             return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
         if codegen is None:
             return Info(self.name, False, "this TVM has no LLVM code generator", "pip install apache-tvm")
+        _perturb_fresh_memory()
         self._tvm = tvm
         self._target = tvm.target.Target("llvm")
         self._device = tvm.cpu()
@@ -118,3 +125,10 @@ class TvmLlvm:
 def _seen(tensor: Any, shape: tuple[int, ...]) -> Any:
     """The tensor with another shape over the same memory."""
     return tensor if tuple(tensor.shape) == shape else tensor._create_view(shape)
+
+
+def _perturb_fresh_memory() -> None:
+    """Make memory that is read before it is written show; does nothing where the C library is not glibc."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_PERTURB, _PERTURB_BYTE)

@@ -12,5 +12,6 @@ from tapml_fuzz.storage.findings import Evidence, FindingRecord
 def reproducers(record: FindingRecord, evidence: Evidence, script: Script | None) -> Mapping[str, str]:
     """Reproducer files by name, the one to show first: `reproduce.py`, where the platform says what it did."""
     name = record.id.replace("-", "_")
-    files = {f"test_{name}.py": pytest_file(record, evidence)}
+    # What a specification permits is no test's business: nothing would have to change for it to pass.
+    files = {} if record.kind == "permitted" else {f"test_{name}.py": pytest_file(record, evidence)}
     return files if script is None else {"reproduce.py": standalone_script(record, evidence, script), **files}
