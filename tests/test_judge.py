@@ -236,3 +236,33 @@ def test_the_reference_settles_a_dtype_that_devices_disagree_on() -> None:
     assert judge(case, ok, found).kind == "dtype"
     assert judge(case, ok, found, reference=ok).kind is None
     assert judge_pair(case, ok, ok, found).kind is None
+
+
+def test_an_infinity_frees_only_what_depends_on_it() -> None:
+    x = np.array([1.0, np.inf, 2.0], np.float32)
+    right, elsewhere = np.exp(x), np.exp(x)
+    right[1], elsewhere[0] = 0.0, 5.0
+    assert _on(Ok((right,)), args=[x], policy=WGSL).kind == "permitted"
+    assert _on(Ok((elsewhere,)), args=[x], policy=WGSL).kind == "wrong"
+
+
+def test_flushing_widens_the_bound_only_near_zero() -> None:
+    """The smallest normal float16 is 6.1e-5: no excuse for an error of that size in a result of 0.001."""
+    x = np.array([0.002, 1e-4], np.float16)
+    half = (x * np.float16(0.5)).astype(np.float16)
+    near_zero, far = half.copy(), half.copy()
+    near_zero[1], far[0] = 0.0, half[0] * np.float16(1.03)
+    assert _on(Ok((near_zero,)), "aten.mul.Tensor", [x, 0.5], policy=WGSL).kind == "permitted"
+    assert _on(Ok((far,)), "aten.mul.Tensor", [x, 0.5], policy=WGSL).kind == "wrong"
+
+
+def test_a_half_precision_builtin_is_allowed_its_own_units() -> None:
+    x = np.array([6.5], np.float16)
+    off_by_two = np.exp(x.astype(np.float64)).astype(np.float16) * np.float16(1.002)
+    assert _on(Ok((off_by_two,)), "aten.exp.default", [x]).kind == "wrong"
+    assert _on(Ok((off_by_two,)), "aten.exp.default", [x], policy=WGSL).kind == "permitted"
+
+
+def test_driver_messages_lose_their_frames() -> None:
+    drawn = "invalid shader: no definition in scope for identifier: `i8` ┌─ wgsl:5:68 │ 5 │ var<storage> x"
+    assert _on(BuildError(drawn)).message == "invalid shader: no definition in scope for identifier: `i8`"
