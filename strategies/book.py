@@ -24,11 +24,12 @@ _DTYPE_EVERY = 3
 def opening(source: Source, *, dtypes: Sequence[str] = (), strided: bool = True, seed: int = 0) -> list[Recipe]:
     """Recipes with one change each, for every kind of change, value, axis and slot, in an order drawn from `seed`.
 
-    Kinds take turns, so that any first part of the book has some of each. `dtypes` are floating dtypes besides the
-    recorded ones; the empty name stands for those.
+    Kinds take turns, so that any first part of the book has some of each. `dtypes` are floating dtypes to cast to; the
+    empty name among them stands for the recorded ones, which most recipes then keep.
     """
     random = np.random.Generator(np.random.SFC64(seed))
     others = tuple(d for d in dict.fromkeys(dtypes) if d)
+    every = 1 if dtypes and "" not in dtypes else _DTYPE_EVERY
     groups = [
         list(group)
         for group in (
@@ -46,17 +47,17 @@ def opening(source: Source, *, dtypes: Sequence[str] = (), strided: bool = True,
     for turn in range(max(map(len, groups), default=0)):
         for group in groups:
             if turn < len(group):
-                recipes.append(_placed(group[turn], len(recipes), source, others, random))
+                recipes.append(_placed(group[turn], len(recipes), source, others, every, random))
     return recipes
 
 
 def _placed(
-    recipe: Recipe, number: int, source: Source, dtypes: tuple[str, ...], random: np.random.Generator
+    recipe: Recipe, number: int, source: Source, dtypes: tuple[str, ...], every: int, random: np.random.Generator
 ) -> Recipe:
-    """The recipe on a recorded case of its own turn, with its own entropy, now and then in another dtype."""
+    """The recipe on a recorded case of its own turn, with its own entropy, one in `every` in another dtype."""
     dtype = recipe.dtype
-    if not dtype and dtypes and number % _DTYPE_EVERY == _DTYPE_EVERY - 1:
-        dtype = dtypes[(number // _DTYPE_EVERY) % len(dtypes)]
+    if not dtype and dtypes and number % every == every - 1:
+        dtype = dtypes[(number // every) % len(dtypes)]
     return msgspec.structs.replace(
         recipe, seed=number % len(source.seeds), entropy=int(random.integers(2**32)), dtype=dtype
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import is_float
-from tapml_fuzz.core.errors import UnknownOperator
+from tapml_fuzz.core.errors import BadInputs, UnknownOperator
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.profile import Profile, profile_of
 from tapml_fuzz.operators.axes import infer_many
@@ -70,6 +70,8 @@ def from_examples(
     so already. Raises `BadInputs` when the operator rejects an example.
     """
     calls = infer_many(name, examples)
+    if not calls[0].tensors or any(t.is_complex() for t in calls[0].tensors):
+        raise BadInputs(f"the examples of {name} hold no tensor, or complex ones", mend="give real tensors or arrays")
     if operator is None:
         operator = calls[0].operator
     seeds = tuple(

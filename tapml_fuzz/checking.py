@@ -67,6 +67,10 @@ def check(
     """
     if not callable(candidate):
         raise BadInputs(f"the candidate is a {type(candidate).__name__}, not a callable")
+    if arrays not in ("torch", "numpy"):
+        raise BadOption(f"arrays={arrays!r} is unknown", mend="torch or numpy")
+    if not isinstance(budget, str) or seed < 0 or timeout <= 0:
+        raise BadOption("budget is a text such as 10s, seed at least 0, timeout above 0")
     limit = Budget.parse(budget)
     name = operator if isinstance(operator, str) else _registered(operator)
     source = _source(name, dict(attributes or {}), inputs, axes)
@@ -133,7 +137,7 @@ class _Caught:
                 if result.verdict.kind is None:
                     self.worst = max(self.worst, result.verdict.metrics.ratio)
 
-    def is_new(self, id_: str) -> bool:
+    def claim(self, id_: str) -> bool:
         return id_ not in self.findings
 
     def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
@@ -208,9 +212,7 @@ def _from_corpus(name: str, attributes: dict[str, Any]) -> Source | list[tuple[t
 
 
 def _registered(function: Callable[..., Any]) -> str:
-    name = f"python:{getattr(function, '__module__', '')}:{_name_of(function)}"
-    register(name, function)
-    return name
+    return register(f"python:{getattr(function, '__module__', '')}:{_name_of(function)}", function)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

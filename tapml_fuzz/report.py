@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found. `ok` is True when nothing failed; a difference that is permitted is no failure."""
+    """What `check` found. `ok` is True when something ran and nothing failed; what is permitted is no failure."""
 
     operator: str
     candidate: str
@@ -60,7 +60,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not any(f.kind != "permitted" for f in self.findings)
+        return self.trials > 0 and all(f.kind == "permitted" for f in self.findings)
 
     def __repr__(self) -> str:
         head = f"{self.candidate} against {self.operator}: "

@@ -28,7 +28,7 @@ from tapml_fuzz.platforms.isolated import Isolated
 class Passing:
     """Lets every failure pass, so that nothing is reduced; see `campaign.hunt.Catch`."""
 
-    def is_new(self, id_: str) -> bool:
+    def claim(self, id_: str) -> bool:
         return False
 
     def found(self, *arguments: Any) -> None:

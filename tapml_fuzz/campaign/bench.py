@@ -92,11 +92,12 @@ class Bench:
         if self.overlap:
             self._pool = ThreadPoolExecutor(1 + len(self.candidates), thread_name_prefix="session")
 
-    def trial(self, case: Case, only: str | None = None) -> list[Result]:
+    def trial(self, case: Case, only: str | None = None, *, repeat: bool = False) -> list[Result]:
         """Judged results, one per candidate that could run the case (and one for a source platform in doubt).
 
         Empty when the source platform itself rejects the case, which makes it no case. `only` restricts the run to
-        one platform (a candidate, or the source platform alone).
+        one platform (a candidate, or the source platform alone); with `repeat` every candidate runs twice, to see
+        whether it repeats itself.
         """
         names = [n for n in self.candidates if only in (None, n)]
         sessions = [self.reference, *(self.candidates[n] for n in names)]
@@ -117,7 +118,7 @@ class Bench:
         for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, Unsupported):
                 continue
-            verdict = self._judged(name, case, outcome, usable, expected, doubt)
+            verdict = self._judged(name, case, outcome, usable, expected, doubt, repeat)
             if verdict.kind != "reference-suspect":  # already said, of the source platform
                 results.append(Result(name, case, verdict, outcome, expected))
         return results
@@ -192,7 +193,14 @@ class Bench:
             self.times.oracle += time.perf_counter() - began
 
     def _judged(
-        self, name: str, case: Case, outcome: RunOutcome, reference: Ok | None, expected: Truth, doubt: Verdict
+        self,
+        name: str,
+        case: Case,
+        outcome: RunOutcome,
+        reference: Ok | None,
+        expected: Truth,
+        doubt: Verdict,
+        repeat: bool,
     ) -> Verdict:
         policy = self.policy(name)
         with self._oracle():
@@ -200,10 +208,13 @@ class Bench:
                 return judge_pair(case, outcome, reference, expected, policy)
             verdict = judge(case, outcome, expected, reference=reference, policy=policy)
         self._runs += 1
-        if isinstance(outcome, Ok) and (verdict.failed or self._runs % REPEAT_EVERY == 0):
+        if isinstance(outcome, Ok) and (repeat or verdict.failed or self._runs % REPEAT_EVERY == 0):
             session = self.candidates[name]
-            if not _same(outcome, self._ended(session, lambda: session.run(case))):
+            again = self._ended(session, lambda: session.run(case))
+            if isinstance(again, Ok) and not _same(outcome, again):
                 return Verdict("nondeterministic", "two runs of one case differ", verdict.metrics)
+            if not isinstance(again, Ok | Unsupported) and not verdict.failed:
+                return judge(case, again, expected, policy=policy)
         return verdict
 
 
@@ -211,9 +222,9 @@ def _with_kind(verdict: Verdict, kind: Kind | None) -> Verdict:
     return msgspec.structs.replace(verdict, kind=kind)
 
 
-def _same(first: Ok, second: RunOutcome) -> bool:
+def _same(first: Ok, second: Ok) -> bool:
     """Whether two runs gave the same values (NaN equals NaN)."""
-    return isinstance(second, Ok) and all(
+    return len(first.outputs) == len(second.outputs) and all(
         a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fV")
         for a, b in zip(first.outputs, second.outputs, strict=True)
     )

@@ -38,7 +38,7 @@ class Exploration:
 
     Attributes:
         examples: trials to make; seed: of the drawing.
-        identify: gives the identity of a failure, None for a pass; is_new: whether to stop for it.
+        identify: gives the identity of a failure, None for a pass; claim: whether to stop for it.
         expired: when to stop drawing; shrink_seconds: how long to shrink a recipe.
         on_trial, on_found: hear of every result while exploring, and of the new failure before it is shrunk.
         tried: trials made. identity, found: the new failure. recipe, result: the smallest that still fails so.
@@ -49,7 +49,7 @@ class Exploration:
     examples: int
     seed: int
     identify: Callable[[Result], str | None]
-    is_new: Callable[[str], bool]
+    claim: Callable[[str], bool]
     dtypes: Sequence[str] = ()
     phases: Sequence[Phase] = PHASES
     strided: bool = True
@@ -118,7 +118,7 @@ class Exploration:
             scores += [_score(result) for result in results]
             for result in results:
                 identity = self.identify(result)
-                if identity is not None and self.is_new(identity):
+                if identity is not None and self.claim(identity):
                     self.identity, self.recipe, self.result, self.found = identity, variant, result, result
                     self.on_found(identity, variant, result)
                     self._shrink_until = time.monotonic() + self.shrink_seconds

@@ -36,18 +36,24 @@ class Filer:
         self._store, self._run, self._listener, self._infos, self._writer = store, run, listener, infos, writer
         self._lock = threading.Lock()
         self._met: dict[str, FindingRecord | None] = {}
+        self._old: set[str] = set()
         self.new: set[str] = set()
 
-    def is_new(self, id_: str) -> bool:
-        """Whether this identity has not been met before, neither in this run nor in the store."""
+    def claim(self, id_: str) -> bool:
+        """True for whoever meets this identity first, in this run and in the store; that one files it.
+
+        A stored finding whose reduction was cut short is given out once more, though it is not new.
+        """
         with self._lock:
             if id_ in self._met:
                 return False
-            if self._store.knows(id_):
-                self._store.count_again(id_)
-                self._met[id_] = self._store.get(id_)
-                return False
-            return True
+            known = self._store.lookup(id_)
+            self._met[id_] = known
+            if known is None:
+                return True
+            self._store.count_again(id_)
+            self._old.add(id_)
+            return not known.reduced
 
     def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
         """File a failure as it was found, before any reduction, so that a kill cannot lose it."""
@@ -66,12 +72,12 @@ class Filer:
     ) -> None:
         """File the reduced case; one that became realistic moves to the realistic finding of its kind."""
         final = identity_of(best, source) or id_
-        if final != id_:
-            known = not self.is_new(final)
+        if final != id_ and not self.claim(final):
             self._forget(id_)
-            if known:
-                return
+            return
         record = self._put(final, found, best, source, recipe, script, seconds, reduced=True)
+        if final != id_:  # only now: a kill in between must not lose it
+            self._forget(id_)
         self._listener(FindingReduced(record))
 
     def met(self) -> list[FindingRecord]:
@@ -126,5 +132,6 @@ class Filer:
         self._store.put(record, evidence, self._run, files)
         with self._lock:
             self._met[id_] = record
-            self.new.add(id_)
+            if id_ not in self._old:
+                self.new.add(id_)
         return record

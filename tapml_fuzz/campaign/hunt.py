@@ -29,8 +29,8 @@ KEPT_SEVERITY = 0.1
 class Catch(Protocol):
     """Where failures go: a store on disk, or a list in memory."""
 
-    def is_new(self, id_: str) -> bool:
-        """Whether a failure of this identity has not been met before."""
+    def claim(self, id_: str) -> bool:
+        """True for whoever meets a failure of this identity first: it is theirs to file."""
 
     def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
         """A new failure, before reduction; `script` is the platform's part of a reproducer, if it has one."""
@@ -95,10 +95,12 @@ class Hunt:
 
     def _try(self, case: Case, recipe: Recipe | None) -> None:
         results = self.bench.trial(case)
+        if self.stopped():  # a platform that is being closed answers nonsense
+            return
         self.on_trial(results)
         for result in results:
             id_ = identity_of(result, self.source)
-            if id_ and self.catch.is_new(id_):
+            if id_ and self.catch.claim(id_):
                 self._found(id_, recipe, result)
                 self._reduce(id_, result, result, recipe)
 
@@ -112,7 +114,7 @@ class Hunt:
                 examples=left,
                 seed=slice_seed(seed, self.source.operator.key, attempt),
                 identify=lambda result: identity_of(result, self.source),
-                is_new=self.catch.is_new,
+                claim=self.catch.claim,
                 dtypes=self.dtypes,
                 phases=self.phases,
                 max_elements=self.max_elements,
@@ -135,6 +137,7 @@ class Hunt:
             return
         best, level = start, realism(start.case, self.source)
         # A case that ends just outside the bound convinces nobody: what was clearly wrong stays clearly wrong.
+        repeat = start.verdict.kind == "nondeterministic"
         severity = start.verdict.metrics.ratio
         enough = min(severity, max(CLEARLY_WRONG, severity * KEPT_SEVERITY))
 
@@ -145,7 +148,7 @@ class Hunt:
             now = realism(case, self.source)
             if not is_no_less_realistic(now, level):
                 return False
-            for result in self.bench.trial(case, only=found.platform):
+            for result in self.bench.trial(case, only=found.platform, repeat=repeat):
                 if _same_fault(result, found) and result.verdict.metrics.ratio >= enough:
                     best, level = result, now
                     return True

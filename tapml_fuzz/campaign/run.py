@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,9 @@ from tapml_fuzz.campaign.tally import Tally, summary
 from tapml_fuzz.core.events import CampaignFinished, CampaignStarted, Listener, Progress
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.storage.findings import FindingStore
+
+# How long a stopped campaign waits for the trial at hand, in seconds.
+_PATIENCE_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,9 @@ class Campaign:
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _errors: list[BaseException] = field(default_factory=list)
+    _benches: list[Bench] = field(default_factory=list)
+    _left: int = 0
+    _gone: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def run(self) -> dict[str, Any]:
         """Run until the budget is used, `stop` is called or Ctrl-C; always gives a summary and closes every bench.
@@ -83,15 +91,14 @@ class Campaign:
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                for thread in threads:
-                    thread.join(0.1)
+            self._await_all(len(threads), math.inf)
         except KeyboardInterrupt:
             interrupted = True
             self.stop()
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C leaves at once, the store is safe
-                for thread in threads:
-                    thread.join(15)
+                self._await_all(len(threads), time.monotonic() + _PATIENCE_S)
+            for bench in self._benches:  # whoever is stuck in a build is cut off
+                bench.close()
         result = self._summary(interrupted)
         self.store.finish_run(run_number, result)
         self.listener(CampaignFinished(result, interrupted))
@@ -128,6 +135,7 @@ class Campaign:
         bench = None
         try:
             bench = self.make_bench()
+            self._benches.append(bench)
             while not self._expired():
                 with self._lock:
                     task = next(tasks, None)
@@ -135,7 +143,8 @@ class Campaign:
                     return
                 self._do(task, bench)
         except BaseException as error:
-            self._errors.append(error)
+            if not self._stop.is_set():  # what breaks while everything is being stopped says nothing
+                self._errors.append(error)
             self.stop()
         finally:
             if bench is not None:
@@ -144,6 +153,14 @@ class Campaign:
                     for name, session in bench.candidates.items():
                         self._builds[name] = self._builds.get(name, 0) + session.builds
                 bench.close()
+            with self._lock:
+                self._left += 1
+            self._gone.release()
+
+    def _await_all(self, workers: int, deadline: float) -> None:
+        """Wait until every worker has left. No `Thread.join`: an interrupt inside it makes it forget the thread."""
+        while self._left < workers and time.monotonic() < deadline:
+            self._gone.acquire(timeout=0.1)
 
     def _expired(self) -> bool:
         return self._stop.is_set() or (self.options.budget.seconds is not None and self.options.budget.used(0) >= 1.0)

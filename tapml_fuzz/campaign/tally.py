@@ -39,7 +39,7 @@ class Tally:
                 self.by_operator[key] += 1
                 pair = (result.platform, key)
                 self.by_pair[pair] += 1
-                if not result.verdict.failed:
+                if result.verdict.kind is None:
                     self.worst[pair] = max(self.worst.get(pair, 0.0), result.verdict.metrics.ratio)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,11 @@ def conduct(
         location(name)
     torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
     sources = load_sources(corpus_path, globs)
+    store = FindingStore(output)
     pool = _Pool()
     try:
         reference = _source_platform(pool)
         infos = _available(pool, platforms, reference, terminal)
-        store = FindingStore(output)
 
         def listen(event: Event) -> None:
             terminal(event)
@@ -86,6 +87,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._idle: dict[str, Isolated] = {}
+        self._lock = threading.Lock()
 
     def start(self, names: Sequence[str]) -> None:
         """Start workers side by side, without waiting."""
@@ -102,8 +104,9 @@ class _Pool:
         self._idle.pop(name).close()
 
     def bench(self, reference: str, names: Sequence[str]) -> Bench:
-        self.start([reference, *names])
-        return Bench(reference, self._idle.pop(reference), {n: self._idle.pop(n) for n in names})
+        with self._lock:
+            self.start([reference, *names])
+            return Bench(reference, self._idle.pop(reference), {n: self._idle.pop(n) for n in names})
 
     def close(self) -> None:
         for name in list(self._idle):

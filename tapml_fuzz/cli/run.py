@@ -50,8 +50,11 @@ def run(
     from tapml_fuzz.campaign.budget import Budget
     from tapml_fuzz.campaign.run import Options
     from tapml_fuzz.cli.campaign import conduct
+    from tapml_fuzz.core.errors import BadOption
     from tapml_fuzz.reporting.terminal import Terminal
 
+    if json_path is not None and (json_path.is_dir() or not (json_path.parent.is_dir() or str(json_path) == "-")):
+        raise BadOption(f"--json {json_path} cannot be written", mend="give a file in a folder that exists")
     options = Options(Budget.parse(budget), seed=seed, workers=workers)
     to_stdout = json_path is not None and str(json_path) == "-"
     terminal = Terminal(sys.stderr if to_stdout else sys.stdout)
@@ -70,5 +73,4 @@ def _write_json(summary: dict[str, object], path: Path | None) -> None:
     if str(path) == "-":
         click.echo(as_json(summary))
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_json(summary) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -19,9 +20,17 @@ from tapml_fuzz.core.operator import Operator
 _callables: dict[str, Callable[..., Any]] = {}
 
 
-def register(name: str, function: Callable[..., Any]) -> None:
-    """Make a user's torch callable known under `name` (which begins with `"python:"`) in this process."""
-    _callables[name] = function
+def register(name: str, function: Callable[..., Any]) -> str:
+    """Make a user's torch callable known in this process; gives its name.
+
+    That is `name` (which begins with `"python:"`), with a number behind it where another callable has it already:
+    two lambdas are two operators.
+    """
+    for number in itertools.count(1):
+        unique = name if number == 1 else f"{name}#{number}"
+        if _callables.setdefault(unique, function) is function:
+            return unique
+    raise AssertionError("unreachable")
 
 
 @cache

@@ -60,7 +60,10 @@ class CallableSession:
         if isinstance(outcome, Timeout | RunError):
             return outcome
         mutated = tuple(i for i, a in enumerate(laid_out) if a.tobytes() != before[i])
-        arrays = _flat(outcome)
+        try:
+            arrays = _flat(outcome)
+        except (TypeError, ValueError, RuntimeError, NotImplementedError, RecursionError) as error:
+            return RunError(f"it returned what numpy cannot hold: {str(error).splitlines()[0][:200]}")
         if not arrays:
             return RunError(f"it returned {type(outcome).__name__}, not a tensor or a sequence of tensors")
         aliased = tuple(i for i, o in enumerate(arrays) if any(np.may_share_memory(o, a) for a in laid_out))
@@ -138,10 +141,19 @@ def _guarded(function: Callable[[], Any]) -> Any:
     try:
         with torch.no_grad(), np.errstate(all="ignore"):
             return function()
-    except Exception as error:
-        return RunError(f"{type(error).__name__}: {error}".splitlines()[0])
+    except Stopped:
+        raise
+    except BaseException as error:  # a kernel that exits the interpreter has failed, not we
+        return RunError(_told(error))
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    except Exception:  # an exception that cannot say what it is
+        return type(error).__name__
 
 
 def _flat(result: Any) -> list[Array]:

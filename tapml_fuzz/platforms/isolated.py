@@ -15,6 +15,7 @@ from typing import IO
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.errors import MachineryFailure
 from tapml_fuzz.core.operator import encode_operator
 from tapml_fuzz.core.outcome import (
     BuildError,
@@ -137,7 +138,9 @@ class Isolated(Session):
     def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
         said = self._ready()
         if not said.available:
-            return Unsupported(f"{self.name} is gone: {said.reason}")
+            raise MachineryFailure(
+                f"{self.name} does not come back: {said.reason}", mend="free its device and run again"
+            )
         request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
         self._dropped.clear()
         reply = self._ask(request, (), self._build_timeout)
@@ -191,16 +194,17 @@ class Isolated(Session):
 
     def _ask(self, request: Message, tensors: Sequence[Array], seconds: float) -> Message | Crash | Timeout:
         """Send a request and wait for its answer; the answer's tensors are left in `self._tensors`."""
-        assert self._worker is not None
+        worker = self._worker
+        assert worker is not None
         deadline = time.monotonic() + seconds
         try:
-            self._worker.channel.send(request, tensors, deadline)
-            message, self._tensors = self._worker.channel.receive(deadline)
+            worker.channel.send(request, tensors, deadline)
+            message, self._tensors = worker.channel.receive(deadline)
         except TimeoutError:
             self.close()
             return Timeout(seconds)
-        except WireError:
-            crash = self._worker.crash()
+        except (WireError, OSError):  # the worker is gone, or another thread has closed the session
+            crash = worker.crash()
             self.close()
             return crash
         return message
@@ -225,6 +229,7 @@ class _Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a terminal's Ctrl-C is ours to answer
                 env=_environment(),
             )
         assert self._process.stderr is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import socket
 import sys
 import time
@@ -147,6 +148,8 @@ def _resident_bytes() -> int:
 
 def main(where: str, descriptor: int) -> None:
     """Activate the platform at `where` (`module:Class`), say hello, serve; never returns."""
+    # Ctrl-C reaches every process of the terminal's group; when to stop is the supervisor's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # a print must not block on, or be lost in, whatever stdout is
     channel = Channel(socket.socket(fileno=descriptor))
     status = 0

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from tapml_fuzz.core import events
 from tapml_fuzz.core.dtypes import Array, name_of
+from tapml_fuzz.core.text import printable
 from tapml_fuzz.core.verdict import REALISMS
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 
@@ -83,7 +84,7 @@ class Terminal:
         for record in sorted(records, key=lambda r: (REALISMS.index(r.realism), r.id)):
             ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
             cells = [record.id, record.operator, record.kind, record.realism, ratio, str(record.elements)]
-            table.add_row(*(Text(cell) for cell in cells), style=_COLOURS[record.realism])
+            table.add_row(*(Text(printable(cell)) for cell in cells), style=_COLOURS[record.realism])
         if self._console.is_terminal:
             self._console.print(table)
             return
@@ -136,4 +137,4 @@ class Terminal:
 
     def _print(self, text: str, style: str = "") -> None:
         # Text, not markup: what findings and files say is never interpreted.
-        self._console.print(Text(text, style=style))
+        self._console.print(Text(printable(text), style=style))

@@ -26,10 +26,10 @@ import msgspec
 
 from tapml_fuzz.core.case import LAYOUTS, Case
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.core.errors import BadCorpus, UnknownFinding
+from tapml_fuzz.core.errors import BadCorpus, BadOption, UnknownFinding
 from tapml_fuzz.core.operator import Operator, encode_operator
 from tapml_fuzz.core.verdict import Kind, Metrics, Realism
-from tapml_fuzz.storage.seeds import revive_operator
+from tapml_fuzz.storage.seeds import MAX_ELEMENTS, revive_operator
 from tapml_fuzz.storage.tensors import MALFORMED, pack, read_bounded, unpack, write_atomically
 
 _SCHEMA = """
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS findings (
 );
 """
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,120}")
-# What a finding may hold; larger cases are kept as their recipe and cut outputs never reach this store.
+# The largest file of tensors that is read back.
 _MAX_BYTES = 64 << 20
 
 
@@ -101,8 +101,8 @@ def finding_id(platform: str, operator: Operator, kind: str, dtype: str, special
     """A stable, readable id such as `softmax-tvm-opencl-wrong-1f0c22ab`."""
     text = repr((platform, operator.key, kind, dtype, special))
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-    readable = f"{operator.short_name}-{platform}-{kind}-{digest}".lower()
-    return re.sub(r"[^a-z0-9_-]+", "-", readable).strip("-_")[:120]
+    readable = re.sub(r"[^a-z0-9_-]+", "-", f"{operator.short_name}-{platform}-{kind}".lower()).strip("-_")
+    return f"{readable[:100]}-{digest}"
 
 
 class FindingStore:
@@ -110,9 +110,12 @@ class FindingStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path / "findings.sqlite", check_same_thread=False, isolation_level=None)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path / "findings.sqlite", check_same_thread=False, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise BadOption(f"{path} cannot hold findings: {error}", mend="give another --output") from None
         try:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
@@ -144,6 +147,15 @@ class FindingStore:
     def knows(self, id_: str) -> bool:
         with self._lock:
             return self._database.execute("SELECT 1 FROM findings WHERE id = ?", (id_,)).fetchone() is not None
+
+    def lookup(self, id_: str) -> FindingRecord | None:
+        """The stored finding of exactly this id; None where there is none, or none that can be read."""
+        with self._lock:
+            row = self._database.execute("SELECT record FROM findings WHERE id = ?", (id_,)).fetchone()
+        try:
+            return _record(row[0]) if row else None
+        except BadCorpus:
+            return None
 
     def count_again(self, id_: str) -> None:
         """A known failure was met again."""
@@ -217,7 +229,12 @@ def _unpack_evidence(raw: bytes, name: str) -> Evidence:
         return tuple(arrays[f"{prefix}{i}"] for i in range(len(arrays)) if f"{prefix}{i}" in arrays)
 
     inputs = group("input")
-    fits = set(operator.axis_names) == set(note.sizes) and len(note.layouts) == len(inputs) == len(operator.dtypes)
+    bounded = all(0 <= n <= MAX_ELEMENTS for n in note.sizes.values())
+    fits = (
+        bounded
+        and set(operator.axis_names) == set(note.sizes)
+        and len(note.layouts) == len(inputs) == len(operator.dtypes)
+    )
     if (
         not fits
         or not set(note.layouts) <= set(LAYOUTS)

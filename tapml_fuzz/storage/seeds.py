@@ -30,12 +30,15 @@ from tapml_fuzz.storage.tensors import MALFORMED, content_hash, pack, read_bound
 FORMAT = 1
 MAX_ELEMENTS = 1 << 20
 _MAX_NESTING = 4
+_OPEN_END = 2**63 - 1
 _MAX_OUTPUTS = 64
 _MAX_TEXT = 32
 
 _ID = re.compile(r"[0-9a-f]{32}")
 # aten.<operator>.<overload>; in-place operators end in an underscore and `out` overloads write into an argument.
-_ATEN = re.compile(r"aten\.(?!from_file\b)[a-z0-9_]*[a-z0-9]\.(?!out$|.*_out$)[A-Za-z0-9_]+")
+_ATEN = re.compile(
+    r"aten\.(?!from_file\b|_unsafe|_reshape_alias|_test|_assert|as_strided|set_|_cudnn|_mkldnn)[a-z0-9_]*[a-z0-9]\.(?!out$|.*_out$)[A-Za-z0-9_]+"
+)
 _WORD = re.compile(rf"[a-z_]{{0,{_MAX_TEXT}}}")
 
 
@@ -179,8 +182,11 @@ def _is_plain(template: Template, slots: int, nesting: int = 0) -> bool:
             return _WORD.fullmatch(template) is not None
         case list():
             return nesting < _MAX_NESTING and all(_is_plain(item, slots, nesting + 1) for item in template)
+        case int():
+            # Dims, sizes and the open end of a slice; anything else that large only asks for memory.
+            return abs(template) <= MAX_ELEMENTS or template == _OPEN_END
         case _:
-            return template is None or isinstance(template, bool | int | float)
+            return template is None or isinstance(template, float)
 
 
 def _check_fit(seed: Seed, name: str) -> None:
