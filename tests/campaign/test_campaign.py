@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -163,3 +165,24 @@ def test_broken_machinery_is_raised_after_the_summary(tanh: Source, tmp_path: Pa
     with pytest.raises(Broken):
         run.run()
     assert isinstance(heard[-1], events.CampaignFinished)
+
+
+def test_a_finding_whose_reduction_was_cut_short_is_reduced_later(tanh: Source, tmp_path: Path) -> None:
+    first, _, _ = campaign(tanh, overflowing, tmp_path)
+    store = FindingStore.open(tmp_path)
+    record = store.get(first["findings"][0]["id"])
+    cut_short = msgspec.structs.replace(record, reduced=False, elements=999)
+    store.put(cut_short, store.evidence(record.id), 1, {})
+    again, _, _ = campaign(tanh, overflowing, tmp_path)
+    mended = store.get(record.id)
+    assert mended.reduced
+    assert mended.elements < 999
+    assert record.id not in {f["id"] for f in again["findings"] if f["new"]}
+
+
+def test_an_unreadable_row_does_not_end_a_campaign(tanh: Source, tmp_path: Path) -> None:
+    first, _, _ = campaign(tanh, overflowing, tmp_path)
+    with sqlite3.connect(tmp_path / "findings.sqlite") as database:
+        database.execute("UPDATE findings SET record = '{'")
+    again, _, _ = campaign(tanh, overflowing, tmp_path)
+    assert {f["id"] for f in first["findings"]} & {f["id"] for f in again["findings"]}
