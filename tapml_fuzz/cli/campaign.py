@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from strategies import Source
 from strategies.source import source_of
@@ -40,6 +41,7 @@ def conduct(
     """
     for name in platforms:
         location(name)
+    set_hypothesis_home_dir(output / ".hypothesis")  # not into whatever folder the user stands in
     torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
     sources = load_sources(corpus_path, globs)
     store = FindingStore(output)
