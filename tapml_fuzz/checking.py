@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from strategies import Recipe, Source, realism
+from strategies import Source, realism
 from strategies.source import from_examples, source_of
 from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.campaign.budget import Budget
-from tapml_fuzz.campaign.hunt import Hunt
+from tapml_fuzz.campaign.hunt import Hunt, Prey
 from tapml_fuzz.campaign.identity import identity_of, more_realistic
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import FLOATS
@@ -21,7 +21,6 @@ from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.operators.invoke import register, to_torch
 from tapml_fuzz.operators.naming import rename_axes
-from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.torch_eager import TorchCpu
@@ -140,29 +139,21 @@ class _Caught:
     def claim(self, id_: str) -> bool:
         return id_ not in self.findings
 
-    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
+    def found(self, prey: Prey) -> None:
         # A candidate that hangs costs the time limit at every step of a reduction, so the first hang ends the check.
-        self.hung = self.hung or result.verdict.kind == "timeout"
-        self.findings[id_] = self._finding(result, result, source)
+        self.hung = self.hung or prey.found.verdict.kind == "timeout"
+        self.findings[prey.id] = self._finding(prey)
 
-    def reduced(
-        self,
-        id_: str,
-        found: Result,
-        best: Result,
-        source: Source,
-        recipe: Recipe | None,
-        script: Script | None,
-        seconds: float,
-    ) -> None:
-        final = identity_of(best, source) or id_
-        if final != id_:
-            del self.findings[id_]
+    def reduced(self, prey: Prey) -> None:
+        final = identity_of(prey.best, prey.source) or prey.id
+        if final != prey.id:
+            del self.findings[prey.id]
             if final in self.findings:
                 return
-        self.findings[final] = self._finding(found, best, source)
+        self.findings[final] = self._finding(prey)
 
-    def _finding(self, found: Result, best: Result, source: Source) -> Finding:
+    def _finding(self, prey: Prey) -> Finding:
+        found, best, source = prey.found, prey.best, prey.source
         verdict, case = best.verdict, best.case
         outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
         expected = tuple(best.truth.values)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from strategies import Recipe, Source, realism
-from tapml_fuzz.campaign.bench import Result
+from strategies import realism
+from tapml_fuzz.campaign.hunt import Prey
 from tapml_fuzz.campaign.identity import identity_of, more_realistic
 from tapml_fuzz.core.events import FindingFound, FindingReduced, Listener
 from tapml_fuzz.core.outcome import Ok
@@ -55,29 +55,19 @@ class Filer:
             self._old.add(id_)
             return not known.reduced
 
-    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
+    def found(self, prey: Prey) -> None:
         """File a failure as it was found, before any reduction, so that a kill cannot lose it."""
-        record = self._put(id_, result, result, source, recipe, script, 0.0, reduced=False)
-        self._listener(FindingFound(record))
+        self._listener(FindingFound(self._put(prey.id, prey, reduced=False)))
 
-    def reduced(
-        self,
-        id_: str,
-        found: Result,
-        best: Result,
-        source: Source,
-        recipe: Recipe | None,
-        script: Script | None,
-        seconds: float,
-    ) -> None:
+    def reduced(self, prey: Prey) -> None:
         """File the reduced case; one that became realistic moves to the realistic finding of its kind."""
-        final = identity_of(best, source) or id_
-        if final != id_ and not self.claim(final):
-            self._forget(id_)
+        final = identity_of(prey.best, prey.source) or prey.id
+        if final != prey.id and not self.claim(final):
+            self._forget(prey.id)
             return
-        record = self._put(final, found, best, source, recipe, script, seconds, reduced=True)
-        if final != id_:  # only now: a kill in between must not lose it
-            self._forget(id_)
+        record = self._put(final, prey, reduced=True)
+        if final != prey.id:  # only now: a kill in between must not lose it
+            self._forget(prey.id)
         self._listener(FindingReduced(record))
 
     def met(self) -> list[FindingRecord]:
@@ -91,17 +81,8 @@ class Filer:
             self._met[id_] = None  # met, but filed elsewhere
             self.new.discard(id_)
 
-    def _put(
-        self,
-        id_: str,
-        found: Result,
-        best: Result,
-        source: Source,
-        recipe: Recipe | None,
-        script: Script | None,
-        seconds: float,
-        reduced: bool,
-    ) -> FindingRecord:
+    def _put(self, id_: str, prey: Prey, reduced: bool) -> FindingRecord:
+        found, best, source, recipe = prey.found, prey.best, prey.source, prey.recipe
         case, verdict, info = best.case, best.verdict, self._infos.get(best.platform)
         record = FindingRecord(
             id=id_,
@@ -120,13 +101,13 @@ class Filer:
             origin=found.case.origin,
             recipe=msgspec.json.encode(recipe).decode() if recipe else "",
             reduced=reduced,
-            reduce_seconds=round(seconds, 3),
+            reduce_seconds=round(prey.seconds, 3),
             versions=info.versions if info else {},
             created=time.time(),
         )
         outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
         evidence = Evidence(case, tuple(best.truth.values), outputs)
-        files = self._writer(record, evidence, script)
+        files = self._writer(record, evidence, prey.script)
         first = next(iter(files), "")
         record = msgspec.structs.replace(record, reproducer=f"findings/{id_}/{first}" if first else "")
         self._store.put(record, evidence, self._run, files)

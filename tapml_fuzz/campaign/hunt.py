@@ -26,25 +26,36 @@ CLEARLY_WRONG = 4.0
 KEPT_SEVERITY = 0.1
 
 
+@dataclass(frozen=True)
+class Prey:
+    """A failure: where it was met first, and on the smallest case so far.
+
+    Attributes:
+        id: identity of the finding.
+        found, best: results on the case as it was found and on the smallest one (at first the same).
+        recipe: what made the case; None for a recorded one.
+        script: the platform's part of a reproducer, if it has one; seconds: what reduction took.
+    """
+
+    id: str
+    found: Result
+    best: Result
+    source: Source
+    recipe: Recipe | None = None
+    script: Script | None = None
+    seconds: float = 0.0
+
+
 class Catch(Protocol):
     """Where failures go: a store on disk, or a list in memory."""
 
     def claim(self, id_: str) -> bool:
         """True for whoever meets a failure of this identity first: it is theirs to file."""
 
-    def found(self, id_: str, result: Result, source: Source, recipe: Recipe | None, script: Script | None) -> None:
-        """A new failure, before reduction; `script` is the platform's part of a reproducer, if it has one."""
+    def found(self, prey: Prey) -> None:
+        """A new failure, before reduction."""
 
-    def reduced(
-        self,
-        id_: str,
-        found: Result,
-        best: Result,
-        source: Source,
-        recipe: Recipe | None,
-        script: Script | None,
-        seconds: float,
-    ) -> None:
+    def reduced(self, prey: Prey) -> None:
         """The same failure on the smallest case found."""
 
 
@@ -130,7 +141,7 @@ class Hunt:
 
     def _found(self, id_: str, recipe: Recipe | None, result: Result) -> None:
         # At once and without a script, which takes the platform's time: a kill must not lose the finding.
-        self.catch.found(id_, result, self.source, recipe, None)
+        self.catch.found(Prey(id_, result, result, self.source, recipe))
 
     def _reduce(self, id_: str, found: Result, start: Result, recipe: Recipe | None) -> None:
         if self.stopped():
@@ -157,7 +168,7 @@ class Hunt:
         with self.bench.reducing():
             reduction = reduce_case(start.case, fails, seconds=self.reduce_seconds)
         script = self.bench.script(best.platform, best.case)
-        self.catch.reduced(id_, found, best, self.source, recipe, script, reduction.seconds)
+        self.catch.reduced(Prey(id_, found, best, self.source, recipe, script, reduction.seconds))
 
 
 def _same_fault(result: Result, found: Result) -> bool:
