@@ -11,7 +11,7 @@ import msgspec
 from strategies import realism
 from tapml_fuzz.campaign.hunt import Prey
 from tapml_fuzz.campaign.identity import identity_of, more_realistic
-from tapml_fuzz.core.events import FindingFound, FindingReduced, Listener
+from tapml_fuzz.core.events import FindingFound, FindingMerged, FindingReduced, Listener
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.platforms.base import Info, Script
@@ -64,10 +64,12 @@ class Filer:
         final = identity_of(prey.best, prey.source) or prey.id
         if final != prey.id and not self.claim(final):
             self._forget(prey.id)
+            self._listener(FindingMerged(prey.id, final))
             return
         record = self._put(final, prey, reduced=True)
         if final != prey.id:  # only now: a kill in between must not lose it
             self._forget(prey.id)
+            self._listener(FindingMerged(prey.id, final))
         self._listener(FindingReduced(record))
 
     def met(self) -> list[FindingRecord]:

@@ -46,6 +46,7 @@ def conduct(
     sources = load_sources(corpus_path, globs)
     store = FindingStore(output)
     pool = _Pool()
+    terminal.say("starting platforms (not counted in the budget)")
     try:
         reference = _source_platform(pool)
         infos = _available(pool, platforms, reference, terminal)

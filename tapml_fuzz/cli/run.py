@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tapml_fuzz.cli.options import corpus_option, output_option
+from tapml_fuzz.cli.options import DEFAULT_OUTPUT, corpus_option, output_option
 
 
 @click.command()
@@ -60,6 +60,8 @@ def run(
     terminal = Terminal(sys.stderr if to_stdout else sys.stdout)
     summary = conduct(corpus_path, platforms, operators, options, output, terminal)
     _write_json(summary, json_path)
+    where = "" if output == DEFAULT_OUTPUT else f" --output {output}"
+    terminal.say(f"report: {output / 'report.md'}; look at findings: python -m tapml_fuzz findings list{where}")
     if summary["interrupted"]:
         return 130
     return 1 if any(f["new"] and f["kind"] != "permitted" for f in summary["findings"]) else 0

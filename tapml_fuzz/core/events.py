@@ -47,6 +47,14 @@ class FindingReduced:
 
 
 @dataclass(frozen=True)
+class FindingMerged:
+    """Reduction showed that finding `id` is the finding `into`, which is known."""
+
+    id: str
+    into: str
+
+
+@dataclass(frozen=True)
 class CampaignFinished:
     """`summary` is the JSON of the run; `interrupted` says that Ctrl-C ended it."""
 
@@ -54,5 +62,7 @@ class CampaignFinished:
     interrupted: bool = False
 
 
-Event = CampaignStarted | PlatformUnavailable | Progress | FindingFound | FindingReduced | CampaignFinished
+Event = (
+    CampaignStarted | PlatformUnavailable | Progress | FindingFound | FindingReduced | FindingMerged | CampaignFinished
+)
 Listener = Callable[[Event], None]

@@ -42,11 +42,13 @@ def as_markdown(summary: dict[str, Any]) -> str:
     if not summary["findings"]:
         lines.append("None.")
     else:
-        lines += ["| id | operator | kind | realism | ratio | elements | new |", "|---|---|---|---|---|---|---|"]
-    for f in sorted(summary["findings"], key=lambda f: REALISMS.index(f["realism"])):
+        lines += ["| id | operator | dtypes | kind | realism | ratio | elements | new |", "|---|" + "---|" * 7]
+    for f in sorted(summary["findings"], key=lambda f: (REALISMS.index(f["realism"]), f["id"])):
         ratio = "-" if f["ratio"] is None else f"{f['ratio']:.3g}"
-        cells = [f["id"], f["operator"], f["kind"], f["realism"], ratio, f["elements"], "yes" if f["new"] else "no"]
-        lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
+        dtypes = ",".join(dict.fromkeys(f["dtypes"]))
+        link = f"[{_cell(f['id'])}]({f['reproducer']})" if f["reproducer"] else _cell(f["id"])
+        cells = [f["operator"], dtypes, f["kind"], f["realism"], ratio, f["elements"], "yes" if f["new"] else "no"]
+        lines.append(f"| {link} | {' | '.join(_cell(c) for c in cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -70,29 +70,33 @@ class Terminal:
                 ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
                 size = f"{record.found_elements} -> {record.elements} elements"
                 self._print(f"reduced  {record.id}: {record.realism}, ratio {ratio}, {size}", _COLOURS[record.realism])
+            case events.FindingMerged(id_, into):
+                self._print(f"merged   {id_}: reduced, it is {into}", "dim")
             case events.CampaignFinished(summary, interrupted):
                 self._finish(summary, interrupted)
 
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self._print(text)
+
     def findings(self, records: list[FindingRecord]) -> None:
-        """A table of findings, most realistic first."""
+        """A table of findings, most realistic first; tab-separated lines with a heading in a pipe."""
         if not records:
             self._print("no findings")
             return
-        table = Table(box=None, pad_edge=False)
-        for heading in ("id", "operator", "kind", "realism", "ratio", "elements"):
-            table.add_column(heading, justify="right" if heading in ("ratio", "elements") else "left", overflow="fold")
-        for record in sorted(records, key=lambda r: (REALISMS.index(r.realism), r.id)):
-            ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
-            cells = [record.id, record.operator, record.kind, record.realism, ratio, str(record.elements)]
-            table.add_row(*(Text(printable(cell)) for cell in cells), style=_COLOURS[record.realism])
-        if self._console.is_terminal:
-            self._console.print(table)
+        headings = ("id", "operator", "dtypes", "kind", "realism", "ratio", "elements")
+        rows = [(record, _cells(record)) for record in sorted(records, key=_order)]
+        if not self._console.is_terminal:
+            for cells in (headings, *(cells for _, cells in rows)):
+                self._print("\t".join(cells))
             return
-        for record in sorted(records, key=lambda r: (REALISMS.index(r.realism), r.id)):
-            ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
-            self._print(
-                "\t".join((record.id, record.operator, record.kind, record.realism, ratio, str(record.elements)))
-            )
+        table = Table(box=None, pad_edge=False)
+        for heading in headings:
+            numeric = heading in ("ratio", "elements")
+            table.add_column(heading, justify="right" if numeric else "left", no_wrap=heading == "id", overflow="fold")
+        for record, cells in rows:
+            table.add_row(*(Text(printable(cell)) for cell in cells), style=_COLOURS[record.realism])
+        self._console.print(table)
 
     def finding(self, record: FindingRecord, evidence: Evidence, output: Path) -> None:
         """Everything about one finding."""
@@ -134,7 +138,19 @@ class Terminal:
         for name, facts in platforms.items():
             if not facts.get("reference"):
                 self._print(f"  {name}: {facts['trials']} trials, {facts['findings']} findings")
+            elif facts["findings"]:
+                self._print(f"  {name} (source platform): {facts['findings']} findings")
 
     def _print(self, text: str, style: str = "") -> None:
         # Text, not markup: what findings and files say is never interpreted.
         self._console.print(Text(printable(text), style=style))
+
+
+def _order(record: FindingRecord) -> tuple[int, str]:
+    return REALISMS.index(record.realism), record.id
+
+
+def _cells(record: FindingRecord) -> tuple[str, ...]:
+    ratio = "-" if record.ratio is None else f"{record.ratio:.3g}"
+    dtypes = ",".join(dict.fromkeys(record.dtypes))
+    return (record.id, record.operator, dtypes, record.kind, record.realism, ratio, str(record.elements))
