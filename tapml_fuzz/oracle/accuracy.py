@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-
 _HALF_ABSOLUTE = 2.0**4
 
 
