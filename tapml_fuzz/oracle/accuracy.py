@@ -37,9 +37,9 @@ class Accuracy(NamedTuple):
     def in_wider_units(self, ratio: float) -> Accuracy:
         """The same numbers of ULP where one is `ratio` times as large: float32's table read for half precision.
 
-        OpenCL and WGSL give half precision columns of their own that ask for no more than that. A function that the
-        specification does not have (erf in WGSL) is no builtin, and gets nothing. Absolute errors do not grow like
-        ULP: WGSL goes from 2^-11 to 2^-7 for sin and cos, the smallest such step in its table.
+        A stand-in until the specifications' own half precision columns are written in: ULP counts are taken over,
+        absolute errors grow by `_HALF_ABSOLUTE` only, our choice and not a figure of any specification. A function
+        that the specification does not have (erf in WGSL) is no builtin, and gets nothing.
         """
         scaled = {
             name: Builtin(b.ulp * ratio, b.ulp_per_argument * ratio, b.absolute * _HALF_ABSOLUTE)
