@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from strategies.recipes import FLOAT_STEPS, Recipe, Step, structure_choices
+from strategies.recipes import FLOAT_STEPS, PHASES, Phase, Recipe, Step, structure_choices
 from strategies.shapes import boundary_sizes
 from strategies.source import Source
 from strategies.specials import SPECIALS
@@ -21,7 +21,14 @@ from tapml_fuzz.core.case import LAYOUTS, Layout
 _DTYPE_EVERY = 3
 
 
-def opening(source: Source, *, dtypes: Sequence[str] = (), strided: bool = True, seed: int = 0) -> list[Recipe]:
+def opening(
+    source: Source,
+    *,
+    dtypes: Sequence[str] = (),
+    phases: Sequence[Phase] = PHASES,
+    strided: bool = True,
+    seed: int = 0,
+) -> list[Recipe]:
     """Recipes with one change each, for every kind of change, value, axis and slot, in an order drawn from `seed`.
 
     Kinds take turns, so that any first part of the book has some of each. `dtypes` are floating dtypes to cast to; the
@@ -38,9 +45,10 @@ def opening(source: Source, *, dtypes: Sequence[str] = (), strided: bool = True,
             _values(source),
             _structure(source),
             _layouts(source) if strided else iter(()),
-            (Recipe("values", number, dtype=dtype) for dtype in others for number in range(len(source.seeds))),
+            (Recipe("seed", number, dtype=dtype) for dtype in others for number in range(len(source.seeds))),
         )
     ]
+    groups = [[recipe for recipe in group if recipe.phase in phases] for group in groups]
     for group in groups:
         random.shuffle(group)
     recipes: list[Recipe] = []

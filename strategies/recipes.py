@@ -104,7 +104,8 @@ def _recipe(
     seed = draw(_number(len(source.seeds)))
     sizes: tuple[tuple[str, int], ...] = ()
     refill = False
-    if phase == "shapes" or (phase != "seed" and source.operator.axis_names and draw(_number(4)) == 3):
+    resized = "shapes" in phases and phase != "seed" and source.operator.axis_names
+    if phase == "shapes" or (resized and draw(_number(4)) == 3):
         sizes = _draw_sizes(draw, source)
         refill = draw(_booleans)
     steps: tuple[Step, ...] = ()

@@ -15,6 +15,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.profile import Profile, profile_of
 from tapml_fuzz.operators.axes import infer_many
 from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.operators.naming import rename_axes
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 
 
@@ -62,21 +63,29 @@ def source_of(corpus: Corpus, entry: Any) -> Source:
 
 
 def from_examples(
-    name: str, examples: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], operator: Operator | None = None
+    name: str,
+    examples: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
+    operator: Operator | None = None,
+    *,
+    axes: Sequence[Sequence[str | int]] | None = None,
 ) -> Source:
     """A source from example calls `(args, kwargs)` of an operator, with torch tensors or numpy arrays in them.
 
-    The examples' distribution becomes the profile and their shapes tell which axes agree, unless `operator` says
-    so already. Raises `BadInputs` when the operator rejects an example.
+    The examples' distribution becomes the profile and their shapes tell which axes agree, unless `operator` or `axes`
+    (one sequence of axis names per tensor; an integer keeps an axis at that size) says so already. Raises `BadInputs`
+    when the operator rejects an example.
     """
     calls = infer_many(name, examples)
     if not calls[0].tensors or any(t.is_complex() for t in calls[0].tensors):
         raise BadInputs(f"the examples of {name} hold no tensor, or complex ones", mend="give real tensors or arrays")
     if operator is None:
         operator = calls[0].operator
+    sizes: Sequence[Mapping[str, int]] = [call.sizes for call in calls]
+    if axes is not None:
+        operator, sizes = rename_axes(operator, [tuple(tuple(t.shape) for t in call.tensors) for call in calls], axes)
     seeds = tuple(
-        Case(operator, call.sizes, tuple(to_numpy(t) for t in call.tensors), origin=f"seed:example-{number}")
-        for number, call in enumerate(calls)
+        Case(operator, size, tuple(to_numpy(t) for t in call.tensors), origin=f"seed:example-{number}")
+        for number, (call, size) in enumerate(zip(calls, sizes, strict=True))
     )
     columns = zip(*(seed.tensors for seed in seeds), strict=True)
     return Source(operator, tuple(profile_of(list(column)) for column in columns), seeds)

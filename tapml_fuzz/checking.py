@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,20 +14,16 @@ from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.hunt import Hunt, Prey
 from tapml_fuzz.campaign.identity import identity_of, more_realistic
-from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import FLOATS
 from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.operators.invoke import register, to_torch
-from tapml_fuzz.operators.naming import rename_axes
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 from tapml_fuzz.report import Finding, Report
 from tapml_fuzz.reporting.script import callable_script
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
-
-_SLICES = (16, 32, 64, 128)
 
 
 def check(
@@ -78,6 +73,7 @@ def check(
     )
     bench = Bench("torch-cpu", Local(TorchCpu()), {session.name: session}, doubt_reference=False, overlap=False)
     caught = _Caught(candidate, arrays, inputs is not None)
+    limit.start()
     hunt = Hunt(
         source,
         bench,
@@ -88,35 +84,14 @@ def check(
         stopped=lambda: caught.hung,
         on_trial=caught.count,
     )
-    limit.start()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small tensors: handing them to other threads costs more than it gains
     try:
-        _run(hunt, limit, caught, seed)
+        hunt.within(limit, seed)
     finally:
         torch.set_num_threads(threads)
         bench.close()
     return Report(name, session.name, caught.trials, limit.elapsed, caught.worst, tuple(caught.findings.values()))
-
-
-def _run(hunt: Hunt, limit: Budget, caught: _Caught, seed: int) -> None:
-    """Recorded seeds first, then slices of drawn recipes; a budget of trials fixes the slices beforehand."""
-    left = limit.trials
-    replayed = 0 if hunt.dtypes else len(hunt.source.seeds)
-    if left is not None:
-        replayed = min(replayed, (left + 1) // 2)
-        left -= replayed
-    hunt.replay(replayed)
-    start = 0
-    for number in itertools.count():
-        size = _SLICES[min(number, len(_SLICES) - 1)]
-        if left is not None:
-            size = min(size, left)
-            left -= size
-        if size <= 0 or hunt.expired():
-            return
-        hunt.search(size, start, seed * 1_000_003 + number)
-        start += size
 
 
 class _Caught:
@@ -179,14 +154,7 @@ def _source(
     examples = _from_corpus(name, attributes) if inputs is None else [(_tuple(i), attributes) for i in inputs]
     if isinstance(examples, Source):
         return examples
-    source = from_examples(name, [([_torch(a) for a in args], kwargs) for args, kwargs in examples])
-    if axes is None:
-        return source
-    operator, sizes = rename_axes(source.operator, [seed.shapes for seed in source.seeds], axes)
-    seeds = tuple(
-        Case(operator, s, seed.tensors, origin=seed.origin) for seed, s in zip(source.seeds, sizes, strict=True)
-    )
-    return Source(operator, source.profiles, seeds)
+    return from_examples(name, [([_torch(a) for a in args], kwargs) for args, kwargs in examples], axes=axes)
 
 
 def _from_corpus(name: str, attributes: dict[str, Any]) -> Source | list[tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -53,6 +53,7 @@ class Exploration:
     dtypes: Sequence[str] = ()
     phases: Sequence[Phase] = PHASES
     strided: bool = True
+    steer: bool = True
     max_elements: int = 16384
     expired: Callable[[], bool] = lambda: False
     shrink_seconds: float = 2.0
@@ -67,7 +68,7 @@ class Exploration:
 
     def run(self) -> Exploration:
         """Draw, run and shrink; the same source, seed and answers of the platforms give the same cases."""
-        steered = (HypothesisPhase.target,) if self.examples >= _STEER_FROM else ()
+        steered = (HypothesisPhase.target,) if self._steered else ()
         configured = settings(
             max_examples=max(1, self.examples // self._variants),
             database=None,
@@ -94,6 +95,10 @@ class Exploration:
         own = time.perf_counter() - began - (self.bench.times.total - before)
         self.bench.times.generate += max(0.0, own)
         return self
+
+    @property
+    def _steered(self) -> bool:
+        return self.steer and self.examples >= _STEER_FROM
 
     @property
     def _variants(self) -> int:
@@ -125,7 +130,7 @@ class Exploration:
                     raise _failing(identity)
         if not scores:
             reject()
-        if self.examples >= _STEER_FROM:
+        if self._steered:
             target(max(scores))
 
     def _shrink(self, recipe: Recipe) -> None:

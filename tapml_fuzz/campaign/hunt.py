@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Protocol
 from strategies import PHASES, Recipe, Source, opening, realise, realism
 from strategies.recipes import Phase
 from tapml_fuzz.campaign.bench import Bench, Result
+from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.explore import Exploration
 from tapml_fuzz.campaign.identity import identity_of, is_no_less_realistic
 from tapml_fuzz.campaign.plan import slice_seed
@@ -24,6 +26,8 @@ from tapml_fuzz.reduction import reduce_case
 # share of how far outside it was.
 CLEARLY_WRONG = 4.0
 KEPT_SEVERITY = 0.1
+# Recipes in the slices of a hunt of its own.
+_SLICES = (16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Hunt:
     """One operator on one bench.
 
     `expired` ends it after the trial at hand; `stopped` also gives up reduction (Ctrl-C); `on_trial` hears of every
-    case that was run to find something (not to reduce it).
+    case that was run to find something (not to reduce it). Without `steer`, drawing does not climb toward large error
+    ratios.
     """
 
     source: Source
@@ -72,6 +77,7 @@ class Hunt:
     catch: Catch
     dtypes: Sequence[str] = ()
     phases: Sequence[Phase] = PHASES
+    steer: bool = True
     max_elements: int = 16384
     book_seed: int = 0
     shrink_seconds: float = 1.5
@@ -79,6 +85,25 @@ class Hunt:
     expired: Callable[[], bool] = lambda: False
     stopped: Callable[[], bool] = lambda: False
     on_trial: Callable[[list[Result]], None] = lambda results: None
+
+    def within(self, limit: Budget, seed: int) -> None:
+        """Recorded seeds first, then ever longer slices of recipes; a budget of trials fixes the slices beforehand."""
+        left = limit.trials
+        replayed = 0 if self.dtypes else len(self.source.seeds)
+        if left is not None:
+            replayed = min(replayed, (left + 1) // 2)
+            left -= replayed
+        self.replay(replayed)
+        start = 0
+        for number in itertools.count():
+            size = _SLICES[min(number, len(_SLICES) - 1)]
+            if left is not None:
+                size = min(size, left)
+                left -= size
+            if size <= 0 or self.expired():
+                return
+            self.search(size, start, seed * 1_000_003 + number)
+            start += size
 
     def replay(self, count: int) -> None:
         """The first `count` recorded seeds exactly as they were: what fails here fails in the model."""
@@ -102,7 +127,7 @@ class Hunt:
 
     @cached_property
     def _book(self) -> list[Recipe]:
-        return opening(self.source, dtypes=self.dtypes, seed=self.book_seed)
+        return opening(self.source, dtypes=self.dtypes, phases=self.phases, seed=self.book_seed)
 
     def _try(self, case: Case, recipe: Recipe | None) -> None:
         results = self.bench.trial(case)
@@ -128,6 +153,7 @@ class Hunt:
                 claim=self.catch.claim,
                 dtypes=self.dtypes,
                 phases=self.phases,
+                steer=self.steer,
                 max_elements=self.max_elements,
                 expired=self.expired,
                 shrink_seconds=self.shrink_seconds,

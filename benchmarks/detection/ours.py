@@ -1,0 +1,90 @@
+"""The package's own way to test an implementation, whole or with parts switched off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks.detection.model import Control
+from benchmarks.detection.outcome import Detection, Outcome
+from benchmarks.detection.session import ControlSession
+from strategies import PHASES, Source, realism
+from strategies.recipes import Phase
+from tapml_fuzz.campaign.bench import Bench, Result
+from tapml_fuzz.campaign.budget import Budget
+from tapml_fuzz.campaign.hunt import Hunt, Prey
+from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.torch_eager import TorchCpu
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is switched on: `phases` of the strategies, climbing toward large ratios, the error model's judgement."""
+
+    phases: tuple[Phase, ...] = PHASES
+    steer: bool = True
+    bench: Callable[..., Bench] = Bench
+
+
+WHOLE = Parts()
+
+
+def hunt(
+    control: Control, source: Source, *, trials: int, seconds: float, seed: int, stop: bool = True, parts: Parts = WHOLE
+) -> Outcome:
+    """Test `control` for at most `trials` and `seconds`; with `stop` only up to the first failure."""
+    session = ControlSession(control)
+    bench = parts.bench("torch-cpu", Local(TorchCpu()), {control.name: session}, doubt_reference=False, overlap=False)
+    watch = Watch(source, stop, time.perf_counter() + seconds)
+    try:
+        Hunt(
+            source,
+            bench,
+            watch,
+            dtypes=control.dtypes if control.dtypes != ("",) else (),
+            phases=parts.phases,
+            steer=parts.steer,
+            book_seed=seed,
+            expired=watch.over,
+            on_trial=watch.see,
+        ).within(Budget(trials=trials).start(), seed)
+    finally:
+        bench.close()
+    return watch.outcome
+
+
+@dataclass
+class Watch:
+    """Counts trials and failures, keeps the first; nothing is reduced. See `campaign.hunt.Catch`."""
+
+    source: Source
+    stop: bool
+    deadline: float
+    outcome: Outcome = field(default_factory=Outcome)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def see(self, results: list[Result]) -> None:
+        for result in results:
+            outcome, verdict = self.outcome, result.verdict
+            outcome.trials += 1
+            outcome.seconds = time.perf_counter() - self._began
+            if not verdict.failed:
+                outcome.ratios.append(verdict.metrics.ratio if verdict.kind is None else 0.0)
+                continue
+            outcome.failures += 1
+            level = realism(result.case, self.source)
+            outcome.realisms[level] = outcome.realisms.get(level, 0) + 1
+            if outcome.first is None:
+                outcome.first = Detection(
+                    outcome.trials, outcome.seconds, str(verdict.kind), level, verdict.message, result.case
+                )
+
+    def over(self) -> bool:
+        return (self.stop and self.outcome.failures > 0) or time.perf_counter() > self.deadline
+
+    def claim(self, id_: str) -> bool:
+        return False
+
+    def found(self, prey: Prey) -> None: ...
+    def reduced(self, prey: Prey) -> None: ...
