@@ -23,7 +23,8 @@ LOWEST = torch.finfo(torch.float32).min
 
 @cache
 def _recorded() -> dict[str, Tensor]:
-    return safetensors.torch.load_file(Path(__file__).with_name("activations.safetensors"))
+    loaded: dict[str, Tensor] = safetensors.torch.load_file(Path(__file__).with_name("activations.safetensors"))
+    return loaded
 
 
 def weight(name: str, layer: int | None = None) -> Tensor:
@@ -47,10 +48,12 @@ def padding(batch: int) -> Tensor:
     """The additive mask of a batch, f32[b, 1, s, s]: zero, or the lowest number where the key is padding."""
     mask = recorded("mask", batch)
     wide = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
-    return torch.where(wide > 0, 0.0, LOWEST)
+    hidden = torch.full(wide.shape, LOWEST)
+    return hidden.masked_fill(wide > 0, 0.0)
 
 
 def scores(batch: int, layer: int) -> Tensor:
     """Masked attention scores before softmax, f32[b, 4, s, s]."""
     q, k = recorded("q", batch, layer), recorded("k", batch, layer)
-    return q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + padding(batch)
+    masked: Tensor = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + padding(batch)
+    return masked

@@ -48,10 +48,8 @@ class Subject:
 
     def source(self, examples: Sequence[tuple[Any, ...]] | None = None) -> Source:
         """What strategies draw around: the recorded calls, or other `examples` in their place."""
-        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
-            (args, {}) for args in (self.examples() if examples is None else examples)
-        ]
-        return from_examples(self.operator_name(), calls, axes=self.axes)
+        given = self.examples() if examples is None else examples
+        return from_examples(self.operator_name(), [(args, {}) for args in given], axes=self.axes)
 
 
 @dataclass(frozen=True)

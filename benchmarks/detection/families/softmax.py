@@ -44,7 +44,7 @@ def online(x: Tensor, dim: int, half_to_float: bool, *, rescale: bool = True) ->
     wide = x.float()
     top = wide.new_full(wide.shape[:-1], -math.inf)
     total = torch.zeros_like(top)
-    for block in wide.split(32, dim=-1):
+    for block in torch.split(wide, 32, dim=-1):
         new = torch.maximum(top, block.amax(-1)) if block.shape[-1] else top
         factor = torch.where(top == new, torch.ones_like(top), torch.exp(top - new)) if rescale else 1.0
         total = total * factor + torch.exp(block - new[..., None]).sum(-1)
