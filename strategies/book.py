@@ -6,13 +6,15 @@ leave a plain NaN undrawn for hundreds of cases. So the plain changes are enumer
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
 
+from strategies.combined import combined, leading
 from strategies.recipes import FLOAT_STEPS, PHASES, Phase, Recipe, Step, structure_choices
-from strategies.shapes import boundary_sizes
+from strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
 from strategies.source import Source
 from strategies.specials import SPECIALS
 from tapml_fuzz.core.case import LAYOUTS, Layout
@@ -29,10 +31,10 @@ def opening(
     strided: bool = True,
     seed: int = 0,
 ) -> list[Recipe]:
-    """Recipes with one change each, for every kind of change, value, axis and slot, in an order drawn from `seed`.
+    """First recipes that change much at once, then one for every single change, value, axis and slot.
 
-    Kinds take turns, so that any first part of the book has some of each. `dtypes` are floating dtypes to cast to; the
-    empty name among them stands for the recorded ones, which most recipes then keep.
+    The order is drawn from `seed`. Kinds take turns, so that any first part of the book has some of each. `dtypes` are
+    floating dtypes to cast to; the empty name among them stands for the recorded ones, which most recipes then keep.
     """
     random = np.random.Generator(np.random.SFC64(seed))
     others = tuple(d for d in dict.fromkeys(dtypes) if d)
@@ -49,14 +51,11 @@ def opening(
         )
     ]
     groups = [[recipe for recipe in group if recipe.phase in phases] for group in groups]
-    for group in groups:
+    for group in groups[1:]:
         random.shuffle(group)
-    recipes: list[Recipe] = []
-    for turn in range(max(map(len, groups), default=0)):
-        for group in groups:
-            if turn < len(group):
-                recipes.append(_placed(group[turn], len(recipes), source, others, every, random))
-    return recipes
+    first = combined(source, phases=phases, strided=strided, random=random)
+    mixed = [recipe for turn in itertools.zip_longest(*groups) for recipe in turn if recipe is not None]
+    return [_placed(r, number, source, others, every, random) for number, r in enumerate([*first, *mixed])]
 
 
 def _placed(
@@ -72,14 +71,20 @@ def _placed(
 
 
 def _shapes(source: Source) -> Iterator[Recipe]:
+    axes = [a for a in source.operator.axis_names if a in source.operator.symbolic_axes]
+    first = leading(source)
+    for axis in sorted(axes, key=lambda a: a not in first):
+        yield Recipe("shapes", sizes=(*((other, 1) for other in axes if other != axis), (axis, LONG_SIZE)))
+    for size in TELLING_SIZES:
+        for axis in axes:
+            yield Recipe("shapes", sizes=((axis, size),), refill=size % 2 == 1)
     for axis in source.operator.axis_names:
         for number, size in enumerate((*boundary_sizes(source.operator, axis), 0)):
             yield Recipe("shapes", sizes=((axis, size),), refill=number % 2 == 1)
     # One axis alone, the others 1: the number of elements of a flattened kernel is then at a boundary itself.
-    axes = source.operator.axis_names
-    for axis in axes[-1:]:
+    for axis in source.operator.axis_names[-1:]:
         for size in boundary_sizes(source.operator, axis):
-            yield Recipe("shapes", sizes=(*((other, 1) for other in axes if other != axis), (axis, size)))
+            yield Recipe("shapes", sizes=(*((o, 1) for o in source.operator.axis_names if o != axis), (axis, size)))
 
 
 def _specials(source: Source) -> Iterator[Recipe]:
@@ -87,10 +92,10 @@ def _specials(source: Source) -> Iterator[Recipe]:
         for name in SPECIALS:
             for spread in (0.0, 2.0):
                 yield Recipe("specials", steps=(Step("special", slot, spread, name),))
-    if not source.floating_slots:
-        for slot in range(len(source.profiles)):
-            for name in ("zero", "one", "largest", "lowest"):
-                yield Recipe("specials", steps=(Step("special", slot, 0.0, name),))
+    for slot in source.integer_slots:
+        yield Recipe("values", steps=(Step("finite-rows", slot),))
+        for name in ("zero", "one", "largest", "lowest"):
+            yield Recipe("specials", steps=(Step("special", slot, 0.0, name),))
 
 
 def _values(source: Source) -> Iterator[Recipe]:

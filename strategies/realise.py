@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategies import shapes, specials, structure, values
+from strategies import mosaic, shapes, specials, structure, values
 from tapml_fuzz.core.case import PACKED, Case
 from tapml_fuzz.core.dtypes import Array, is_float, name_of
 
@@ -27,11 +27,13 @@ def realise(recipe: Recipe, source: Source, max_elements: int = 16384) -> Case |
     tensors = list(seed.tensors)
     if changed:
         sizes.update(recipe.sizes)
-        sizes = shapes.fit(source.operator, sizes, changed, max_elements)
+        sizes = shapes.fit(source.operator, sizes, changed, shapes.limit(recipe.sizes, max_elements))
         tensors = [
-            _at_shape(recipe, source, slot, shape, tensors[slot], random)
+            _at_shape(recipe, source, slot, shape, tensors[slot], sizes, random)
             for slot, shape in enumerate(source.operator.shapes(sizes))
         ]
+        if not shapes.affordable(source.operator, tensors, sizes):
+            return None
     if recipe.dtype:
         for slot in source.floating_slots:
             tensors[slot] = values.stored(tensors[slot], recipe.dtype)
@@ -58,11 +60,20 @@ def name_matches(tensors: list[Array], seed: Case) -> bool:
 
 
 def _at_shape(
-    recipe: Recipe, source: Source, slot: int, shape: tuple[int, ...], recorded: Array, random: values.Random
+    recipe: Recipe,
+    source: Source,
+    slot: int,
+    shape: tuple[int, ...],
+    recorded: Array,
+    sizes: dict[str, int],
+    random: values.Random,
 ) -> Array:
-    if recorded.shape == shape:
+    if recorded.shape == shape and not (recipe.refill and slot in source.index_slots):
         return recorded
     profile = source.profiles[slot]
+    if recipe.refill and slot in source.index_slots:
+        spec = next(i for i in source.operator.indexes if i.slot == slot)
+        return structure.index("index-random", values.tiled(recorded, shape), spec, sizes, random)
     if recipe.refill and profile.structure in ("dense", "constant") and is_float(name_of(recorded)):
         return values.stored(values.resampled(profile, shape, random), name_of(recorded))
     return values.tiled(recorded, shape)
@@ -89,6 +100,10 @@ def _mutated(step: Step, source: Source, array: Array, sizes: dict[str, int], ra
             return values.equal_elements(array)
         case "sorted-ascending" | "sorted-descending":
             return values.sorted_rows(array, step.kind.endswith("descending"))
+        case "finite-rows":
+            return mosaic.finite_rows(array, profile, random)
+        case "special-rows":
+            return mosaic.special_rows(array, profile, random)
         case "special":
             return specials.placed(array, step.name, int(step.amount), random)
         case kind if kind in structure.MASK_STEPS:

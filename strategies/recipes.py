@@ -80,6 +80,12 @@ def _choice(options: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     return st.sampled_from(options)
 
 
+# A cache of its own: (0.0,) equals (0,), and an amount must not come back as a slot.
+@lru_cache(maxsize=512)
+def _amount(options: tuple[float, ...]) -> st.SearchStrategy[float]:
+    return st.sampled_from(options)
+
+
 @lru_cache(maxsize=512)
 def _number(limit: int) -> st.SearchStrategy[int]:
     return st.integers(0, limit - 1)
@@ -162,7 +168,7 @@ def _draw_step(draw: Callable[..., Any], source: Source, phase: Phase) -> Step:
             "special", draw(_number(len(source.profiles))), 0.0, draw(_choice(("zero", "one", "largest", "lowest")))
         )
     kind = draw(_choice(tuple(FLOAT_STEPS)))
-    return Step(kind, draw(_choice(source.floating_slots)), draw(_choice(FLOAT_STEPS[kind])))
+    return Step(kind, draw(_choice(source.floating_slots)), draw(_amount(FLOAT_STEPS[kind])))
 
 
 @lru_cache(maxsize=1024)

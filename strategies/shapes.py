@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
+
+from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.operators.invoke import call, torch_dtype
 
 # Ascending within a rank of interest, so that Hypothesis shrinks toward the smallest.
 BOUNDARY_SIZES: tuple[int, ...] = (
@@ -14,6 +18,14 @@ BOUNDARY_SIZES: tuple[int, ...] = (
 )  # fmt: skip
 # An axis that a compiler cannot leave open costs one build per size, so few sizes are tried there.
 FIXED_AXIS_SIZES: tuple[int, ...] = (1, 2, 3)
+# One more than a multiple of any block size in use, and so a tail of one whatever the block; no tail at all; one less;
+# then single block sizes.
+TELLING_SIZES: tuple[int, ...] = (1025, 1, 1024, 33, 0, 257, 1023, 65, 7, 129, 513, 31)
+# More than a grid may be long in one dimension (65535 on most platforms, WebGPU 3.6.2), or than 16 bits count.
+LONG_SIZE = 65537
+_LONG_ELEMENTS = 1 << 18
+# Of outputs, which a long axis may multiply (an outer difference).
+_OUTPUT_ELEMENTS = 1 << 22
 
 
 def boundary_sizes(operator: Operator, axis: str) -> tuple[int, ...]:
@@ -24,6 +36,23 @@ def boundary_sizes(operator: Operator, axis: str) -> tuple[int, ...]:
 def elements(operator: Operator, sizes: Mapping[str, int]) -> int:
     """Input elements over all tensors at these sizes."""
     return sum(math.prod(shape) for shape in operator.shapes(sizes))
+
+
+def limit(sizes: Sequence[tuple[str, int]], max_elements: int) -> int:
+    """How many elements a case may have: more than `max_elements` where a long axis is the point."""
+    return max(max_elements, _LONG_ELEMENTS) if any(size >= LONG_SIZE for _, size in sizes) else max_elements
+
+
+def affordable(operator: Operator, tensors: Sequence[Array], sizes: Mapping[str, int]) -> bool:
+    """Whether the outputs stay within a bound; asked of torch's meta device, and no where that cannot tell."""
+    if max(sizes.values(), default=0) < LONG_SIZE:
+        return True
+    try:
+        metas = [torch.empty(t.shape, dtype=torch_dtype(name_of(t)), device="meta") for t in tensors]
+        outputs = call(operator, metas, sizes)
+    except Exception:  # whatever the operator raises
+        return False
+    return sum(o.numel() for o in outputs) <= _OUTPUT_ELEMENTS
 
 
 def fit(operator: Operator, sizes: Mapping[str, int], keep: frozenset[str], max_elements: int) -> dict[str, int]:

@@ -32,6 +32,13 @@ class Source:
         return tuple(i for i, dtype in enumerate(self.operator.dtypes) if is_float(dtype))
 
     @cached_property
+    def integer_slots(self) -> tuple[int, ...]:
+        """Integers that are values, not indices."""
+        return tuple(
+            i for i, d in enumerate(self.operator.dtypes) if d.startswith(("int", "uint")) and i not in self.index_slots
+        )
+
+    @cached_property
     def mask_slots(self) -> tuple[int, ...]:
         return tuple(i for i, profile in enumerate(self.profiles) if profile.structure == "mask")
 
@@ -82,7 +89,8 @@ def from_examples(
         operator = calls[0].operator
     sizes: Sequence[Mapping[str, int]] = [call.sizes for call in calls]
     if axes is not None:
-        operator, sizes = rename_axes(operator, [tuple(tuple(t.shape) for t in call.tensors) for call in calls], axes)
+        given = [tuple(tuple(t.shape) for t in call.tensors) for call in calls]
+        operator, sizes = rename_axes(operator, given, axes, sizes)
     seeds = tuple(
         Case(operator, size, tuple(to_numpy(t) for t in call.tensors), origin=f"seed:example-{number}")
         for number, (call, size) in enumerate(zip(calls, sizes, strict=True))

@@ -5,16 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from strategies.values import Random
-from tapml_fuzz.core.dtypes import Array, is_float, largest, limits, name_of, smallest_normal, smallest_subnormal
+from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, numpy_dtype, smallest_normal, smallest_subnormal
 
 SPECIALS = (
     "zero", "negative-zero", "one", "subnormal", "smallest-normal", "largest", "lowest", "inf", "-inf", "nan",
+    "nan-payload",
 )  # fmt: skip
 
 
-def special(name: str, dtype: str) -> float:
-    """The special value of that name in a floating dtype."""
-    return {
+def special(name: str, dtype: str) -> Array:
+    """The special value of that name in a floating dtype, as an array of no axes.
+
+    `nan-payload` has every bit of the significand set: rounding such bits up, as if they were a number's, carries over
+    into the sign.
+    """
+    if name == "nan-payload":
+        width = numpy_dtype(dtype).itemsize
+        bits = np.asarray(2 ** (8 * width - 1) - 1, f"uint{8 * width}")
+        return bits.view(numpy_dtype(dtype))
+    value = {
         "zero": 0.0,
         "negative-zero": -0.0,
         "one": 1.0,
@@ -26,6 +35,7 @@ def special(name: str, dtype: str) -> float:
         "-inf": -np.inf,
         "nan": np.nan,
     }[name]
+    return np.asarray(value).astype(numpy_dtype(dtype))
 
 
 def placed(array: Array, name: str, spread: int, random: Random) -> Array:
@@ -33,7 +43,7 @@ def placed(array: Array, name: str, spread: int, random: Random) -> Array:
     dtype = name_of(array)
     if array.size == 0 or not is_float(dtype):
         return _integer_limit(array, name, random)
-    value = np.float64(special(name, dtype)).astype(limits(dtype).dtype)
+    value = special(name, dtype)
     array = array.copy()
     if spread == 2 or array.ndim == 0:
         array[...] = value

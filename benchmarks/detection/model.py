@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
 from strategies import Source
 from strategies.source import from_examples
 from tapml_fuzz.core.policy import Policy
@@ -74,9 +76,20 @@ class Control:
     strided: bool = True
 
     @property
+    def drawn(self) -> tuple[str, ...]:
+        """The floating dtypes to draw from; empty when there are only the recorded ones."""
+        return self.dtypes if self.dtypes != ("",) else ()
+
+    @property
     def missing(self) -> str:
-        """The first module that is not installed; empty when it can run."""
-        return next((n for n in self.needs if importlib.util.find_spec(n) is None), "")
+        """The first module that is not installed, or whose device is absent; empty when it can run."""
+        return next((name for name in self.needs if not _present(name)), "")
+
+
+def _present(name: str) -> bool:
+    if name == "torch.cuda":  # a module that every torch has, with a device or without
+        return torch.cuda.is_available()
+    return importlib.util.find_spec(name) is not None
 
 
 @dataclass(frozen=True)

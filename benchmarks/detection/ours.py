@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.detection.model import Control
@@ -34,24 +35,31 @@ def hunt(
     control: Control, source: Source, *, trials: int, seconds: float, seed: int, stop: bool = True, parts: Parts = WHOLE
 ) -> Outcome:
     """Test `control` for at most `trials` and `seconds`; with `stop` only up to the first failure."""
-    session = ControlSession(control)
-    bench = parts.bench("torch-cpu", Local(TorchCpu()), {control.name: session}, doubt_reference=False, overlap=False)
-    watch = Watch(source, stop, time.perf_counter() + seconds)
-    try:
+    with on_bench(parts.bench, control) as bench:
+        watch = Watch(source, stop, time.perf_counter() + seconds)
         Hunt(
             source,
             bench,
             watch,
-            dtypes=control.dtypes if control.dtypes != ("",) else (),
+            dtypes=control.drawn,
             phases=parts.phases,
             steer=parts.steer,
             book_seed=seed,
             expired=watch.over,
             on_trial=watch.see,
         ).within(Budget(trials=trials).start(), seed)
+    return watch.outcome
+
+
+@contextmanager
+def on_bench(kind: Callable[..., Bench], control: Control) -> Iterator[Bench]:
+    """A bench in this process, as `check` makes one, with `control` as its only candidate."""
+    candidates = {control.name: ControlSession(control)}
+    bench = kind("torch-cpu", Local(TorchCpu()), candidates, doubt_reference=False, overlap=False)
+    try:
+        yield bench
     finally:
         bench.close()
-    return watch.outcome
 
 
 @dataclass

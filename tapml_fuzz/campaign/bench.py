@@ -17,7 +17,7 @@ from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unsupp
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Verdict
 from tapml_fuzz.judge import judge, judge_pair
-from tapml_fuzz.oracle import Truth, truth
+from tapml_fuzz.oracle import NoAnswer, Truth, truth
 from tapml_fuzz.platforms.base import Info, Script
 
 # One passing case in this many is run a second time, to see whether the platform repeats itself.
@@ -105,6 +105,8 @@ class Bench:
         expected = self._truth(case)
         reference, *outcomes = [self._ended(s, run) for s, run in zip(sessions, waiting, strict=True)]
         if isinstance(reference, RunError | Unsupported | BuildError):
+            return []
+        if isinstance(expected, NoAnswer):
             return []
         if isinstance(expected, Exception):
             raise expected
@@ -211,10 +213,16 @@ class Bench:
         if isinstance(outcome, Ok) and (repeat or verdict.failed or self._runs % REPEAT_EVERY == 0):
             session = self.candidates[name]
             again = self._ended(session, lambda: session.run(case))
-            if isinstance(again, Ok) and not _same(outcome, again):
-                return Verdict("nondeterministic", "two runs of one case differ", verdict.metrics)
-            if not isinstance(again, Ok | Unsupported) and not verdict.failed:
-                return judge(case, again, expected, policy=policy)
+            if isinstance(again, Unsupported) or (isinstance(again, Ok) and _same(outcome, again)):
+                return verdict
+            if verdict.failed:
+                same = not isinstance(again, Ok)
+                return verdict if same else Verdict("nondeterministic", "two runs of one case differ", verdict.metrics)
+            # Sums in another order every time (atomic additions) are right as long as both runs are.
+            second = judge(case, again, expected, reference=reference, policy=policy)
+            if isinstance(again, Ok) and second.failed:
+                return Verdict("nondeterministic", "only one of two runs is right", second.metrics)
+            return second
         return verdict
 
 

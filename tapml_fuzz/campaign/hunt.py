@@ -6,7 +6,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -26,7 +26,8 @@ from tapml_fuzz.reduction import reduce_case
 # share of how far outside it was.
 CLEARLY_WRONG = 4.0
 KEPT_SEVERITY = 0.1
-# Recipes in the slices of a hunt of its own.
+# Recorded seeds before the first slice, and recipes in the slices, of a hunt of its own.
+_FIRST_SEEDS = 2
 _SLICES = (16, 32, 64, 128)
 
 
@@ -85,15 +86,21 @@ class Hunt:
     expired: Callable[[], bool] = lambda: False
     stopped: Callable[[], bool] = lambda: False
     on_trial: Callable[[list[Result]], None] = lambda results: None
+    _waiting: list[Case] = field(default_factory=list, repr=False)
 
     def within(self, limit: Budget, seed: int) -> None:
-        """Recorded seeds first, then ever longer slices of recipes; a budget of trials fixes the slices beforehand."""
+        """A few recorded seeds, a slice of recipes, the other seeds, then ever longer slices.
+
+        A budget of trials fixes all of it beforehand.
+        """
         left = limit.trials
-        replayed = 0 if self.dtypes else len(self.source.seeds)
+        replayed = len(self.source.seeds) if not self.dtypes or "" in self.dtypes else 0
         if left is not None:
             replayed = min(replayed, (left + 1) // 2)
             left -= replayed
-        self.replay(replayed)
+        first = min(replayed, _FIRST_SEEDS)
+        self._waiting[:] = self.source.seeds[first:replayed]
+        self.replay(first)
         start = 0
         for number in itertools.count():
             size = _SLICES[min(number, len(_SLICES) - 1)]
@@ -101,9 +108,11 @@ class Hunt:
                 size = min(size, left)
                 left -= size
             if size <= 0 or self.expired():
-                return
+                break
             self.search(size, start, seed * 1_000_003 + number)
             start += size
+            self._replay_waiting()
+        self._replay_waiting()
 
     def replay(self, count: int) -> None:
         """The first `count` recorded seeds exactly as they were: what fails here fails in the model."""
@@ -111,6 +120,10 @@ class Hunt:
             if self.expired():
                 return
             self._try(case, None)
+
+    def _replay_waiting(self) -> None:
+        while self._waiting and not self.expired():
+            self._try(self._waiting.pop(0), None)
 
     def search(self, examples: int, start: int, seed: int) -> None:
         """`examples` recipes from number `start` on: the opening book's while it lasts, then drawn ones."""
@@ -137,8 +150,18 @@ class Hunt:
         for result in results:
             id_ = identity_of(result, self.source)
             if id_ and self.catch.claim(id_):
-                self._found(id_, recipe, result)
-                self._reduce(id_, result, result, recipe)
+                recorded = self._on_a_seed(id_, result.platform)
+                met, by = (result, recipe) if recorded is None else (recorded, None)
+                self._found(id_, by, met)
+                self._reduce(id_, met, met, by)
+
+    def _on_a_seed(self, id_: str, platform: str) -> Result | None:
+        """The same failure on a recorded seed that is still to be replayed: there it counts most."""
+        for case in self._waiting:
+            for result in self.bench.trial(case, only=platform):
+                if identity_of(result, self.source) == id_:
+                    return result
+        return None
 
     def _explore(self, examples: int, seed: int) -> None:
         """Draw recipes; after every new finding the rest goes on from another seed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -12,13 +13,16 @@ from tapml_fuzz.core.operator import Index, Operator, Product, Template
 
 
 def rename_axes(
-    operator: Operator, shapes: Sequence[tuple[tuple[int, ...], ...]], axes: Sequence[Sequence[str | int]]
+    operator: Operator,
+    shapes: Sequence[tuple[tuple[int, ...], ...]],
+    axes: Sequence[Sequence[str | int]],
+    inferred: Sequence[Mapping[str, int]],
 ) -> tuple[Operator, list[dict[str, int]]]:
     """The operator with its tensor axes named by the user, and the sizes of those axes per example.
 
     `axes` has one sequence per tensor slot: a name that varies, or an integer for an axis that stays as it is.
-    Integer attributes keep following the axis they were found to agree with. Raises `BadInputs` when the names do
-    not fit the shapes.
+    Integer attributes keep following the axis they were found to agree with, if it has a name now; otherwise they stay
+    what they were at the `inferred` sizes. Raises `BadInputs` when the names do not fit the shapes.
     """
     if [len(a) for a in axes] != [len(a) for a in operator.axes]:
         raise BadInputs(f"axes {list(axes)} do not fit {operator.describe()}", mend="give one name per axis per tensor")
@@ -29,12 +33,13 @@ def rename_axes(
         for axis, p in enumerate(products)
         if len(p.axes) == 1 and p.constant == 1
     }
+    rename = partial(_renamed, places=places, inferred=inferred)
     renamed = msgspec.structs.replace(
         operator,
         axes=named,
-        args=tuple(_renamed(a, places) for a in operator.args),
-        kwargs={k: _renamed(v, places) for k, v in operator.kwargs.items()},
-        indexes=tuple(Index(i.slot, _renamed(i.extent, places), i.negative) for i in operator.indexes),
+        args=tuple(map(rename, operator.args)),
+        kwargs={k: rename(v) for k, v in operator.kwargs.items()},
+        indexes=tuple(Index(i.slot, rename(i.extent), i.negative) for i in operator.indexes),
     )
     solved = []
     for example in shapes:
@@ -46,11 +51,16 @@ def rename_axes(
     return renamed, solved
 
 
-def _renamed(template: Template, places: Mapping[str, Product]) -> Template:
+def _renamed(template: Template, places: Mapping[str, Product], inferred: Sequence[Mapping[str, int]]) -> Template:
     if isinstance(template, Product):
-        parts = [places.get(name, Product((name,))) for name in template.axes]
+        if not places.keys() >= set(template.axes):
+            values = {template.value(sizes) for sizes in inferred}
+            if len(values) > 1:
+                raise BadInputs(f"an attribute follows {template}, which no name in axes= stands for")
+            return Product((), values.pop())
+        parts = [places[name] for name in template.axes]
         constant = math.prod((p.constant for p in parts), start=template.constant)
         return Product(tuple(a for p in parts for a in p.axes), constant)
     if isinstance(template, list | tuple):
-        return [_renamed(item, places) for item in template]
+        return [_renamed(item, places, inferred) for item in template]
     return template

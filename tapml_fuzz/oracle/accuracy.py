@@ -24,12 +24,14 @@ class Builtin(NamedTuple):
 class Accuracy(NamedTuple):
     """An accuracy table. A function that is not listed is as in the `ieee` table.
 
-    `divisors` is the range of |y| in which division keeps its accuracy; outside it any quotient is allowed.
+    `divisors` is the range of |y| in which division keeps its accuracy; outside it any quotient is allowed. `nearest`
+    says that conversions round to nearest, ties to even; otherwise either neighbour is right.
     """
 
     source: str
     builtins: Mapping[str, Builtin]
     divisors: tuple[float, float] = (0.0, math.inf)
+    nearest: bool = True
 
     def of(self, name: str) -> Builtin:
         return self.builtins.get(name) or IEEE.builtins[name]
@@ -150,6 +152,7 @@ WGSL = Accuracy(
         "pow": Builtin(3, 4.5, 2.0**-21),
     },
     divisors=(2.0**-126, 2.0**126),
+    nearest=False,
 )
 
 TABLES: Mapping[str, Accuracy] = {"ieee": IEEE, "opencl": OPENCL, "wgsl": WGSL}

@@ -11,7 +11,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from tapml_fuzz.oracle.tracked import Arithmetic, Tracked, errors_of
+from tapml_fuzz.oracle.tracked import Arithmetic, Tracked, correctly_rounded, errors_of
 
 Operand = Tracked | float
 
@@ -56,7 +56,7 @@ def _pair(x: Operand, y: Operand) -> tuple[Tracked, Tracked, Arithmetic]:
 
 def add(x: Operand, y: Operand) -> Tracked:
     x, y, a = _pair(x, y)
-    return a.rounded(
+    result = a.rounded(
         x.value + y.value,
         errors_of(x, y),
         (x, y),
@@ -64,12 +64,14 @@ def add(x: Operand, y: Operand) -> Tracked:
         nonnegative=x.nonnegative and y.nonnegative,
         unbounded=_both_overflow(x, y, -1.0),
     )
+    return correctly_rounded(result, x, y)
 
 
 def sub(x: Operand, y: Operand) -> Tracked:
     x, y, a = _pair(x, y)
     lost = _both_overflow(x, y, 1.0)
-    return a.rounded(x.value - y.value, errors_of(x, y), (x, y), underflows=a.flush, unbounded=lost)
+    result = a.rounded(x.value - y.value, errors_of(x, y), (x, y), underflows=a.flush, unbounded=lost)
+    return correctly_rounded(result, x, y)
 
 
 def _both_overflow(x: Tracked, y: Tracked, sign: float) -> Tensor | None:
@@ -91,14 +93,15 @@ def mul(x: Operand, y: Operand) -> Tracked:
     if x.error is not None:
         magnitude = y.value.abs()
         error = magnitude * x.error if error is None else torch.addcmul(error, magnitude, x.error)
-    return a.rounded(x.value * y.value, error, (x, y), nonnegative=x.nonnegative and y.nonnegative)
+    result = a.rounded(x.value * y.value, error, (x, y), nonnegative=x.nonnegative and y.nonnegative)
+    return correctly_rounded(result, x, y)
 
 
 def square(x: Operand) -> Tracked:
     """|(x+dx)^2 - x^2| <= (2|x| + e) e, and never negative."""
     x, _, a = _pair(x, 0.0)
     error = None if x.error is None else torch.add(x.error, x.value.abs(), alpha=2).mul_(x.error)
-    return a.rounded(x.value * x.value, error, (x,), nonnegative=True)
+    return correctly_rounded(a.rounded(x.value * x.value, error, (x,), nonnegative=True), x)
 
 
 def div(x: Operand, y: Operand, *, builtin: str = "div") -> Tracked:
@@ -133,7 +136,10 @@ def div(x: Operand, y: Operand, *, builtin: str = "div") -> Tracked:
     units = 2 * a.accuracy.of(builtin).ulp
     watched = (x,) if y.overflows else (x, y)
     sign = x.nonnegative and y.nonnegative
-    return a.rounded(value, error, watched, units=units, nonnegative=sign, unbounded=pole)
+    result = a.rounded(value, error, watched, units=units, nonnegative=sign, unbounded=pole)
+    # Platforms may multiply by the reciprocal, which is exact for powers of two only.
+    mantissa, _ = torch.frexp(y.value)
+    return correctly_rounded(result, x, y) if bool((mantissa.abs() == 0.5).all()) else result
 
 
 def reciprocal(x: Operand) -> Tracked:

@@ -21,6 +21,12 @@ class NoTruth(TapmlFuzzError):
     code = "E301"
 
 
+class NoAnswer(NoTruth):
+    """The operator has one right answer, but not on this input."""
+
+    code = "E302"
+
+
 Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 

@@ -194,6 +194,17 @@ class Tracked:
     def with_error(self, error: Tensor | None) -> Tracked:
         return replace(self, error=error)
 
+    def converted_to(self, grid: torch.dtype) -> Tracked:
+        """The program converts to a narrower dtype: an exact value has one right result (round to nearest even).
+
+        Beyond the range that is infinity. Platforms that may round either way, or flush, have the error of
+        `rounded_to`, and so has a value that is inexact already.
+        """
+        a = self.arithmetic
+        if self.error is not None or not a.accuracy.nearest or a.flush or self.grid == torch.float64:
+            return self.rounded_to(grid)
+        return replace(self, value=self.value.to(grid).to(torch.float64), grid=grid)
+
     def rounded_to(self, grid: torch.dtype) -> Tracked:
         """The value stored in a narrower floating dtype: one more rounding, and that dtype's overflow."""
         if grid == self.grid or not self.is_floating:
@@ -208,6 +219,18 @@ class Tracked:
         # Beyond the largest number the program goes on with infinity, which no later step can bring back.
         error = torch.where(finite & (self.value.abs() > dtypes.largest(name)), torch.inf, error)
         return replace(self, error=error, grid=grid)
+
+
+def correctly_rounded(result: Tracked, *operands: Tracked) -> Tracked:
+    """The result of one IEEE operation: where exact operands give a number that needs no rounding, it is exact."""
+    a = result.arithmetic
+    # In float64 the truth itself is rounded, so nothing tells what is exact.
+    if result.error is None or a.flush or a.dtype == torch.float64 or any(o.error is not None for o in operands):
+        return result
+    exact = result.value.to(a.dtype).to(torch.float64) == result.value
+    if not bool(exact.any()):
+        return result
+    return result.with_error(None if bool(exact.all()) else torch.where(exact, 0.0, result.error))
 
 
 @cache

@@ -17,6 +17,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle.constants import K
 from tapml_fuzz.oracle.engine import Undecided, apply, known, trace
+from tapml_fuzz.oracle.registry import NoAnswer
 from tapml_fuzz.oracle.tracked import Arithmetic, Selection, Tracked, arithmetic
 
 
@@ -68,6 +69,7 @@ def truth(
     stored = [invoke.to_torch(t) for t in tensors]
     outputs = _run(operator, stored, sizes, context)
     expected = _output_dtypes(operator, stored, sizes, names, outputs)
+    outputs = [_stored(o, name) for o, name in zip(outputs, expected, strict=True)]
     bounds = tuple(_bound(o, name) for o, name in zip(outputs, expected, strict=True))
     return Truth(
         values=tuple(_value(o, name) for o, name in zip(outputs, expected, strict=True)),
@@ -82,7 +84,10 @@ def truth(
 
 def _run(operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int], context: Arithmetic) -> list[Tracked]:
     if any(t.numel() == 0 for t in tensors):
-        return _of_nothing(operator, tensors, sizes, context)
+        _refuse_without_channels(operator, tensors)
+        nothing = _of_nothing(operator, tensors, sizes, context)
+        if all(t.numel() == 0 for t in tensors if t.is_floating_point()) or not any(o.value.numel() for o in nothing):
+            return nothing
     floating = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     args, kwargs = operator.bind(
         [known(t, context) for t in tensors],
@@ -101,9 +106,15 @@ def _run(operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int]
 def _of_nothing(
     operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int], context: Arithmetic
 ) -> list[Tracked]:
-    """An operator on an empty tensor computes nothing that could round: torch's float64 answer is exact."""
+    """An operator on empty tensors alone computes nothing that could round: torch's float64 answer is exact."""
     wide = [t.double() if t.is_floating_point() else t for t in tensors]
     return [known(result, context) for result in invoke.call(operator, wide, sizes)]
+
+
+def _refuse_without_channels(operator: Operator, tensors: Sequence[Tensor]) -> None:
+    """Of a convolution over no channels torch returns nothing, where the bias alone would be right."""
+    if operator.short_name.startswith("conv") and len(tensors) > 1 and tensors[0].ndim > 2 and tensors[0].shape[1] == 0:
+        raise NoAnswer(f"{operator.name} over no channels", mend="give at least one")
 
 
 def _flat(result: Any) -> list[Tracked]:
@@ -146,14 +157,17 @@ def _value(x: Tracked, dtype: str) -> Array:
     return (x.value if x.value.dtype == wanted else x.value.to(wanted)).numpy()
 
 
-def _bound(x: Tracked, dtype: str) -> Array | None:
-    """E = u_out (|y| + K B) + K B + one smallest subnormal; None for exact results.
+def _stored(x: Tracked, dtype: str) -> Tracked:
+    """The output in its dtype: an exact value that the dtype cannot hold is rounded, even when nothing before was."""
+    if not dtypes.is_float(dtype) or not x.is_floating or x.error is not None:
+        return x
+    return x.converted_to(invoke.torch_dtype(dtype))
 
-    A value that the output dtype cannot hold is rounded even when nothing before it was.
-    """
+
+def _bound(x: Tracked, dtype: str) -> Array | None:
+    """E = u_out (|y| + K B) + K B + one smallest subnormal; None for exact results."""
     if not dtypes.is_float(dtype):
         return None if x.error is None else x.error.expand(x.value.shape).numpy()
-    x = x.rounded_to(invoke.torch_dtype(dtype)) if x.error is None and x.is_floating else x
     if x.error is None:
         return None
     bound = x.value.abs().mul_(dtypes.unit_roundoff(dtype))

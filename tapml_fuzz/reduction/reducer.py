@@ -15,7 +15,7 @@ import numpy as np
 from tapml_fuzz.core.case import PACKED, Case, Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.reduction.sizes import take
-from tapml_fuzz.reduction.values import simpler_elements, simpler_tensors
+from tapml_fuzz.reduction.values import ordinary, simpler_elements, simpler_tensors
 
 # Lengths tried first when an axis is shortened: all short ones, then around powers of two.
 _LENGTHS = (*range(2, 10), *(2**k + d for k in range(4, 12) for d in (-1, 0, 1)))
@@ -67,11 +67,19 @@ def reduce_case(case: Case, fails: Fails, *, seconds: float = 5.0) -> Reduction:
     search = _Search(case, fails, seconds)
     began = time.monotonic()
     try:
-        while any(step(search) for step in (_pack, _shorten, _simplify_tensors, _simplify_elements)):
+        while any(step(search) for step in (_tame, _pack, _shorten, _simplify_tensors, _simplify_elements)):
             pass
     except _OutOfTime:
         pass
     return Reduction(search.case, search.attempts, time.monotonic() - began)
+
+
+def _tame(search: _Search) -> bool:
+    """Every NaN, infinity, subnormal and number near the dtype's limit becomes zero: perhaps none was needed."""
+    tamed = tuple(ordinary(t) for t in search.case.tensors)
+    if all(new is old for new, old in zip(tamed, search.case.tensors, strict=True)):
+        return False
+    return search.adopt(search.case.with_tensors(tamed))
 
 
 def _pack(search: _Search) -> bool:

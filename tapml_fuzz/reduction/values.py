@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from tapml_fuzz.core.dtypes import Array, is_float, name_of
+from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, smallest_normal
+
+
+def ordinary(tensor: Array) -> Array:
+    """The tensor with zero for whatever is not an ordinary number; itself when all are."""
+    dtype = name_of(tensor)
+    if not is_float(dtype):
+        return tensor
+    size = np.abs(tensor.astype(np.float64))
+    odd = ~((size == 0) | ((size >= smallest_normal(dtype)) & (size <= largest(dtype) / 4)))
+    return np.where(odd, np.zeros((), tensor.dtype), tensor) if odd.any() else tensor
 
 
 def simpler_tensors(tensor: Array) -> Iterator[Array]:

@@ -33,9 +33,9 @@ def softmax_online(x: Tensor) -> Tensor:
     total = torch.zeros_like(top)
     for block in _blocks(x):
         new = torch.maximum(top, block.amax(-1)) if block.shape[-1] else top
-        total = total * torch.where(top == new, torch.ones_like(top), torch.exp(top - new)) + torch.exp(
-            block - new[..., None]
-        ).sum(-1)
+        # While all is -inf there is nothing to rescale, and -inf minus -inf is NaN.
+        shift = torch.where(new == -math.inf, torch.zeros_like(new), new)
+        total = total * torch.exp(top - shift) + torch.exp(block - shift[..., None]).sum(-1)
         top = new
     return torch.exp(x - top[..., None]) / total[..., None]
 

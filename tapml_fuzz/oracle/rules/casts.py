@@ -18,11 +18,15 @@ def cast(x: Tracked, dtype: torch.dtype | None = None, *_: Any, **__: Any) -> Tr
         return x
     if dtype.is_floating_point:
         if x.is_floating:
-            return x.rounded_to(dtype)
+            return x.converted_to(dtype)
         value = x.value.to(torch.float64)
         exact = Tracked(value, x.arithmetic, x.error, grid=torch.float64)
         small = value.numel() == 0 or float(value.abs().amax()) <= 2.0 ** _significand(dtype)
-        return replace(exact, grid=dtype) if small else exact.rounded_to(dtype)
+        if small:
+            return replace(exact, grid=dtype)
+        # What float32 holds is rounded once; larger numbers may pass through float32 on their way.
+        single = bool((value.to(torch.float32).to(torch.float64) == value).all())
+        return replace(exact, grid=torch.float32).converted_to(dtype) if single else exact.rounded_to(dtype)
     if not x.is_floating:
         return replace(x, value=x.value.to(dtype), grid=torch.float64)
     if dtype == torch.bool:
@@ -49,7 +53,8 @@ def truncated(x: Tracked, dtype: torch.dtype) -> Tracked:
     value = torch.where(inside, x.value, 0.0).trunc().to(dtype)
     error: torch.Tensor | None = None
     if x.error is not None:
-        error = (torch.trunc(x.value + x.error) - torch.trunc(x.value - x.error)).abs()
+        above, below, middle = (torch.trunc(v) for v in (x.value + x.error, x.value - x.error, x.value))
+        error = torch.maximum((above - middle).abs(), (middle - below).abs())
     if not bool(inside.all()):
         error = torch.where(inside, 0.0 if error is None else error, torch.inf)
     return Tracked(value, x.arithmetic, error)

@@ -73,7 +73,9 @@ def avg_pool(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any)
     # Sum, then divide by the count or multiply by its rounded reciprocal.
     own = weight * ((float(s.growth(n, 1.0)) + 2.0) * x.arithmetic.roundoff)
     error = None if x.error is None else pool(movement.dense_error(x), kernel_size, *rest, **options)
-    return x.arithmetic.rounded(value, error, (), own=own, nonnegative=x.nonnegative)
+    # The sum may overflow where the mean does not.
+    lost = weight * n > x.arithmetic.largest
+    return x.arithmetic.rounded(value, error, (), own=own, nonnegative=x.nonnegative, unbounded=lost)
 
 
 @rule("aten.max_pool2d", "aten.max_pool1d")

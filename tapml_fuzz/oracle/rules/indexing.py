@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise, movement
@@ -56,7 +57,18 @@ def scatter_value(x: Tracked, dim: int, index: Tracked, value: float) -> Tracked
 
 @rule("aten.scatter.src")
 def scatter_source(x: Tracked, dim: int, index: Tracked, src: Tracked) -> Tracked:
-    return movement.merged(lambda p: torch.scatter(p[0], dim, index.value, p[1]), [x, src])
+    """Of several values for one place any may stay (torch: the result is nondeterministic)."""
+    written = movement.merged(lambda p: torch.scatter(p[0], dim, index.value, p[1]), [x, src])
+    ones = torch.ones(index.value.shape, dtype=torch.int64)
+    hits = torch.zeros(written.value.shape, dtype=torch.int64).scatter_add(dim, index.value, ones)
+    return _unjudged_where(written, hits > 1)
+
+
+def _unjudged_where(x: Tracked, places: Tensor) -> Tracked:
+    if not bool(places.any()):
+        return x
+    kept = torch.zeros(()) if x.error is None else x.error
+    return x.with_error(torch.where(places, torch.inf, kept.double()))
 
 
 @rule("aten.index_put")
@@ -67,7 +79,9 @@ def index_put(x: Tracked, indices: list[Tracked | None], values: Tracked, accumu
         return torch.ops.aten.index_put.default(parts[0], places, parts[1], accumulate)
 
     result = movement.merged(put, [x, values])
-    if not accumulate or not result.is_floating:
+    if not accumulate:
+        return _unjudged_where(result, _hits(result, places, values) > 1)
+    if not result.is_floating:
         return result
     one, more = movement.alike([x, values])
     weight = put([one.value.abs(), more.value.abs()])
@@ -76,6 +90,14 @@ def index_put(x: Tracked, indices: list[Tracked | None], values: Tracked, accumu
     stored = dtypes.unit_roundoff(str(result.grid).removeprefix("torch."))
     own = (hits.clamp_min_(1.0) * weight).mul_(max(stored, x.arithmetic.roundoff))
     return x.arithmetic.rounded(result.value, result.error, (one,), own=own, magnitude=weight)
+
+
+def _hits(x: Tracked, places: list[Tensor | None], values: Tracked) -> Tensor:
+    """How often each element is written."""
+    none, one = (torch.full((), n, dtype=torch.int64) for n in (0, 1))
+    return torch.ops.aten.index_put.default(  # type: ignore[no-any-return]
+        none.expand(x.value.shape).clone(), places, one.expand(values.value.shape), True
+    )
 
 
 @rule("aten.fill")

@@ -1,0 +1,100 @@
+"""Whether a fault that shows inside the observed ranges is reported as such, on its minimal case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import msgspec
+
+from benchmarks.detection.methods import recorded
+from benchmarks.detection.ours import on_bench
+from benchmarks.detection.registry import faults, subject_of
+from strategies import Source, realism
+from tapml_fuzz.campaign.bench import Bench, Result
+from tapml_fuzz.campaign.budget import Budget
+from tapml_fuzz.campaign.hunt import Hunt, Prey
+from tapml_fuzz.campaign.identity import more_realistic
+from tapml_fuzz.core.verdict import REALISMS, Realism
+
+# What a model could produce, against what only an adversary would.
+ORDINARY: tuple[Realism, ...] = ("observed", "near", "extrapolated")
+
+
+class Label(msgspec.Struct, frozen=True):
+    """What was seen of one fault in one run.
+
+    Attributes:
+        seen: the most realistic class of input it failed on; reported: the most realistic label of a finding.
+        elements: input elements of the smallest minimal case.
+    """
+
+    name: str
+    seen: Realism | None
+    reported: Realism | None
+    elements: int
+
+    @property
+    def right(self) -> bool:
+        """Reported no less realistic than seen, where "observed" and "near" are one: a reduced seed is near."""
+        if self.seen is None or self.reported is None:
+            return self.seen == self.reported
+        return _rank(self.reported) <= _rank(self.seen)
+
+
+def _rank(level: Realism) -> int:
+    return max(REALISMS.index(level), REALISMS.index("near"))
+
+
+@dataclass
+class _Labels:
+    """Keeps every finding's smallest case; see `campaign.hunt.Catch`."""
+
+    source: Source
+    seen: list[Realism] = field(default_factory=list)
+    final: dict[str, Prey] = field(default_factory=dict)
+
+    def see(self, results: list[Result]) -> None:
+        self.seen += [realism(r.case, self.source) for r in results if r.verdict.failed]
+
+    def claim(self, id_: str) -> bool:
+        return id_ not in self.final
+
+    def found(self, prey: Prey) -> None:
+        self.final[prey.id] = prey
+
+    def reduced(self, prey: Prey) -> None:
+        self.final[prey.id] = prey
+
+
+def label(name: str, trials: int, seed: int = 0) -> Label:
+    """Hunt a fault as `check` does, with reduction."""
+    control = faults()[name].candidate
+    source = recorded(subject_of(control))
+    with on_bench(Bench, control) as bench:
+        seen = _Labels(source)
+        hunt = Hunt(
+            source,
+            bench,
+            seen,
+            dtypes=control.drawn,
+            book_seed=seed,
+            shrink_seconds=0.5,
+            reduce_seconds=1.5,
+            on_trial=seen.see,
+        )
+        hunt.within(Budget(trials=trials).start(), seed)
+    preys = [p for p in seen.final.values() if p.best.verdict.failed]
+    reported = [more_realistic(realism(p.found.case, source), realism(p.best.case, source)) for p in preys]
+    return Label(
+        name,
+        min(seen.seen, key=REALISMS.index, default=None),
+        min(reported, key=REALISMS.index, default=None),
+        min((p.best.case.elements for p in preys), default=0),
+    )
+
+
+def labels(names: Sequence[str], trials: int, pool: ProcessPoolExecutor) -> list[Label]:
+    """The labels of many faults, spread over processes."""
+    return list(pool.map(label, names, [trials] * len(names)))

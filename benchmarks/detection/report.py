@@ -1,0 +1,165 @@
+"""The results as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.detection.labels import ORDINARY, Label
+from benchmarks.detection.methods import METHODS, OURS
+from benchmarks.detection.model import Control, Fault
+from benchmarks.detection.registry import controls, faults, subject_of
+from benchmarks.detection.rows import Row
+from benchmarks.detection.statistics import AT, Interval, family_of, missed, of_family, of_method, recall, within
+
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "hypothesis",
+    "apache-tvm",
+    "onnxruntime",
+    "pyopencl",
+    "pocl-binary-distribution",
+    "wgpu",
+)
+
+
+def summary(rows: Sequence[Row], labelled: Sequence[Label], trials: int, command: str) -> dict[str, Any]:
+    """Everything the tables say, as JSON can hold it."""
+    ours = [r for r in rows if r.method == OURS]
+    methods = [name for name in METHODS if any(r.method == name for r in rows)]
+    return {
+        "command": command,
+        "versions": versions(),
+        "counts": counts(),
+        "methods": {name: {"about": METHODS[name].about, **of_method(rows, name)} for name in methods},
+        "families": {
+            name: {family: of_family(of(rows, name), family) for family in sorted({family_of(r) for r in ours})}
+            for name in methods
+        },
+        "reveals": {name: reveals(of(rows, name)) for name in methods},
+        "written": {name: by(of(rows, name), lambda fault: fault.written) for name in methods},
+        "missed": missed(ours, trials),
+        "accused": [
+            {"name": r.name, "what": r.what, "kind": r.kind, "realism": r.realism, "message": r.message, "case": r.case}
+            for r in ours
+            if r.what != "fault" and r.failures
+        ],
+        "labels": {
+            "right": sum(label.right for label in labelled),
+            "of": len(labelled),
+            "wrong": [f"{x.name}: seen {x.seen}, reported {x.reported}" for x in labelled if not x.right],
+            "ordinary_reported_special": [
+                x.name for x in labelled if x.seen in ORDINARY and x.reported not in ORDINARY
+            ],
+        },
+        "first_trials": {
+            name: {
+                fault: firsts(of(rows, name), fault) for fault in sorted({r.name for r in ours if r.what == "fault"})
+            }
+            for name in methods
+        },
+        "not_run": sorted(f"{name}: needs {thing.missing}" for name, thing in _everything() if thing.missing),
+    }
+
+
+def of(rows: Sequence[Row], method: str) -> list[Row]:
+    """One method's rows."""
+    return [r for r in rows if r.method == method]
+
+
+def firsts(rows: Sequence[Row], fault: str) -> list[int | None]:
+    """The trial of the first detection for each seed."""
+    return [r.first_trial for r in rows if r.name == fault and r.what == "fault" and r.mode == "trials"]
+
+
+def reveals(rows: Sequence[Row]) -> dict[str, Any]:
+    """Recall by what it takes to see a fault."""
+    return by(rows, lambda fault: fault.reveals)
+
+
+def by(rows: Sequence[Row], key: Any) -> dict[str, Any]:
+    """Recall of faults grouped by a property."""
+    limited = [r for r in rows if r.what == "fault" and r.mode == "trials"]
+    kinds = sorted({key(faults()[r.name]) for r in limited})
+    groups = {kind: [r for r in limited if key(faults()[r.name]) == kind] for kind in kinds}
+    return {
+        kind: {"faults": len({r.name for r in group}), **{str(n): recall(group, within(n)) for n in AT}}
+        for kind, group in groups.items()
+    }
+
+
+def counts() -> dict[str, int]:
+    """How many faults and controls there are, run or not."""
+    kernels = [f for f in faults().values() if f.written in ("opencl", "wgsl")]
+    families = {subject_of(f.candidate).family for f in faults().values()}
+    return {
+        "faults": len(faults()),
+        "kernels": len(kernels),
+        "families": len(families),
+        "controls": len(controls()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of everything that computes."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def table(result: dict[str, Any]) -> str:
+    """The tables, in Markdown."""
+    lines = [
+        "| method | recall at 10 | 50 | 100 | 500 | in 10 s | median trials | median s | false positives / 10,000 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, seen in result["methods"].items():
+        cells = [share(seen["recall"][str(n)]) for n in AT]
+        timed = share(seen["recall_10s"]) if seen["recall_10s"] else "-"
+        wrong = seen["false_positives"]
+        lines.append(
+            f"| {name}: {seen['about']} | {' | '.join(cells)} | {timed} | {number(seen['median_trials'])} "
+            f"| {number(seen['median_seconds'])} | {number(wrong['per_10000'])} of {wrong['trials']:,.0f} |"
+        )
+    lines += ["", "| family | faults | recall at 10 | 100 | 500 | median trials | accused | median r | largest r |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for family, seen in result["families"].get(OURS, {}).items():
+        cells = [share(seen["recall"][str(n)], plain=True) for n in (10, 100, 500)]
+        wrong, ratio = seen["false_positives"], seen["ratio"]
+        middle, most = (number(ratio["median"]), number(ratio["largest"])) if ratio else ("exact", "")
+        lines.append(
+            f"| {family} | {seen['faults']} | {' | '.join(cells)} | {number(seen['median_trials'])} "
+            f"| {wrong['accusations']} of {wrong['trials']:,.0f} | {middle} | {most} |"
+        )
+    lines += ["", "| what it takes | faults | " + " | ".join(f"{m} at 100" for m in result["reveals"]) + " |"]
+    lines += ["|---|---|" + "---|" * len(result["reveals"])]
+    for kind in result["reveals"].get(OURS, {}):
+        cells = [share(seen[kind]["100"], plain=True) if kind in seen else "-" for seen in result["reveals"].values()]
+        lines.append(f"| {kind} | {result['reveals'][OURS][kind]['faults']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def share(interval: Interval, plain: bool = False) -> str:
+    """A share in percent with its interval."""
+    centre, low, high = interval
+    if math.isnan(centre):
+        return "-"
+    return f"{100 * centre:.1f}%" + ("" if plain or math.isnan(low) else f" ({100 * low:.1f}-{100 * high:.1f})")
+
+
+def number(value: float) -> str:
+    """Three significant digits."""
+    return "-" if math.isnan(value) else "never" if math.isinf(value) else f"{value:.3g}"
+
+
+def _everything() -> list[tuple[str, Control]]:
+    listed: list[tuple[str, Fault | Control]] = [*faults().items(), *controls().items()]
+    return [(name, thing.candidate if isinstance(thing, Fault) else thing) for name, thing in listed]
