@@ -39,7 +39,10 @@ def opening(
     random = np.random.Generator(np.random.SFC64(seed))
     others = tuple(d for d in dict.fromkeys(dtypes) if d)
     every = 1 if dtypes and "" not in dtypes else _DTYPE_EVERY
-    groups = [
+    first, *others_turns = (
+        combined(source, turn=turn, phases=phases, strided=strided, random=random) for turn in range(3)
+    )
+    single = [
         list(group)
         for group in (
             _shapes(source),
@@ -50,10 +53,11 @@ def opening(
             (Recipe("seed", number, dtype=dtype) for dtype in others for number in range(len(source.seeds))),
         )
     ]
-    groups = [[recipe for recipe in group if recipe.phase in phases] for group in groups]
-    for group in groups[1:]:
+    single = [[recipe for recipe in group if recipe.phase in phases] for group in single]
+    for group in single[1:]:
         random.shuffle(group)
-    first = combined(source, phases=phases, strided=strided, random=random)
+        group.sort(key=lambda recipe: _rank(recipe, source))
+    groups = [[recipe for turn in others_turns for recipe in turn], *single]
     mixed = [recipe for turn in itertools.zip_longest(*groups) for recipe in turn if recipe is not None]
     return [_placed(r, number, source, others, every, random) for number, r in enumerate([*first, *mixed])]
 
@@ -70,12 +74,23 @@ def _placed(
     )
 
 
+def _rank(recipe: Recipe, source: Source) -> int:
+    """Changes of the largest tensor come first: it is what the operator is about, the others are its parameters."""
+    if not recipe.steps:
+        return 0
+    slots = sorted(range(len(source.profiles)), key=lambda s: -source.seeds[0].tensors[s].size)
+    return slots.index(recipe.steps[0].slot)
+
+
 def _shapes(source: Source) -> Iterator[Recipe]:
     axes = [a for a in source.operator.axis_names if a in source.operator.symbolic_axes]
     first = leading(source)
     for axis in sorted(axes, key=lambda a: a not in first):
-        yield Recipe("shapes", sizes=(*((other, 1) for other in axes if other != axis), (axis, LONG_SIZE)))
-    for size in TELLING_SIZES:
+        long = (*((other, 1) for other in axes if other != axis), (axis, LONG_SIZE))
+        yield Recipe("shapes", sizes=long)
+        # The largest value last: an index of it is as long as the axis.
+        yield Recipe("shapes", sizes=long, steps=tuple(Step("sorted-ascending", s) for s in source.floating_slots[:1]))
+    for size in sorted(TELLING_SIZES, key=bool):
         for axis in axes:
             yield Recipe("shapes", sizes=((axis, size),), refill=size % 2 == 1)
     for axis in source.operator.axis_names:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from strategies.recipes import PHASES, Phase, Recipe, Step, structure_choices
-from strategies.shapes import TELLING_SIZES
+from strategies.shapes import TELLING_SIZES, elements, fit
 from strategies.source import Source
 from tapml_fuzz.core.case import LAYOUTS, Layout
 
@@ -19,25 +19,49 @@ from tapml_fuzz.core.case import LAYOUTS, Layout
 _BESIDE = (5, 3, 7, 2, 9, 11)
 # Every axis the same: where a kernel takes one for another, only a square lets it run at all.
 _SQUARES = (17, 8)
+_SMALL = 16384
+# What a recipe does to the values of a tensor, in turns.
+_ROWS = ("", "finite-rows", "special-rows")
 
 
 def combined(
-    source: Source, *, phases: Sequence[Phase] = PHASES, strided: bool = True, random: np.random.Generator
+    source: Source,
+    *,
+    turn: int = 0,
+    phases: Sequence[Phase] = PHASES,
+    strided: bool = True,
+    random: np.random.Generator,
 ) -> list[Recipe]:
-    """A recipe for each telling size of each leading axis, squares among them."""
+    """A recipe for each telling size of each leading axis, squares among them.
+
+    The three turns have the same shapes: what one leaves as recorded, the next fills with situations row by row.
+    """
     structures = list(structure_choices(source)) if "structure" in phases else []
     random.shuffle(structures)
-    sizes = list(_sizes(source)) if "shapes" in phases else [()] * len(TELLING_SIZES)
+    sizes = list(_sizes(source, turn)) if "shapes" in phases else []
     return [
-        Recipe(
-            _phase(number, phases),
-            sizes=at,
-            refill=number % 2 == 0,
-            steps=(*_structure(structures, number), *_rows(source, number, phases)),
-            layouts=_layouts(source, number) if strided else (),
-        )
+        _recipe(source, number, number + turn, at, structures, phases, strided)
         for number, at in enumerate(sizes or [()] * len(TELLING_SIZES))
     ]
+
+
+def _recipe(
+    source: Source,
+    number: int,
+    kind: int,
+    sizes: tuple[tuple[str, int], ...],
+    structures: Sequence[tuple[str, int]],
+    phases: Sequence[Phase],
+    strided: bool,
+) -> Recipe:
+    phase: Phase = ("shapes", "values", "specials")[kind % 3]
+    steps = [Step(*structures[number % len(structures)])] if structures and number % 3 else []
+    if phase in phases and phase != "shapes":
+        steps += [Step(_ROWS[kind % 3], slot) for slot in _slots(source, number)]
+    layouts: tuple[Layout, ...] = (LAYOUTS[number % 4],) * len(source.profiles) if strided and number % 4 else ()
+    return Recipe(
+        phase if phase in phases else "seed", sizes=sizes, refill=number % 2 == 0, steps=tuple(steps), layouts=layouts
+    )
 
 
 def leading(source: Source) -> list[str]:
@@ -49,46 +73,30 @@ def leading(source: Source) -> list[str]:
     return found or [a for a in reversed(operator.axis_names) if a in operator.symbolic_axes]
 
 
-def _phase(number: int, phases: Sequence[Phase]) -> Phase:
-    """What a recipe is mostly about."""
-    phase: Phase = ("shapes", "values", "specials")[number % 3]
-    return phase if phase in phases else "seed"
-
-
-def _sizes(source: Source) -> Iterator[tuple[tuple[str, int], ...]]:
-    axes = [a for a in source.operator.axis_names if a in source.operator.symbolic_axes]
-    for turn, size in enumerate(TELLING_SIZES):
-        for number, main in enumerate(leading(source)):
-            # Every second time the others are 1, so that the number of elements is at the boundary as well.
-            alone = (turn + number) % 2 == 1
+def _sizes(source: Source, turn: int) -> Iterator[tuple[tuple[str, int], ...]]:
+    operator = source.operator
+    axes = [a for a in operator.axis_names if a in operator.symbolic_axes]
+    number = 0
+    for place, size in enumerate(TELLING_SIZES):
+        for main in leading(source):
+            # Where values are as recorded the others are 1, so that the number of elements is at the boundary as well.
+            alone = (number + turn) % 3 == 0 and number % 2 == 1
             others = [a for a in axes if a != main]
-            beside = [(axis, 1 if alone else _BESIDE[(i + turn) % len(_BESIDE)]) for i, axis in enumerate(others)]
-            yield (*beside, (main, size))
-        if turn % 3 == 2 and len(axes) > 1:
-            yield tuple((axis, _SQUARES[(turn // 3) % len(_SQUARES)]) for axis in axes)
+            beside = {axis: 1 if alone else _BESIDE[(i + place) % len(_BESIDE)] for i, axis in enumerate(others)}
+            fixed = {axis: source.seeds[0].sizes[axis] for axis in operator.axis_names if axis not in axes}
+            fitted = fit(operator, {**fixed, **beside, main: size}, frozenset({main}), _SMALL)
+            yield tuple((axis, fitted[axis]) for axis in (*others, main))
+            number += 1
+        if place % 3 == 2 and len(axes) > 1:
+            yield tuple((axis, _SQUARES[(place // 3) % len(_SQUARES)]) for axis in axes)
+            number += 1
+    if len(axes) > 1 and elements(operator, dict.fromkeys(operator.axis_names, TELLING_SIZES[0])) <= _SMALL:
+        yield tuple((axis, TELLING_SIZES[0]) for axis in axes)
 
 
-def _structure(choices: Sequence[tuple[str, int]], number: int) -> tuple[Step, ...]:
-    if not choices or number % 2 == 0:
-        return ()
-    kind, slot = choices[(number // 2) % len(choices)]
-    return (Step(kind, slot),)
-
-
-def _rows(source: Source, number: int, phases: Sequence[Phase]) -> tuple[Step, ...]:
-    """Many values at once, in one slot: spread over its rows."""
+def _slots(source: Source, number: int) -> tuple[int, ...]:
+    """One tensor of values at a time; every fourth time all of them, so that situations meet."""
     slots = source.floating_slots or source.integer_slots
-    if not slots:
-        return ()
-    slot = slots[(number // 3) % len(slots)]
-    if number % 3 == 1 and "values" in phases:
-        return (Step("finite-rows", slot),)
-    if number % 3 == 2 and "specials" in phases:
-        return (Step("special-rows", slot),)
-    return ()
-
-
-def _layouts(source: Source, number: int) -> tuple[Layout, ...]:
-    if number % 4 == 0:
-        return ()
-    return (LAYOUTS[number % 4],) * len(source.profiles)
+    if not slots or number % 4 == 3:
+        return slots
+    return (slots[(number // 3) % len(slots)],)

@@ -84,6 +84,20 @@ def _cancelling(row: Array, profile: Profile, random: Random) -> Array:
     return row
 
 
+def _half_steps(row: Array, profile: Profile, random: Random) -> Array:
+    """Multiples of one half: ties of rounding to whole numbers."""
+    return stored(np.round(2 * row.astype(np.float64)) / 2 + random.choice((0.0, 0.5), row.shape), name_of(row))
+
+
+def _conversion_ties(row: Array, profile: Profile, random: Random) -> Array:
+    """Half way between two numbers of bfloat16, or of float16: ties of a conversion. Other dtypes stay."""
+    if row.dtype != np.float32:
+        return row
+    dropped = int(random.choice((16, 13)))  # float32's 23 bits of significand less bfloat16's 7 or float16's 10
+    bits = row.view(np.uint32) >> dropped << dropped
+    return (bits | np.uint32(1 << (dropped - 1))).view(np.float32)
+
+
 def _all(name: str) -> Row:
     return lambda row, profile, random: np.full_like(row, special(name, name_of(row)))
 
@@ -133,6 +147,11 @@ def _integer_limits(row: Array, profile: Profile, random: Random) -> Array:
     return random.choice(np.asarray([info.min, info.max, info.max - 1, 0, 1], row.dtype), row.shape)
 
 
+def _lowest_integers(row: Array, profile: Profile, random: Random) -> Array:
+    """Whose products and negatives do not fit."""
+    return np.full_like(row, np.iinfo(row.dtype).min)
+
+
 def _none(row: Array, profile: Profile, random: Random) -> Array:
     return row
 
@@ -147,6 +166,8 @@ _FINITE: tuple[Row, ...] = (
     _outlier,
     _cancelling,
     _nearly_constant,
+    _half_steps,
+    _conversion_ties,
     _all("zero"),
     _shifted(10.0),
     _shifted(-10.0),
@@ -174,4 +195,4 @@ _SPECIAL: tuple[Row, ...] = (
     _one("nan-payload"),
     _all("nan"),
 )
-_INTEGER: tuple[Row, ...] = (_small_integers, _integers, _integer_limits)
+_INTEGER: tuple[Row, ...] = (_small_integers, _integers, _integer_limits, _lowest_integers)

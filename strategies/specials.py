@@ -16,12 +16,12 @@ SPECIALS = (
 def special(name: str, dtype: str) -> Array:
     """The special value of that name in a floating dtype, as an array of no axes.
 
-    `nan-payload` has every bit of the significand set: rounding such bits up, as if they were a number's, carries over
-    into the sign.
+    `nan-payload` has every bit set: its sign sorts it before everything, and rounding its significand up, as if it were
+    a number's, makes a zero of it.
     """
     if name == "nan-payload":
         width = numpy_dtype(dtype).itemsize
-        bits = np.asarray(2 ** (8 * width - 1) - 1, f"uint{8 * width}")
+        bits = np.asarray(2 ** (8 * width) - 1, f"uint{8 * width}")
         return bits.view(numpy_dtype(dtype))
     value = {
         "zero": 0.0,

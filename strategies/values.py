@@ -57,7 +57,8 @@ def resampled(profile: Profile, shape: tuple[int, ...], random: Random) -> Float
         values = np.clip(values, max(profile.low, profile.quantiles[0]), min(profile.high, profile.quantiles[-1]))
     else:
         values = np.asarray(np.interp(random.random(shape), PROBABILITIES, profile.quantiles))
-    if profile.hidden and shape:
+    # Every other time nothing is hidden: what a mask covers cannot be seen to be wrong.
+    if profile.hidden and shape and random.random() < 0.5:
         shown = random.binomial(shape[-1], 1 - profile.hidden, size=(*shape[:-1], 1))
         values = np.where(np.arange(shape[-1]) < np.maximum(shown, 1), values, profile.low)
     return np.asarray(values)

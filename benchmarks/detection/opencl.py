@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.detection.model import Fault
 from tapml_fuzz.core.dtypes import Array, to_bits
 
 Buffer = Any
@@ -98,6 +99,13 @@ class OpenCLKernel:
             if dtype not in self._built:
                 self._built[dtype] = _driver().build(_HEAD + _PREAMBLES[dtype] + self.source)
             return self.host(Device(_driver(), self._built[dtype]), *args)
+
+
+def planted(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
+    """A fault in an OpenCL kernel. Nothing is permitted beyond IEEE: builtins are as accurate as others'."""
+    return Fault(
+        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
+    )
 
 
 # A call that is given up (a timeout) may still be at work when the next one comes, and kernels keep their arguments.

@@ -29,9 +29,11 @@ class Capabilities(msgspec.Struct, frozen=True):
         strided: whether it reads non-contiguous inputs (otherwise they are packed before the call).
         symbolic: whether one build serves many shapes.
         max_elements: largest number of elements of one tensor.
+        empty: whether it takes tensors of no elements; if not, it refuses them in words (`NotSupported`).
     """
 
     dtypes: tuple[str, ...]
     strided: bool = False
     symbolic: bool = True
     max_elements: int = 1 << 24
+    empty: bool = True

@@ -15,5 +15,9 @@ K = 1.0
 # sums of a natural order are on average sqrt(1/3) of the last, and one rounding is uniform in +-u).
 GROWTH = 1.5
 
+# That average fails where one term is most of the sum: then every partial sum after it is as large as the last, and the
+# roundings' standard deviation sqrt(n / 3) * u * sum|t|; five of those. In between by the term's share of the sum.
+DOMINATED = 5 / 3**0.5
+
 # Up to this many terms no randomness is assumed: every rounding may point the same way.
 SYSTEMATIC_BELOW = 16

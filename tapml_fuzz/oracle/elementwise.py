@@ -64,7 +64,23 @@ def add(x: Operand, y: Operand) -> Tracked:
         nonnegative=x.nonnegative and y.nonnegative,
         unbounded=_both_overflow(x, y, -1.0),
     )
-    return correctly_rounded(result, x, y)
+    return correctly_rounded(_absorbed(_absorbed(result, x, y), y, x), x, y)
+
+
+# A mask's lowest number next to scores: only where something as large is about is absorption looked for.
+_HUGE = 1e18
+
+
+def _absorbed(result: Tracked, small: Tracked, large: Tracked) -> Tracked:
+    """Where `small`, error and all, is below half a unit of an exact `large`, the sum is `large`, exactly."""
+    a = result.arithmetic
+    if result.error is None or large.error is not None or a.flush or large.value.numel() == 0:
+        return result
+    if not bool((large.value.abs() > _HUGE).any()):
+        return result
+    reach = small.value.abs() if small.error is None else small.value.abs() + small.error
+    lost = (reach <= large.value.abs() * (a.roundoff / 2)) & (result.value == large.value)
+    return result.with_error(torch.where(lost, 0.0, result.error))
 
 
 def sub(x: Operand, y: Operand) -> Tracked:

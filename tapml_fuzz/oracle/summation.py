@@ -17,20 +17,30 @@ import torch
 from torch import Tensor
 
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.oracle.constants import GROWTH, SYSTEMATIC_BELOW
+from tapml_fuzz.oracle.constants import DOMINATED, GROWTH, SYSTEMATIC_BELOW
 from tapml_fuzz.oracle.elementwise import Operand, div, floating, square, sub
 from tapml_fuzz.oracle.tracked import Tracked
 
 
-def growth(n: int, repeated: Tensor | float = 0.0) -> Tensor | float:
-    """g(n), the factor of u * sum|t|; `repeated` in [0, 1] says how far the terms repeat (see `repetition`)."""
+def growth(n: int, repeated: Tensor | float = 0.0, share: Tensor | float = 0.0) -> Tensor | float:
+    """g(n), the factor of u * sum|t|.
+
+    `repeated` in [0, 1] says how far the terms repeat (see `repetition`), `share` which part of the sum the largest
+    term may be (see `largest_share`).
+    """
     if n <= 1:
         return 0.0
+    walk = math.sqrt(n)
     if n <= SYSTEMATIC_BELOW:
-        return float(min(n - 1, max(GROWTH * math.sqrt(n), n / 2)))
-    if isinstance(repeated, Tensor):
-        return repeated.mul(n / 2).add_(GROWTH * math.sqrt(n)).clamp_max_(n - 1)
-    return min(GROWTH * math.sqrt(n) + repeated * n / 2, n - 1.0)
+        return float(min(n - 1, max(DOMINATED * walk, n / 2)))
+    random: Tensor | float = share * ((DOMINATED - GROWTH) * walk) + GROWTH * walk
+    total = random + repeated * (n / 2)
+    return total.clamp_max_(n - 1) if isinstance(total, Tensor) else min(total, n - 1.0)
+
+
+def largest_share(largest: Tensor, weight: Tensor) -> Tensor:
+    """Part of a sum of magnitudes `weight` that its largest term makes up, given that term or a bound on it."""
+    return (largest / weight).nan_to_num(0.0).clamp_max_(1.0)
 
 
 def repetition(terms: Tensor, dim: int, roundoff: float, *, updating: bool = False) -> Tensor | float:
@@ -100,7 +110,8 @@ def total(
         return squeezed(x, reduced, keepdim)
     terms, kept = x.value, reduced
     value = terms.sum(dim=kept, keepdim=True)
-    weight = value if x.nonnegative else terms.abs().sum(dim=kept, keepdim=True)
+    magnitudes = terms if x.nonnegative else terms.abs()
+    weight = value if x.nonnegative else magnitudes.sum(dim=kept, keepdim=True)
     if n <= SYSTEMATIC_BELOW:
         repeated: Tensor | float = 0.0
     elif len(kept) == 1:
@@ -110,7 +121,8 @@ def total(
         repeated = repetition(flat, -1, a.roundoff, updating=updating)
         if isinstance(repeated, Tensor):
             repeated = repeated.reshape(value.shape)
-    own = weight * growth(n, repeated) * a.roundoff
+    share = largest_share(magnitudes.amax(dim=kept, keepdim=True), weight) if n > SYSTEMATIC_BELOW else 0.0
+    own = weight * growth(n, repeated, share) * a.roundoff
     error = None
     if x.error is not None:
         error = x.error.expand(terms.shape).sum(dim=kept, keepdim=True)

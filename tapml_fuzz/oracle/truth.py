@@ -88,6 +88,17 @@ def _run(operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int]
         nothing = _of_nothing(operator, tensors, sizes, context)
         if all(t.numel() == 0 for t in tensors if t.is_floating_point()) or not any(o.value.numel() for o in nothing):
             return nothing
+        try:
+            return _followed(operator, tensors, sizes, context)
+        except (ArithmeticError, RuntimeError, IndexError, ValueError) as error:
+            raise NoAnswer(f"{operator.name} on empty tensors: {error}", mend="give it elements") from None
+    return _followed(operator, tensors, sizes, context)
+
+
+def _followed(
+    operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int], context: Arithmetic
+) -> list[Tracked]:
+    """The operator's rule, or its program step by step."""
     floating = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     args, kwargs = operator.bind(
         [known(t, context) for t in tensors],

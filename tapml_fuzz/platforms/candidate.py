@@ -7,7 +7,8 @@ import inspect
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +43,8 @@ class CallableSession:
         self._positional = positional
         self._parameters = _parameter_names(function)
         self._thread: _Runner | None = None
+        with _fresh_memory_filled():  # the first time imports much: not on the clock of the first call
+            pass
         self.builds, self.build_seconds = 0, 0.0
 
     def info(self) -> Info:
@@ -134,17 +137,23 @@ class _Runner:
 
 
 def _guarded(function: Callable[[], Any]) -> Any:
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    # With deterministic algorithms on, torch fills `torch.empty` with NaN: what is never written shows.
-    torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with torch.no_grad(), np.errstate(all="ignore"):
+        with _fresh_memory_filled(), torch.no_grad(), np.errstate(all="ignore"):
             return function()
     except Stopped:
         raise
     except BaseException as error:  # a kernel that exits the interpreter has failed, not we
         return RunError(_told(error))
+
+
+@contextmanager
+def _fresh_memory_filled() -> Iterator[None]:
+    """With deterministic algorithms on, torch fills `torch.empty` with NaN: what is never written shows."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 

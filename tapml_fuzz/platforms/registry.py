@@ -12,13 +12,28 @@ from tapml_fuzz.platforms.base import Platform
 _LOCATIONS = {
     "torch-cpu": "tapml_fuzz.platforms.torch_eager:TorchCpu",
     "torch-cuda": "tapml_fuzz.platforms.torch_eager:TorchCuda",
+    "torch-inductor": "tapml_fuzz.platforms.torch_inductor:TorchInductor",
+    "torch-inductor-cuda": "tapml_fuzz.platforms.torch_inductor:TorchInductorCuda",
+    "tvm-cuda": "tapml_fuzz.platforms.tvm_cuda:TvmCuda",
     "tvm-llvm": "tapml_fuzz.platforms.tvm_llvm:TvmLlvm",
+    "tvm-c": "tapml_fuzz.platforms.tvm_c:TvmC",
     "tvm-opencl": "tapml_fuzz.platforms.tvm_opencl:TvmOpenCL",
     "tvm-webgpu": "tapml_fuzz.platforms.tvm_webgpu:TvmWebGPU",
+    "onnxruntime-cpu": "tapml_fuzz.platforms.onnxruntime_cpu:OnnxRuntimeCpu",
+    "iree-llvm-cpu": "tapml_fuzz.platforms.iree:IreeLlvmCpu",
+    "iree-vulkan": "tapml_fuzz.platforms.iree:IreeVulkan",
+    "iree-cuda": "tapml_fuzz.platforms.iree:IreeCuda",
 }
 
 # Source platforms, most mature first: what the candidates are compared with.
 SOURCES = ("torch-cuda", "torch-cpu")
+
+# Fuzzed only when named. A build of inductor's takes a C++ compiler or Triton seconds, so a short run would spend its
+# time on building; `tvm-c` differs from `tvm-llvm` in its last step alone. The witnesses through ONNX take half a
+# second to export an operator, and IREE one more to compile it.
+ON_REQUEST = (
+    "torch-inductor", "torch-inductor-cuda", "tvm-c", "onnxruntime-cpu", "iree-llvm-cpu", "iree-vulkan", "iree-cuda",
+)  # fmt: skip
 
 
 def known() -> tuple[str, ...]:
@@ -27,8 +42,8 @@ def known() -> tuple[str, ...]:
 
 
 def candidates() -> tuple[str, ...]:
-    """Every platform that is fuzzed by default: all but the source platforms."""
-    return tuple(name for name in _LOCATIONS if name not in SOURCES)
+    """Every platform that is fuzzed by default: all but the source platforms and those on request."""
+    return tuple(name for name in _LOCATIONS if name not in (*SOURCES, *ON_REQUEST))
 
 
 def location(name: str) -> str:

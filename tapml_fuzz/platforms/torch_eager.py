@@ -35,13 +35,13 @@ class _TorchEager:
         """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`."""
         import torch
 
-        from tapml_fuzz.operators.invoke import call, to_numpy
+        from tapml_fuzz.operators.invoke import to_numpy
 
         held = [self._placed(as_laid_out(t, how), how) for t, how in zip(tensors, layouts, strict=True)]
         started = time.perf_counter()
         try:
             with torch.no_grad():
-                results = call(build, held, sizes)
+                results = self.results(build, held, sizes)
             self._wait()
         except RuntimeError as error:
             if self.device == "cuda" and "CUDA" in str(error):
@@ -57,6 +57,12 @@ class _TorchEager:
         # A copy, since an output may be a view of an input that the caller's buffer holds.
         outputs = [to_numpy(result).copy() for result in results]
         return Run(outputs, seconds, [0] * len(outputs), mutated, aliased)
+
+    def results(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
+        """The outputs that are used, as tensors of torch; does not wait for the device."""
+        from tapml_fuzz.operators.invoke import call
+
+        return call(build, tensors, sizes)
 
     def script(
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False

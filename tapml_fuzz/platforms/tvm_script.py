@@ -38,18 +38,55 @@ if perturb is not None:
 
 def cpu_script(unit: Unit, layouts: Sequence[Layout]) -> Script:
     """`compute` by way of the Relax virtual machine on the CPU, target `llvm`."""
+    return _machine_script(unit, layouts, ['    executable = tvm.compile(module, tvm.target.Target("llvm"))'])
+
+
+def c_script(unit: Unit, layouts: Sequence[Layout], compiler: str, options: Sequence[str]) -> Script:
+    """`compute` by way of the Relax virtual machine on the CPU, target `c` through `compiler` with `options`."""
+    lines = [
+        '    target = tvm.target.Target("c")',
+        "    library = tvm.compile(module, target, relax_pipeline=get_default_pipeline(target))",
+        "    with tempfile.TemporaryDirectory() as folder:",
+        f'        library.export_library(f"{{folder}}/operator.so", cc={compiler!r}, options={list(options)!r})',
+        '        executable = tvm.runtime.load_module(f"{folder}/operator.so")',
+    ]
+    imports = ("import tempfile", "from tvm.relax.backend.cpu_generic import get_default_pipeline")
+    return _machine_script(unit, layouts, lines, imports)
+
+
+def cuda_script(unit: Unit, layouts: Sequence[Layout]) -> Script:
+    """`compute` by way of the Relax virtual machine on the first CUDA device, compiled by what TVM chooses."""
+    lines = [
+        "    target = tvm.target.Target.from_device(tvm.cuda())",
+        '    print("device:", tvm.cuda().device_name)',
+        "    with target:",
+        "        executable = tvm.compile(module, target)",
+    ]
+    return _machine_script(unit, layouts, lines, device="tvm.cuda()")
+
+
+def _machine_script(
+    unit: Unit,
+    layouts: Sequence[Layout],
+    compiling: Sequence[str],
+    imports: Sequence[str] = (),
+    device: str = "tvm.cpu()",
+) -> Script:
+    """`compute` that makes `executable` from `module` by the lines given and runs it in Relax's virtual machine."""
     packed = ["" if layout == "contiguous" else ".clone(memory_format=torch.contiguous_format)" for layout in layouts]
-    given = "".join(f"tvm.runtime.from_dlpack(x{slot}{how}), " for slot, how in enumerate(packed)).removesuffix(", ")
-    body = (
-        f"def compute({parameters(len(layouts))}):\n"
-        "    module = from_exported_program(exported(), run_ep_decomposition=False)\n"
-        '    executable = tvm.compile(module, tvm.target.Target("llvm"))\n'
-        '    machine = relax.VirtualMachine(executable, tvm.cpu(), memory_cfg="naive")\n'
-        f'    result = machine["main"]({given})\n'
-        "    results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)\n"
-        "    return [torch.from_dlpack(tensor).clone() for tensor in results]\n"
-    )
-    return Script(("import ctypes", *_IMPORTS), _POISON + _exported(unit) + "\n\n" + body)
+    there, back = ("", "") if device == "tvm.cpu()" else (f".copyto({device})", ".copyto(tvm.cpu())")
+    given = ", ".join(f"tvm.runtime.from_dlpack(x{slot}{how}){there}" for slot, how in enumerate(packed))
+    lines = [
+        f"def compute({parameters(len(layouts))}):",
+        "    module = from_exported_program(exported(), run_ep_decomposition=False)",
+        *compiling,
+        f'    machine = relax.VirtualMachine(executable, {device}, memory_cfg="naive")',
+        f'    result = machine["main"]({given})',
+        "    results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)",
+        f"    return [torch.from_dlpack(tensor{back}).clone() for tensor in results]",
+        "",
+    ]
+    return Script(("import ctypes", *_IMPORTS, *imports), _POISON + exported(unit) + "\n\n" + "\n".join(lines))
 
 
 def compile_script(unit: Unit, target: Mapping[str, object]) -> Script:
@@ -64,10 +101,10 @@ def compile_script(unit: Unit, target: Mapping[str, object]) -> Script:
         "    return []\n"
     )
     imports = tuple(line for line in _IMPORTS if line != "from tvm import relax")
-    return Script(imports, _exported(unit) + "\n\n" + body)
+    return Script(imports, exported(unit) + "\n\n" + body)
 
 
-def _exported(unit: Unit) -> str:
+def exported(unit: Unit) -> str:
     """A module that calls the operator, and `exported()`, its decomposed program."""
     operator, tensors = unit.operator, len(unit.operator.axes)
     opened = open_axes(operator, unit.sizes)

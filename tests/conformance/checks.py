@@ -36,6 +36,12 @@ def claimed(session: Session) -> tuple[str, ...]:
     return capabilities.dtypes
 
 
+def takes_empty(session: Session) -> bool:
+    capabilities = session.info().capabilities
+    assert capabilities is not None
+    return capabilities.empty
+
+
 def agree(actual: Array, wanted: Array, tolerance: float = 1e-5) -> None:
     assert actual.shape == wanted.shape, f"shape {actual.shape}, wanted {wanted.shape}"
     assert actual.dtype == wanted.dtype, f"dtype {actual.dtype}, wanted {wanted.dtype}"
@@ -100,8 +106,12 @@ def indexes_by_integers(session: Session) -> None:
 
 
 def takes_zero_sizes(session: Session) -> None:
+    """Tensors of no elements work, or are refused in words by a platform that says that it does not take them."""
     for sizes in ({"a": 0, "b": 5}, {"a": 5, "b": 0}, {"a": 0, "b": 0}):
         for operator in (add(), SOFTMAX):
+            if not takes_empty(session):
+                assert isinstance(session.run(case(operator, **sizes)), Unsupported)
+                continue
             (output,) = outputs(session, case(operator, **sizes))
             assert output.shape == (sizes["a"], sizes["b"])
 
@@ -124,7 +134,7 @@ def serves_many_shapes_from_one_build(session: Session) -> None:
     assert capabilities is not None
     operator = aten("mul.Tensor", [X, 3.0], [(A, B)])
     before = session.builds
-    for a, b in ((2, 3), (1, 1), (64, 65), (0, 4), (300, 7)):
+    for a, b in ((2, 3), (1, 1), (64, 65), (0, 4) if takes_empty(session) else (5, 4), (300, 7)):
         given = case(operator, a=a, b=b)
         agree(outputs(session, given)[0], expected(given)[0])
     if capabilities.symbolic:

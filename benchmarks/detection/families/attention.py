@@ -174,7 +174,7 @@ FAULTS = (
     ),
     Fault(
         "attention scores in float16", "attention", seen(whole, scores_in=torch.float16), whole,
-        origin="https://github.com/huggingface/transformers/pull/17306",
+        origin="scores have the dtype of the matrix unit's output",
     ),
     Fault(
         "attention scores overflow float16", "attention", seen(whole, scores_in=torch.float16), whole,

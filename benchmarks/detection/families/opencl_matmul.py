@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from benchmarks.detection.activations import BATCHES, recorded, weight
-from benchmarks.detection.model import Fault, Subject
-from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div
+from benchmarks.detection.model import Subject
+from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div, planted
 from tapml_fuzz.core.dtypes import Array
 
 _TILE = 16
@@ -147,48 +145,42 @@ scores_kernel = OpenCLKernel(_SCORES, _batched)
 int8_kernel = OpenCLKernel(_INT8, _int8)
 
 
-def _fault(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
-    return Fault(
-        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
-    )
-
-
 FAULTS = (
-    _fault(
+    planted(
         "opencl matmul left tile not zeroed", "opencl matmul", matmul,
         matmul.but("row < rows && first + j < depth ?", "row < rows ?"),
         origin="edge elements of one operand are zeroed, those of the other taken from its next row: inf times zero",
         reveals="specials",
     ),
-    _fault(
+    planted(
         "opencl matmul whole tiles of depth", "opencl matmul", matmul,
         matmul.but("first < depth;", "first + TILE <= depth;"),
         origin="https://github.com/1bit-MONSTER/1bit-MONSTER/issues/301", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl matmul last tile only", "opencl matmul", matmul, matmul.but("sum += tile;", "sum = tile;"),
         origin="the accumulator is assigned in the loop over tiles: right for one tile", dtypes=("", "float16"),
     ),
-    _fault(
+    planted(
         "opencl matmul grid rounded down", "opencl matmul", matmul, matmul.hosted(_rounded_down),
         origin="https://github.com/NVIDIA/cuda-samples/issues/411", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl scores stale tile", "opencl scores", scores_kernel,
         scores_kernel.but("int left_over = min(TILE, depth - first);", "int left_over = TILE;"),
         origin="https://github.com/modular/modular/pull/5701", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl scores of square matrices", "opencl scores", scores_kernel,
         scores_kernel.but("key < columns) right", "key < rows) right"),
         origin="the bound of the other matrix in an edge tile: right for as many keys as queries", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl int8 sum in 16 bits", "opencl int8 linear", int8_kernel,
         int8_kernel.but("int sum = 0;", "short sum = 0;"),
         origin="https://github.com/microsoft/BitNet/issues/629", reveals="activations",
     ),
-    _fault(
+    planted(
         "opencl int8 pair in 16 bits", "opencl int8 linear", int8_kernel,
         int8_kernel.but("int pair = ", "short pair = "),
         origin="https://github.com/microsoft/onnxruntime/issues/31573", reveals="specials",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from benchmarks.detection.activations import BATCHES, LOWEST, recorded
-from benchmarks.detection.model import Fault, Subject
-from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div
+from benchmarks.detection.model import Subject
+from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div, planted
 from tapml_fuzz.core.dtypes import Array
 
 _TILE, _BLOCK = 16, 64
@@ -95,40 +93,34 @@ embedding = OpenCLKernel(_EMBEDDING, _embedding)
 causal_kernel = OpenCLKernel(_CAUSAL, _causal)
 
 
-def _fault(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
-    return Fault(
-        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
-    )
-
-
 FAULTS = (
-    _fault(
+    planted(
         "opencl transpose edge items gone", "transpose", transpose,
         transpose.but("    if (wanted) y", "    if (inside && wanted) y"),
         origin="work-items outside the input's edge tile are done, though the output's edge is theirs",
         reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl transpose barrier missing", "transpose", transpose,
         transpose.but("    barrier(CLK_LOCAL_MEM_FENCE);\n", ""),
         origin="the barrier between loading a tile and storing it is missing",
     ),
-    _fault(
+    planted(
         "opencl embedding offset in 16 bits", "embedding vocabulary", embedding,
         embedding.but("uint at = ", "ushort at = "),
         origin="an offset into a table in 16 bits",
     ),
-    _fault(
+    planted(
         "opencl embedding ids as 32 bits", "embedding", embedding,
         embedding.but("global const long *ids", "global const int *ids"),
         origin="int64 indices bound to a kernel that reads int32",
     ),
-    _fault(
+    planted(
         "opencl causal mask hides the diagonal", "opencl causal", causal_kernel,
         causal_kernel.but("key > query + keys", "key >= query + keys"),
         origin="causal mask by >= for >",
     ),
-    _fault(
+    planted(
         "opencl causal mask from the first key", "opencl causal", causal_kernel,
         causal_kernel.but("key > query + keys - queries", "key > query"),
         origin="causal mask aligned to the first key, where a cache holds earlier ones", reveals="shapes",

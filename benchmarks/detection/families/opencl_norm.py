@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.detection.activations import BATCHES, LAYERS, recorded, weight
-from benchmarks.detection.model import Fault, Subject
-from benchmarks.detection.opencl import Device, OpenCLKernel
+from benchmarks.detection.model import Subject
+from benchmarks.detection.opencl import Device, OpenCLKernel, planted
 from tapml_fuzz.core.dtypes import Array
 
 _LANES = 64
@@ -134,21 +132,15 @@ layer_norm_kernel = OpenCLKernel(_LAYER_NORM, _layer_norm)
 rms_norm_kernel = OpenCLKernel(_RMS_NORM, _rms_norm)
 
 
-def _fault(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
-    return Fault(
-        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
-    )
-
-
 FAULTS = (
-    _fault(
+    planted(
         "opencl layer norm mean of squares", "opencl layer norm", layer_norm_kernel,
         layer_norm_kernel.but("LOAD(x, start + i) - mean : 0", "LOAD(x, start + i) : 0").but(
             "total(partial, squares) / width", "total(partial, squares) / width - mean * mean"
         ),
         origin="https://github.com/openvinotoolkit/openvino/pull/36587", reveals="activations",
     ),
-    _fault(
+    planted(
         "opencl layer norm padded lanes deviate", "opencl layer norm", layer_norm_kernel,
         layer_norm_kernel.but(
             "i < width ? LOAD(x, start + i) - mean : 0", "(i < width ? LOAD(x, start + i) : 0) - mean"
@@ -156,24 +148,24 @@ FAULTS = (
         origin="zeros that a row is padded with are no deviation of zero: each adds mean^2 to the variance",
         reveals="shapes", dtypes=("", "float16"),
     ),
-    _fault(
+    planted(
         "opencl layer norm barrier missing", "opencl layer norm", layer_norm_kernel,
         layer_norm_kernel.but("barrier(CLK_LOCAL_MEM_FENCE); // before the next sum goes there", ""),
         origin="https://github.com/ROCm/composable_kernel/pull/323",
     ),
-    _fault(
+    planted(
         "opencl rms norm tail not squared", "opencl rms norm", rms_norm_kernel,
         rms_norm_kernel.but("squares += x[i] * x[i];", "squares += x[i];"),
         origin="https://github.com/ggml-org/llama.cpp/pull/28027", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl rms norm tail not written", "opencl rms norm", rms_norm_kernel,
         rms_norm_kernel.but(
             "    for (int i = 4 * vectors + lane; i < width; i += LANES) y[i] = x[i] * scale * gamma[i];\n", ""
         ),
         origin="https://github.com/ggml-org/llama.cpp/pull/15560", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl rms norm over padded width", "opencl rms norm", rms_norm_kernel,
         rms_norm_kernel.but("squares) / width + eps", "squares) / ((width + 3) / 4 * 4) + eps"),
         origin="the mean is taken over a width rounded up to whole vectors", reveals="shapes",

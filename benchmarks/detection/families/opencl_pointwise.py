@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from benchmarks.detection.model import Fault
-from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div
+from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div, planted
 from tapml_fuzz.core.dtypes import Array
 
 _BLOCK = 64
@@ -120,56 +117,50 @@ add = OpenCLKernel(_ADD, _add)
 add_bias = OpenCLKernel(_ADD_BIAS, _add_bias)
 
 
-def _fault(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
-    return Fault(
-        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
-    )
-
-
 FAULTS = (
-    _fault(
+    planted(
         "opencl gelu exponential overflows", "gelu tanh", gelu,
         gelu.but("float limited = u > 15 ? 15 : u;", "float limited = u;"),
         origin="https://github.com/ggml-org/llama.cpp/issues/5243", reveals="activations", dtypes=("", "float16"),
     ),
-    _fault(
+    planted(
         "opencl sigmoid overflows", "sigmoid", sigmoid,
         sigmoid.but("return 1 / (1 + exp(-x));", "return exp(x) / (1 + exp(x));"),
         origin="sigmoid as exp(x) / (1 + exp(x)): infinity over infinity", reveals="specials",
     ),
-    _fault(
+    planted(
         "opencl sigmoid grid rounded down", "sigmoid", sigmoid, sigmoid.hosted(_rounded_down),
-        origin="https://github.com/NVIDIA/cuda-samples/issues/411", reveals="shapes",
+        origin="https://github.com/NVIDIA/cuda-samples/issues/411",
     ),
-    _fault(
+    planted(
         "opencl silu by tanh", "silu", silu,
         silu.but("return x / (1 + exp(-x));", "return x * 0.5f * (1 + tanh(0.5f * x));"),
         origin="https://github.com/tenstorrent/tt-metal/issues/56517", reveals="activations",
     ),
-    _fault(
+    planted(
         "opencl relu loses NaN", "relu", relu, relu.but("return x < 0 ? 0 : x;", "return fmax(x, 0);"),
         origin="https://github.com/apache/tvm/issues/19579", reveals="specials", dtypes=("", "bfloat16"),
     ),
-    _fault(
+    planted(
         "opencl clamp upper limit loses NaN", "clamp", clamp,
         clamp.but("less(raised, LOAD(high, i % width))", "fmin(raised, LOAD(high, i % width))"),
         origin="https://github.com/openvinotoolkit/openvino/pull/36632", reveals="specials",
     ),
-    _fault(
+    planted(
         "opencl cast to half truncates", "cast residual to float16", to_half,
         to_half.but("vstore_half_rte", "vstore_half_rtz"),
         origin="https://github.com/agenium-scale/nsimd/issues/38",
     ),
-    _fault(
+    planted(
         "opencl add without tail", "add", add, add.hosted(lambda *a: _add(*a, tail=False)),
         origin="as many work-items as whole vectors of four", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl add tail of one", "add", add,
         add.but("for (int i = first; i < n; i++) y", "int i = first; if (i < n) y"),
         origin="a tail that is taken for a single element", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl add bias index in 16 bits", "add bias", add_bias,
         add_bias.but("int i = GLOBAL(0);", "ushort i = GLOBAL(0);"),
         origin="an index in 16 bits, as an id is declared on mobile: elements from 65536 on are never written",

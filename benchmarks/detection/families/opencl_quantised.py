@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from benchmarks.detection.activations import LAYERS, weight
-from benchmarks.detection.model import Fault, Subject
-from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div
+from benchmarks.detection.model import Subject
+from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div, planted
 from tapml_fuzz.core.dtypes import Array
 
 _BLOCK = 64
@@ -80,29 +78,23 @@ dequantise_kernel = OpenCLKernel(_DEQUANTISE, _dequantise)
 floor_divide = OpenCLKernel(_FLOOR_DIVIDE, _floor_divide)
 
 
-def _fault(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
-    return Fault(
-        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
-    )
-
-
 FAULTS = (
-    _fault(
+    planted(
         "opencl dequantise sign of high nibble", "opencl dequantise", dequantise_kernel,
         dequantise_kernel.but("uchar two = ", "char two = "),
         origin="a signed byte's high nibble is shifted down with its sign",
     ),
-    _fault(
+    planted(
         "opencl dequantise nibbles interleaved", "opencl dequantise", dequantise_kernel,
         dequantise_kernel.but("within % 16", "within / 2").but("within < 16", "within % 2 == 0"),
         origin="low and high nibbles taken for neighbours, where the format has the halves of a block in them",
     ),
-    _fault(
+    planted(
         "opencl floor division truncates", "integer floor division", floor_divide,
         floor_divide.but("    if (x % d != 0 && (x < 0) != (d < 0)) quotient--;\n", ""),
         origin="https://github.com/NVIDIA/warp/issues/1918",
     ),
-    _fault(
+    planted(
         "opencl floor division of negatives less one", "integer floor division", floor_divide,
         floor_divide.but("x % d != 0 && ", ""),
         origin="one is taken off every negative quotient, exact ones included",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from benchmarks.detection.activations import every
-from benchmarks.detection.model import Fault, Subject
-from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div
+from benchmarks.detection.model import Subject
+from benchmarks.detection.opencl import Device, OpenCLKernel, ceil_div, planted
 from tapml_fuzz.core.dtypes import Array
 
 _BLOCK, _LANES = 32, 64
@@ -131,40 +129,34 @@ cumsum = OpenCLKernel(_CUMSUM, _cumsum)
 argmax = OpenCLKernel(_ARGMAX, _argmax)
 
 
-def _fault(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
-    return Fault(
-        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
-    )
-
-
 FAULTS = (
-    _fault(
+    planted(
         "opencl cumsum carries of 32 blocks", "opencl cumsum", cumsum,
         cumsum.but("+ carry;", ";"),
         origin="totals of blocks are scanned by one work-group, 32 at a time: right for 1,024 elements",
         reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl cumsum in one buffer", "opencl cumsum", cumsum,
         cumsum.but("from = 1 - from;", ""),
         origin="a scan in place: neighbours are read that have been updated in the same step",
     ),
-    _fault(
+    planted(
         "opencl cumsum carry of the block before", "opencl cumsum", cumsum,
         cumsum.but("        if (i < count) totals[i] = sum;\n", ""),
-        origin="the block before alone is carried on, its own carry left out: right for two blocks", reveals="shapes",
+        origin="the block before alone is carried on, its own carry left out: right for two blocks",
     ),
-    _fault(
+    planted(
         "opencl argmax passes over NaN", "opencl argmax", argmax,
         argmax.but("if (isnan(a) || isnan(b)) return isnan(a) && (!isnan(b) || i < j);", ""),
         origin="https://github.com/ml-explore/mlx/pull/4292", reveals="specials", dtypes=("", "float16"),
     ),
-    _fault(
+    planted(
         "opencl argmax from the lowest number", "opencl argmax", argmax,
         argmax.but("float best = -INFINITY;", "float best = -FLT_MAX;"),
         origin="a maximum that starts from the lowest finite number: no index for rows of -inf", reveals="specials",
     ),
-    _fault(
+    planted(
         "opencl argmax index of a lane", "opencl argmax", argmax,
         argmax.but("indices[lane] = indices[lane + step];", "indices[lane] = lane + step;"),
         origin="the tree reduction notes which lane won, in place of the index that the lane had found",

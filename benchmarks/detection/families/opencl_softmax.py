@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from benchmarks.detection.model import Fault
-from benchmarks.detection.opencl import Device, OpenCLKernel
+from benchmarks.detection.opencl import Device, OpenCLKernel, planted
 from tapml_fuzz.core.dtypes import Array
 
 _LANES = 64
@@ -128,45 +125,39 @@ log_softmax = OpenCLKernel(_LOG_SOFTMAX, _log_softmax)
 row_sums = OpenCLKernel(_ROW_SUMS, _row_sums)
 
 
-def _fault(name: str, subject: str, correct: OpenCLKernel, faulty: OpenCLKernel, **about: Any) -> Fault:
-    return Fault(
-        name, subject, faulty, correct, written="opencl", arrays="numpy", needs=("pyopencl",), strided=False, **about
-    )
-
-
 FAULTS = (
-    _fault(
+    planted(
         "opencl softmax max from zero", "softmax", softmax,
         softmax.but("float top = -INFINITY;", "float top = 0;"),
         origin="https://github.com/FluxML/NNlib.jl/pull/43", reveals="activations", dtypes=("", "float16", "bfloat16"),
     ),
-    _fault(
+    planted(
         "opencl softmax tail lanes bring zero", "softmax", softmax,
         softmax.but("LOAD(x, start + i) : -INFINITY", "LOAD(x, start + i) : 0"),
         origin="lanes beyond the row's end take part in the maximum with the zero that they were padded with",
         reveals="activations",
     ),
-    _fault(
+    planted(
         "opencl softmax whole chunks only", "softmax", softmax,
         softmax.but("int chunks = (width + LANES - 1) / LANES;", "int chunks = max(width / LANES, 1);"),
         origin="https://github.com/1bit-MONSTER/1bit-MONSTER/issues/301", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl softmax barrier missing before reuse", "softmax", softmax,
         softmax.but("barrier(CLK_LOCAL_MEM_FENCE); // before sums go there", ""),
         origin="https://github.com/ROCm/composable_kernel/pull/323",
     ),
-    _fault(
+    planted(
         "opencl log-softmax finite for infinity", "log_softmax", log_softmax,
         log_softmax.but("float2 mine = (float2)(-INFINITY, 0);", "float2 mine = (float2)(-5e4f, 0);"),
         origin="https://github.com/flashinfer-ai/flashinfer/issues/4267", reveals="activations",
     ),
-    _fault(
+    planted(
         "opencl log-softmax merges empty lanes", "log_softmax", log_softmax,
         log_softmax.but("if (top == -INFINITY) return a;", ""),
         origin="two lanes beyond a short row's end are merged: exp(-inf + inf)", reveals="shapes",
     ),
-    _fault(
+    planted(
         "opencl row sum of a power of two lanes", "row sums", row_sums,
         row_sums.but("int step = (left + 1) / 2;", "int step = left / 2;"),
         origin="https://github.com/karpathy/llm.c/pull/439", reveals="shapes",

@@ -219,18 +219,18 @@ FAULTS = (
         "var without correction", "var", var_by(two_pass, bessel=False), var_by(two_pass),
         origin="https://github.com/cupy/cupy/pull/693", dtypes=ALL,
     ),
-    _amax("amax from zero", "https://github.com/rjhogan/Adept-2/issues/15", start=0.0),
+    _amax("amax from zero", "the maximum starts from 0, as a sum does", start=0.0),
     _amax("amax from FLT_MIN", "https://github.com/openvinotoolkit/openvino/pull/5494", ("",), start=2.0**-126),
     _amax("amax from -65504", "the lowest float16 as identity of a float32 reduction", ("",), start=-65504.0),
     _amax("amax from lowest", "-FLT_MAX as identity: a row of -inf gives it back", ("",), start=LOWEST),
-    _amax("amax tail lanes zero", "https://github.com/tenstorrent/tt-metal/issues/4599", pad=0.0),
+    _amax("amax tail lanes zero", "lanes beyond the row load 0, which is above a row of negative numbers", pad=0.0),
     Fault(
         "amax drops NaN", "amax", numeric_amax, amax,
         origin="https://github.com/apache/tvm/issues/19518", reveals="specials", dtypes=ALL,
     ),
     Fault(
         "cumsum exclusive", "cumsum", exclusive, doubling,
-        origin="https://github.com/robertknight/rten/pull/1414", dtypes=ALL,
+        origin="an exclusive scan in place of an inclusive one", dtypes=ALL,
     ),
     Fault(
         "cumsum from the end", "cumsum", from_the_end, doubling,

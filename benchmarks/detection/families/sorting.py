@@ -111,7 +111,7 @@ FAULTS = (
     ),
     _fault(
         "sort by bits", "sort", partial(merge, key=bits_alone), merge,
-        origin="https://github.com/openxla/xla/issues/48119", reveals="specials",
+        origin="IEEE 754-2019, section 5.10: in total order a NaN with its sign set comes first", reveals="specials",
     ),
     _fault(
         "sort radix of three passes", "sort descending", partial(radix, passes=3), radix,

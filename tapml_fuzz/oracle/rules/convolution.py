@@ -47,7 +47,10 @@ def convolution(
         repeated = min(float(repeated), float(both))
     start = None if bias is None else movement.moved(lambda t: t.reshape(-1, *[1] * len(stride)), bias)
     gathered = magnitude if start is None else magnitude + start.value.abs()  # the sum may start from the bias
-    own = gathered * ((s.growth(n + 1, repeated) + 1.0) * a.roundoff)
+    share: torch.Tensor | float = 0.0
+    if x.value.numel() and weight.value.numel():
+        share = s.largest_share(x.value.abs().amax() * weight.value.abs().amax(), gathered)
+    own = gathered * ((s.growth(n + 1, repeated, share) + 1.0) * a.roundoff)
     own.add_(n * a.underflow)
     error: torch.Tensor | None = None
     if weight.error is not None:

@@ -34,7 +34,11 @@ def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
         columns = s.repetition(y.value, -2, a.roundoff)
         repeated = torch.minimum(repeated, columns) if isinstance(columns, Tensor) else columns
     gathered = weight if start is None else weight + start.value.abs()
-    own = gathered * ((s.growth(n if start is None else n + 1, repeated) + 1.0) * a.roundoff)
+    share: Tensor | float = 0.0
+    if n:
+        largest = x.value.abs().amax(-1, keepdim=True) * y.value.abs().amax(-2, keepdim=True)
+        share = s.largest_share(largest, gathered)
+    own = gathered * ((s.growth(n if start is None else n + 1, repeated, share) + 1.0) * a.roundoff)
     own.add_(n * a.underflow)
     error: Tensor | None = None
     if y.error is not None:

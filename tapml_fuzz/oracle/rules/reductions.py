@@ -88,7 +88,12 @@ def norm(x: Tracked, p: float | None = 2, dim: Dims = None, keepdim: bool = Fals
 def _extremum(x: Tracked, dim: Dims, keepdim: bool, function: Callable[..., Tensor]) -> Tracked:
     dims = s.axes(dim, x.value.ndim)
     value = function(x.value, dim=dims, keepdim=keepdim)
-    error = None if x.error is None else torch.amax(x.error.expand(x.value.shape), dim=dims, keepdim=keepdim)
+    error = None
+    if x.error is not None:
+        # The interval's ends, each the extremum of ends: an element far below the largest moves it not at all.
+        above, below = (function(v, dim=dims, keepdim=keepdim) for v in (x.value + x.error, x.value - x.error))
+        error = torch.maximum(above - value, value - below)
+        error = torch.where(torch.isnan(error), torch.where(torch.isnan(value), 0.0, torch.inf), error)
     return Tracked(value, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)
 
 
@@ -112,11 +117,14 @@ def cumsum(x: Tracked, dim: int, dtype: torch.dtype | None = None) -> Tracked:
     weight = torch.cumsum(x.value.abs(), dim)
     n = x.value.shape[dim]
     repeated = s.repetition(x.value, dim, a.roundoff)
+    share = s.largest_share(torch.cummax(x.value.abs(), dim).values, weight) if x.value.numel() else 0.0
     steps = torch.tensor([float(s.growth(i, 1.0)) for i in range(1, n + 1)], dtype=torch.float64)
     rows = [1] * value.ndim
     rows[dim] = n
     generic = torch.tensor([float(s.growth(i)) for i in range(1, n + 1)], dtype=torch.float64)
+    dominated = torch.tensor([float(s.growth(i, 0.0, 1.0)) for i in range(1, n + 1)], dtype=torch.float64)
     factor = generic.reshape(rows) + (steps - generic).reshape(rows) * repeated
+    factor = factor + (dominated - generic).reshape(rows) * share
     own = weight.mul(factor).mul_(a.roundoff)
     error = None if x.error is None else torch.cumsum(x.error.expand(value.shape), dim)
     lost = s.infinite_and_overflowing(

@@ -1,0 +1,110 @@
+"""Tensor programs run by TVM's own runtime, called directly in `main`'s order: on the CPU or on a device it knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.dtypes import Array, to_bits
+from tapml_fuzz.platforms.base import BuildRejected, Run, Unit
+from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
+from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
+
+# What TVM's code generators for CPUs take; those that cannot print a dtype refuse it at build.
+DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+
+@dataclass(frozen=True)
+class RuntimeBuild:
+    """A lowered program and, by name, the compiled functions that it calls."""
+
+    program: Program
+    functions: dict[str, Any]
+
+
+class TvmRuntime:
+    """Builds and runs units with TVM alone. A subclass finds `target` and `device` in its `activate`."""
+
+    target: Any
+    device: Any
+
+    def passes(self) -> Any:
+        """The module with the target's Relax passes, `tvm.relax.backend.<kind>.pipeline`."""
+        raise NotImplementedError
+
+    def compiled(self, functions: Any) -> Any:
+        """A loaded module with the tensor programs of the TVM module `functions`; raises whatever TVM raises."""
+        import tvm
+
+        return tvm.tirx.build(functions, target=self.target)
+
+    def build(self, unit: Unit) -> RuntimeBuild:
+        """Lower `unit` and compile its tensor programs; a program that only moves shapes has none."""
+        program = lower(unit, self.target, self.passes())
+        functions: dict[str, Any] = {}
+        try:
+            if program.calls:
+                compiled = self.compiled(program.functions)
+                functions = {call.function: compiled[call.function] for call in program.calls}
+        except BuildRejected:
+            raise
+        except Exception as error:  # TVM raises many types; each means that it would not compile this
+            raise failure(error, bool(program.axes)) from error
+        return RuntimeBuild(program, functions)
+
+    def run(
+        self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Run:
+        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
+        scalars = build.program.scalars(tensors)
+        started = time.perf_counter()
+        outputs, held = self._execute(build, tensors, scalars, which=0)
+        seconds = time.perf_counter() - started
+        unread = [0] * len(outputs)
+        if suspicious(outputs):
+            second, _ = self._execute(build, tensors, scalars, which=1)
+            unread = unwritten(outputs, second)
+        mutated = [
+            slot for slot, (before, after) in enumerate(zip(tensors, held, strict=True))
+            if not np.array_equal(to_bits(before), to_bits(after.numpy()))
+        ]  # fmt: skip
+        return Run(list(outputs), seconds, unread, mutated)
+
+    def _execute(
+        self, build: RuntimeBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int
+    ) -> tuple[list[Array], list[Any]]:
+        """Run once with outputs filled by poison `which`; the outputs and the input tensors as they are after."""
+        program = build.program
+        held = [self._upload(tensor, value.dtype) for tensor, value in zip(tensors, program.inputs, strict=True)]
+        storages: dict[int, Any] = {value.storage: tensor for value, tensor in zip(program.inputs, held, strict=True)}
+        for storage, constant in program.constants.items():
+            storages[storage] = self._upload(constant, str(constant.dtype))
+        for value in program.allocated:
+            shape = value.shape(scalars)
+            storages[value.storage] = self._upload(poisoned(shape, value.dtype, which), value.dtype)
+        for call in program.calls:
+            arguments = [
+                _seen(storages[a.storage], a.shape(scalars)) if isinstance(a, Value) else a(scalars)
+                for a in call.arguments
+            ]
+            build.functions[call.function](*arguments)
+        # `numpy()` waits for the device.
+        outputs = [_seen(storages[v.storage], v.shape(scalars)).numpy() for v in program.outputs]
+        return outputs, held
+
+    def _upload(self, array: Array, dtype: str) -> Any:
+        import tvm
+
+        tensor = tvm.runtime.empty(array.shape, dtype, self.device)
+        tensor.copyfrom(array)
+        return tensor
+
+
+def _seen(tensor: Any, shape: tuple[int, ...]) -> Any:
+    """The tensor with another shape over the same memory."""
+    return tensor if tuple(tensor.shape) == shape else tensor._create_view(shape)
