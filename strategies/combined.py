@@ -18,7 +18,7 @@ from tapml_fuzz.core.case import LAYOUTS, Layout
 # Sizes of the axes beside the one that is at a boundary: small, odd, all different.
 _BESIDE = (5, 3, 7, 2, 9, 11)
 # Every axis the same: where a kernel takes one for another, only a square lets it run at all.
-_SQUARES = (17, 8)
+_SQUARES = (17, 9, 8, 12)
 _SMALL = 16384
 # What a recipe does to the values of a tensor, in turns.
 _ROWS = ("", "finite-rows", "special-rows")
@@ -80,7 +80,7 @@ def _sizes(source: Source, turn: int) -> Iterator[tuple[tuple[str, int], ...]]:
     for place, size in enumerate(TELLING_SIZES):
         for main in leading(source):
             # Where values are as recorded the others are 1, so that the number of elements is at the boundary as well.
-            alone = (number + turn) % 3 == 0 and number % 2 == 1
+            alone = size == 1 or ((number + turn) % 3 == 0 and number % 2 == 1)
             others = [a for a in axes if a != main]
             beside = {axis: 1 if alone else _BESIDE[(i + place) % len(_BESIDE)] for i, axis in enumerate(others)}
             fixed = {axis: source.seeds[0].sizes[axis] for axis in operator.axis_names if axis not in axes}

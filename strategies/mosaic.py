@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from strategies.specials import special
+from strategies.specials import integer_limits, special
 from strategies.values import Random, scaled, shifted, stored
 from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.profile import Profile
@@ -143,13 +143,13 @@ def _small_integers(row: Array, profile: Profile, random: Random) -> Array:
 
 
 def _integer_limits(row: Array, profile: Profile, random: Random) -> Array:
-    info = np.iinfo(row.dtype)
-    return random.choice(np.asarray([info.min, info.max, info.max - 1, 0, 1], row.dtype), row.shape)
+    low, high = integer_limits(row)
+    return random.choice(np.asarray([low, high, high - 1, 0, 1], row.dtype), row.shape)
 
 
 def _lowest_integers(row: Array, profile: Profile, random: Random) -> Array:
     """Whose products and negatives do not fit."""
-    return np.full_like(row, np.iinfo(row.dtype).min)
+    return np.full_like(row, integer_limits(row)[0])
 
 
 def _none(row: Array, profile: Profile, random: Random) -> Array:

@@ -55,11 +55,21 @@ def placed(array: Array, name: str, spread: int, random: Random) -> Array:
     return array
 
 
+def integer_limits(array: Array) -> tuple[int, int]:
+    """The range of an integer dtype, without the lowest number of 32 and 64 bits.
+
+    Divided by -1 that one traps in the processor (torch 2.13 dies of it), the process with it. Narrower integers are
+    widened before they are divided.
+    """
+    info = np.iinfo(array.dtype)
+    return info.min + (info.bits >= 32 and info.min < 0), info.max
+
+
 def _integer_limit(array: Array, name: str, random: Random) -> Array:
     if array.size == 0 or array.dtype.kind not in "iu":
         return array
-    info = np.iinfo(array.dtype)
-    value = {"largest": info.max, "lowest": info.min, "zero": 0, "one": 1}.get(name)
+    low, high = integer_limits(array)
+    value = {"largest": high, "lowest": low, "zero": 0, "one": 1}.get(name)
     if value is None:
         return array
     array = array.copy()

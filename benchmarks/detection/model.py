@@ -128,6 +128,11 @@ class Fault:
         return self._as_control(self.name, self.faulty)
 
     @property
+    def missing(self) -> str:
+        """As of a control."""
+        return self.candidate.missing
+
+    @property
     def twin(self) -> Control:
         """The correct implementation that the fault was planted in."""
         return self._as_control(f"{self.name} (twin)", self.correct)

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.detection.baselines import RULES
 from benchmarks.detection.labels import ORDINARY, Label
 from benchmarks.detection.methods import METHODS, OURS
 from benchmarks.detection.model import Control, Fault
@@ -15,6 +16,7 @@ from benchmarks.detection.registry import controls, faults, subject_of
 from benchmarks.detection.rows import Row
 from benchmarks.detection.statistics import AT, Interval, family_of, missed, of_family, of_method, recall, within
 
+_BASELINES = tuple(rule.name for rule in RULES)
 _PACKAGES = (
     "torch",
     "numpy",
@@ -29,18 +31,22 @@ _PACKAGES = (
 
 def summary(rows: Sequence[Row], labelled: Sequence[Label], trials: int, command: str) -> dict[str, Any]:
     """Everything the tables say, as JSON can hold it."""
-    ours = [r for r in rows if r.method == OURS]
+    ours = of(rows, OURS)
     methods = [name for name in METHODS if any(r.method == name for r in rows)]
-    return {
+    common = set.intersection(*({(r.what, r.name, r.mode) for r in of(rows, name)} for name in methods))
+    alike = [r for r in rows if (r.what, r.name, r.mode) in common]
+    result = {
         "command": command,
         "versions": versions(),
         "counts": counts(),
-        "methods": {name: {"about": METHODS[name].about, **of_method(rows, name)} for name in methods},
+        "compared_on": len({name for what, name, _ in common if what == "fault"}),
+        "methods": {name: {"about": METHODS[name].about, **of_method(alike, name)} for name in methods},
+        "ours_on_all": of_method(rows, OURS),
         "families": {
             name: {family: of_family(of(rows, name), family) for family in sorted({family_of(r) for r in ours})}
             for name in methods
         },
-        "reveals": {name: reveals(of(rows, name)) for name in methods},
+        "reveals": {name: reveals(of(alike, name)) for name in methods},
         "written": {name: by(of(rows, name), lambda fault: fault.written) for name in methods},
         "missed": missed(ours, trials),
         "accused": [
@@ -64,6 +70,51 @@ def summary(rows: Sequence[Row], labelled: Sequence[Label], trials: int, command
         },
         "not_run": sorted(f"{name}: needs {thing.missing}" for name, thing in _everything() if thing.missing),
     }
+    return result | {"targets": targets(result)}
+
+
+def targets(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """What this benchmark is there to keep true, and whether it is."""
+    whole, methods = result["ours_on_all"], result["methods"]
+    wrong = whole["false_positives"]
+    # Conversions and integers have one right answer each, so most of their ratios are exactly zero.
+    rounding = {f: s["ratio"] for f, s in result["families"][OURS].items() if s["ratio"] and s["ratio"]["median"]}
+    moving = [s["largest_ratio_of_movement"] for s in result["families"][OURS].values()]
+    listed = [
+        ("recall at 100 at least 97%", whole["recall"]["100"][0], whole["recall"]["100"][0] >= 0.97),
+        ("recall at 500 at least 99%", whole["recall"]["500"][0], whole["recall"]["500"][0] >= 0.99),
+        ("no false positive", f"{wrong['accusations']} of {wrong['trials']}", wrong["accusations"] == 0),
+        ("at least 100,000 trials of correct implementations", wrong["trials"], wrong["trials"] >= 100_000),
+        ("median trials to the first detection at most 5", whole["median_trials"], whole["median_trials"] <= 5),
+        (
+            "median r between 0.02 and 0.7 in every family that rounds",
+            {f: round(r["median"], 3) for f, r in rounding.items()},
+            all(0.02 <= r["median"] <= 0.7 for r in rounding.values()),
+        ),
+        ("r exactly 0 where data only moves", max((m for m in moving if m is not None), default=None), not any(moving)),
+        ("no r above 1", max((r["largest"] for r in rounding.values()), default=None), not wrong["accusations"]),
+        (
+            "no fault seen on ordinary inputs reported as special",
+            result["labels"]["ordinary_reported_special"],
+            not result["labels"]["ordinary_reported_special"],
+        ),
+    ]
+    baselines = [m for m in methods if m in _BASELINES]
+    if baselines and OURS in methods:
+        # The best by recall of those that accuse no more than we do; else the best of all.
+        fair = [m for m in baselines if _accusations(methods[m]) <= _accusations(methods[OURS])] or baselines
+        best = max(fair, key=lambda m: float(methods[m]["recall"]["100"][0]))
+        lead = methods[OURS]["recall"]["100"][0] - methods[best]["recall"]["100"][0]
+        listed.append(
+            (f"at least 15 points above the best baseline at equal false positives ({best})", lead, lead >= 0.15)
+        )
+        over = methods[OURS]["recall"]["100"][0] - max(methods[m]["recall"]["100"][0] for m in baselines)
+        listed.append(("at least 15 points above every baseline, whatever it accuses", over, over >= 0.15))
+    return [{"target": text, "measured": measured, "met": met} for text, measured, met in listed]
+
+
+def _accusations(method: dict[str, Any]) -> float:
+    return float(method["false_positives"]["accusations"])
 
 
 def of(rows: Sequence[Row], method: str) -> list[Row]:
@@ -121,12 +172,15 @@ def table(result: dict[str, Any]) -> str:
         "| method | recall at 10 | 50 | 100 | 500 | in 10 s | median trials | median s | false positives / 10,000 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, seen in result["methods"].items():
+    rows = [(f"{name}: {seen['about']}", seen) for name, seen in result["methods"].items()]
+    if OURS in result["methods"]:
+        rows.append((f"{OURS}, all {result['counts']['faults']} faults", result["ours_on_all"]))
+    for title, seen in rows:
         cells = [share(seen["recall"][str(n)]) for n in AT]
         timed = share(seen["recall_10s"]) if seen["recall_10s"] else "-"
         wrong = seen["false_positives"]
         lines.append(
-            f"| {name}: {seen['about']} | {' | '.join(cells)} | {timed} | {number(seen['median_trials'])} "
+            f"| {title} | {' | '.join(cells)} | {timed} | {number(seen['median_trials'])} "
             f"| {number(seen['median_seconds'])} | {number(wrong['per_10000'])} of {wrong['trials']:,.0f} |"
         )
     lines += ["", "| family | faults | recall at 10 | 100 | 500 | median trials | accused | median r | largest r |"]

@@ -20,7 +20,7 @@ Interval = tuple[float, float, float]
 
 
 def recall(rows: Sequence[Row], found: Callable[[Row], bool]) -> Interval:
-    """Mean share of faults found, with a 95% interval over seeds (Student's t; none with one seed)."""
+    """Mean share of faults found, with a 95% interval: over seeds (Student's t), with one seed over faults (Wilson)."""
     by_seed: dict[int, list[bool]] = defaultdict(list)
     for row in rows:
         by_seed[row.seed].append(found(row))
@@ -29,7 +29,8 @@ def recall(rows: Sequence[Row], found: Callable[[Row], bool]) -> Interval:
         return math.nan, math.nan, math.nan
     centre = float(np.mean(shares))
     if len(shares) < 2:
-        return centre, math.nan, math.nan
+        found_of = scipy.stats.binomtest(sum(map(found, rows)), len(rows)).proportion_ci(method="wilson")
+        return centre, float(found_of.low), float(found_of.high)
     half = float(scipy.stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / math.sqrt(len(shares)))
     return centre, max(0.0, centre - half), min(1.0, centre + half)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
 import torch
 
 from benchmarks.detection.methods import METHODS, OURS, Limits
-from benchmarks.detection.model import Control
+from benchmarks.detection.model import Control, Fault
 from benchmarks.detection.registry import controls, faults, subject_of
 from benchmarks.detection.rows import Mode, Row, What
 from tapml_fuzz.core.case import Case
@@ -34,32 +34,30 @@ class Size:
     """How much to run.
 
     Attributes:
-        seeds: of every method on every fault; trials: of each run.
-        seconds: of the runs with a limit of time (0: none), which have `timed_seeds` seeds.
-        control_seeds, twin_seeds: runs of `trials` trials of ours on each correct implementation; the other methods
-            have one of `other_trials`.
+        seeds, trials: of every run on a fault.
+        every: ours is tried on every fault, the other methods on one in `every`, which is where they are compared.
+        seconds: of the runs with a limit of time (0: none), one seed on one in `timed_every` of those faults.
+        control_seeds, twin_seeds: runs of ours, of `trials` trials, on each correct implementation; the other methods
+            make one of `other_trials` on one in `every`.
     """
 
     seeds: int
     trials: int
+    every: int
     seconds: float
-    timed_seeds: int
+    timed_every: int
     control_seeds: int
     twin_seeds: int
     other_trials: int
 
 
-FULL = Size(seeds=10, trials=500, seconds=10.0, timed_seeds=1, control_seeds=4, twin_seeds=1, other_trials=200)
-QUICK = Size(seeds=2, trials=200, seconds=0.0, timed_seeds=0, control_seeds=1, twin_seeds=0, other_trials=50)
+FULL = Size(10, 500, every=3, seconds=10.0, timed_every=6, control_seeds=2, twin_seeds=1, other_trials=100)
+QUICK = Size(2, 100, every=12, seconds=0.0, timed_every=1, control_seeds=1, twin_seeds=0, other_trials=50)
 
 
 def resized(size: Size, seeds: int | None, trials: int | None) -> Size:
     """The size with another number of seeds or trials in every run."""
-    if seeds:
-        size = replace(
-            size, seeds=seeds, control_seeds=min(size.control_seeds, seeds), twin_seeds=min(size.twin_seeds, seeds)
-        )
-    return replace(size, trials=trials) if trials else size
+    return replace(size, seeds=seeds or size.seeds, trials=trials or size.trials)
 
 
 # Longer than any run should take; a run that reaches it counts as far as it got.
@@ -68,30 +66,43 @@ _PATIENCE_S = 120.0
 
 def tasks(size: Size, methods: Sequence[str], names: Sequence[str] | None = None) -> Iterator[Task]:
     """Every run of a size; `names` restricts it to some faults and controls."""
+    seeds = tuple(range(size.seeds))
+    for method in methods:
+        tried = list(faults()) if method == OURS else compared(faults(), size.every)
+        for name in _able(tried, names):
+            yield Task(method, "fault", name, seeds, "trials", Limits(size.trials, _PATIENCE_S))
+            if method != OURS:
+                yield from _correct("twin", name, method, 1, size.other_trials)
+            elif size.twin_seeds:
+                yield from _correct("twin", name, method, size.twin_seeds, size.trials)
+        tried = list(controls()) if method == OURS else compared(controls(), size.every)
+        for name in _able(tried, names):
+            whole = method == OURS
+            yield from _correct(
+                "control",
+                name,
+                method,
+                size.control_seeds if whole else 1,
+                size.trials if whole else size.other_trials,
+            )
+        if size.seconds:
+            for name in _able(compared(faults(), size.every * size.timed_every), names):
+                yield Task(method, "fault", name, (0,), "seconds", Limits(10**9, size.seconds))
 
-    def wanted(name: str, thing: Control) -> bool:
-        return not thing.missing and (names is None or name in names)
 
-    for name, fault in faults().items():
-        if not wanted(name, fault.candidate):
-            continue
-        for method in methods:
-            yield Task(method, "fault", name, tuple(range(size.seeds)), "trials", Limits(size.trials, _PATIENCE_S))
-            if size.seconds:
-                seeds = tuple(range(size.timed_seeds))
-                yield Task(method, "fault", name, seeds, "seconds", Limits(10**9, size.seconds))
-            yield from _correct("twin", name, method, size, size.twin_seeds)
-    for name, control in controls().items():
-        if wanted(name, control):
-            for method in methods:
-                yield from _correct("control", name, method, size, size.control_seeds)
+def compared(things: Mapping[str, Control | Fault], every: int) -> list[str]:
+    """One in `every`, spread evenly over the families."""
+    ordered = sorted(things, key=lambda name: (subject_of(things[name]).family, name))
+    return ordered[every // 2 :: every]
 
 
-def _correct(what: What, name: str, method: str, size: Size, seeds: int) -> Iterator[Task]:
-    whole = method == OURS
-    trials, seeds = (size.trials, seeds) if whole else (size.other_trials, min(seeds, 1))
-    if seeds:
-        yield Task(method, what, name, tuple(range(seeds)), "trials", Limits(trials, _PATIENCE_S, stop=False))
+def _able(listed: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """Those that were asked for and can run here."""
+    return [n for n in listed if (names is None or n in names) and not (faults().get(n) or controls()[n]).missing]
+
+
+def _correct(what: What, name: str, method: str, seeds: int, trials: int) -> Iterator[Task]:
+    yield Task(method, what, name, tuple(range(seeds)), "trials", Limits(trials, _PATIENCE_S, stop=False))
 
 
 def run(todo: Iterable[Task], workers: int) -> Iterator[list[Row]]:

@@ -79,7 +79,7 @@ def _absorbed(result: Tracked, small: Tracked, large: Tracked) -> Tracked:
     if not bool((large.value.abs() > _HUGE).any()):
         return result
     reach = small.value.abs() if small.error is None else small.value.abs() + small.error
-    lost = (reach <= large.value.abs() * (a.roundoff / 2)) & (result.value == large.value)
+    lost = (reach <= large.value.abs() * (a.roundoff / 2)) & (result.value == large.value) & torch.isfinite(reach)
     return result.with_error(torch.where(lost, 0.0, result.error))
 
 

@@ -12,6 +12,7 @@ from tapml_fuzz.core.dtypes import unit_roundoff
 from tapml_fuzz.core.operator import DType
 from tapml_fuzz.oracle import elementwise as e
 from tapml_fuzz.oracle import summation
+from tapml_fuzz.oracle.rules.reductions import amax
 from tapml_fuzz.oracle.tracked import Tracked, arithmetic
 from tests.oracle.support import truth_of
 
@@ -134,3 +135,18 @@ def test_accuracy_tables_widen_what_they_name() -> None:
         assert (opencl > ieee).all()
     copied = truth_of("aten.clone.default", [x], accuracy="wgsl")
     assert copied.bounds == (None,)
+
+
+def test_a_mask_absorbs_a_score_and_its_error() -> None:
+    lowest = -3.4028234663852886e38
+    scores, mask = tracked([2.0, 2.0], [1e-6, math.inf]), tracked([lowest, -math.inf])
+    error = e.add(scores, mask).error
+    assert error is not None
+    assert error.tolist() == [0.0, math.inf]
+
+
+def test_the_largest_is_as_certain_as_what_may_be_largest() -> None:
+    row = tracked([1.0, -1e30], [1e-6, 1e20])
+    found = amax(row, [0]).error
+    assert found is not None
+    assert float(found) == pytest.approx(1e-6)

@@ -45,7 +45,7 @@ def scores(q: Tensor, k: Tensor) -> Tensor:
 SUBJECTS = (
     Subject("opencl matmul", "matmul", "aten.mm.default", _layers),
     Subject("opencl scores", "matmul", scores, _scores),
-    Subject("opencl int8 linear", "quantise", int8_linear, _quantised),
+    Subject("opencl int8 linear", "quantisation", int8_linear, _quantised),
 )
 
 # Elements beyond an edge are loaded as zeros.

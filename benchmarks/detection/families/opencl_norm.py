@@ -42,8 +42,8 @@ def _queries() -> list[tuple[Tensor, Tensor, float]]:
 
 
 SUBJECTS = (
-    Subject("opencl layer norm", "norm", layer_norm, _residuals),
-    Subject("opencl rms norm", "norm", rms_norm, _queries),
+    Subject("opencl layer norm", "normalisation", layer_norm, _residuals),
+    Subject("opencl rms norm", "normalisation", rms_norm, _queries),
 )
 
 _TOTAL = """

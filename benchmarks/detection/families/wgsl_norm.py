@@ -44,8 +44,8 @@ def _narrow() -> list[tuple[Tensor, Tensor, float]]:
 
 
 SUBJECTS = (
-    Subject("wgsl layer norm", "norm", layer_norm, _residuals),
-    Subject("wgsl rms norm", "norm", rms_norm, _narrow),
+    Subject("wgsl layer norm", "normalisation", layer_norm, _residuals),
+    Subject("wgsl rms norm", "normalisation", rms_norm, _narrow),
 )
 
 _LAYER_NORM = """

@@ -115,17 +115,19 @@ def attended(scores: Tracked, value: Tracked) -> Tracked:
 
     Fused kernels store the probabilities in the tensors' own dtype between the two products.
     """
-    probabilities = _zero_where_all_hidden(softmax(scores, -1), scores)
-    return product(e.stage(probabilities, value), value)
-
-
-def _zero_where_all_hidden(probabilities: Tracked, scores: Tracked) -> Tracked:
-    """torch defines a row in which every score is -inf as zero, not NaN (`_safe_softmax`)."""
+    probabilities = softmax(scores, -1)
+    # torch defines a row in which every score is -inf as zero, not NaN (`_safe_softmax`).
     dead = (scores.value == -torch.inf).all(dim=-1, keepdim=True)
     if not bool(dead.any()):
-        return probabilities
+        return product(e.stage(probabilities, value), value)
     zero = Tracked(torch.zeros((), dtype=torch.float64), scores.arithmetic, grid=scores.grid)
-    return where(Tracked(dead, scores.arithmetic), zero, probabilities)
+    probabilities = where(Tracked(dead, scores.arithmetic), zero, probabilities)
+    result = product(e.stage(probabilities, value), value)
+    # Zero times an infinite value is NaN, unless the row was left out; and a score that overflows may not be -inf.
+    unsure = dead & ~torch.isfinite(value.value).all(dim=-2, keepdim=True)
+    if scores.error is not None:
+        unsure = unsure | (dead & ~torch.isfinite(movement.dense_error(scores)).all(dim=-1, keepdim=True))
+    return result.with_error(torch.where(unsure, torch.inf, movement.dense_error(result)))
 
 
 def _hidden(scores: Tracked, where_hidden: Tensor) -> Tracked:
