@@ -50,7 +50,7 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         rows = conduct(list(work.tasks(size, methods, names)), options.rows or Path(scratch, "rows"), options.workers)
-    tried = {r.name for r in rows if r.what == "fault" and (r.method != OURS or not options.quick)}
+    tried = {r.name for r in rows if r.what == "fault" and (r.method != OURS or len(methods) == 1)}
     found = [] if options.no_labels else labelled(sorted(tried), size, options.workers)
     result = summary(rows, found, size.trials, " ".join(["python -m benchmarks.detection.run", *sys.argv[1:]]))
     result["minutes"] = round((time.monotonic() - began) / 60, 1)

@@ -37,8 +37,8 @@ class Size:
         seeds, trials: of every run on a fault.
         every: ours is tried on every fault, the other methods on one in `every`, which is where they are compared.
         seconds: of the runs with a limit of time (0: none), one seed on one in `timed_every` of those faults.
-        control_seeds, twin_seeds: runs of ours, of `trials` trials, on each correct implementation; the other methods
-            make one of `other_trials` on one in `every`.
+        control_seeds: runs of ours on each control, of `trials` trials; on a twin it makes one of `twin_trials`, and
+            the other methods one of `other_trials` on one control or twin in `every`.
     """
 
     seeds: int
@@ -47,12 +47,12 @@ class Size:
     seconds: float
     timed_every: int
     control_seeds: int
-    twin_seeds: int
+    twin_trials: int
     other_trials: int
 
 
-FULL = Size(10, 500, every=3, seconds=10.0, timed_every=6, control_seeds=2, twin_seeds=1, other_trials=100)
-QUICK = Size(2, 100, every=12, seconds=0.0, timed_every=1, control_seeds=1, twin_seeds=0, other_trials=50)
+FULL = Size(10, 500, every=6, seconds=10.0, timed_every=3, control_seeds=2, twin_trials=150, other_trials=100)
+QUICK = Size(2, 100, every=12, seconds=0.0, timed_every=1, control_seeds=1, twin_trials=20, other_trials=50)
 
 
 def resized(size: Size, seeds: int | None, trials: int | None) -> Size:
@@ -73,8 +73,8 @@ def tasks(size: Size, methods: Sequence[str], names: Sequence[str] | None = None
             yield Task(method, "fault", name, seeds, "trials", Limits(size.trials, _PATIENCE_S))
             if method != OURS:
                 yield from _correct("twin", name, method, 1, size.other_trials)
-            elif size.twin_seeds:
-                yield from _correct("twin", name, method, size.twin_seeds, size.trials)
+            else:
+                yield from _correct("twin", name, method, 1, size.twin_trials)
         tried = list(controls()) if method == OURS else compared(controls(), size.every)
         for name in _able(tried, names):
             whole = method == OURS
@@ -93,7 +93,7 @@ def tasks(size: Size, methods: Sequence[str], names: Sequence[str] | None = None
 def compared(things: Mapping[str, Control | Fault], every: int) -> list[str]:
     """One in `every`, spread evenly over the families."""
     ordered = sorted(things, key=lambda name: (subject_of(things[name]).family, name))
-    return ordered[every // 2 :: every]
+    return ordered[1::every]
 
 
 def _able(listed: Sequence[str], names: Sequence[str] | None) -> list[str]:
