@@ -90,13 +90,19 @@ def test_an_integer_poison_that_is_an_answer_is_no_fault() -> None:
         (np.inf, np.inf, None),
         (np.inf, np.nan, "nonfinite"),
         (1.0, np.inf, "nonfinite"),
-        (1.70141173e38, np.inf, None),  # the bound reaches over the largest number
+        (1.70141173e38, np.inf, "nonfinite"),  # doubling is exact
         (1.70141173e38, 3.4028235e38, None),
     ],
 )
 def test_classes_of_numbers(x: float, answer: float, kind: str | None) -> None:
     array = np.array([x], np.float32)
     assert _on(Ok((np.array([answer], np.float32),)), "aten.add.Tensor", [array, array]).kind == kind
+
+
+@pytest.mark.parametrize("answer", [np.inf, 3.4028235e38])
+def test_where_the_bound_reaches_over_the_largest_number_both_are_right(answer: float) -> None:
+    x = np.array([88.72284], np.float32)
+    assert _on(Ok((np.array([answer], np.float32),)), "aten.exp.default", [x]).kind is None
 
 
 def test_float16_overflows_at_its_own_limit() -> None:

@@ -79,7 +79,7 @@ def _absorbed(result: Tracked, small: Tracked, large: Tracked) -> Tracked:
     if not bool((large.value.abs() > _HUGE).any()):
         return result
     reach = small.value.abs() if small.error is None else small.value.abs() + small.error
-    lost = (reach <= large.value.abs() * (a.roundoff / 2)) & (result.value == large.value) & torch.isfinite(reach)
+    lost = (reach <= large.value.abs() * (a.roundoff / 2)) & (result.value == large.value) & (reach <= a.largest)
     return result.with_error(torch.where(lost, 0.0, result.error))
 
 
@@ -91,10 +91,15 @@ def sub(x: Operand, y: Operand) -> Tracked:
 
 
 def _both_overflow(x: Tracked, y: Tracked, sign: float) -> Tensor | None:
-    """Where two intermediates that overflow meet as inf - inf (their signs multiply to `sign`): NaN is right too."""
-    if not (x.overflows and y.overflows):
+    """Where an intermediate that overflows meets another, or an infinity, as inf - inf: NaN is right too.
+
+    `sign` is what their signs multiply to.
+    """
+    if not (x.overflows or y.overflows):
         return None
-    return x.beyond() & y.beyond() & (torch.sign(x.value) * torch.sign(y.value) == sign)
+    met = (x.beyond() | torch.isinf(x.value)) & (y.beyond() | torch.isinf(y.value))
+    met = met & ~(torch.isinf(x.value) & torch.isinf(y.value))
+    return met & (torch.sign(x.value) * torch.sign(y.value) == sign)
 
 
 def mul(x: Operand, y: Operand) -> Tracked:

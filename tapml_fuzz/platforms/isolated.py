@@ -144,6 +144,11 @@ class Isolated(Session):
         request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
         self._dropped.clear()
         reply = self._ask(request, (), self._build_timeout)
+        if isinstance(reply, Failure) and reply.lost:
+            # An earlier run may have lost the device without a word: the build deserves a worker of its own.
+            self._replace()
+            if self._ready().available:
+                reply = self._ask(request, (), self._build_timeout)
         match reply:
             case BuildReply():
                 symbolic = len(unit.sizes) < len(unit.operator.axis_names)
@@ -153,6 +158,8 @@ class Isolated(Session):
             case Failure(kind="unsupported"):
                 return Unsupported(reply.message)
             case Failure():
+                if reply.lost:
+                    self._replace()
                 return BuildError(reply.message, reply.source)
             case Crash() | Timeout():
                 return reply

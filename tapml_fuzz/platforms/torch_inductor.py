@@ -21,7 +21,7 @@ import msgspec
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, NotSupported, Run, Script, Unit
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.torch_eager import TorchCpu, TorchCuda, _TorchEager
 from tapml_fuzz.platforms.torch_inductor_script import inductor_script
@@ -92,6 +92,7 @@ class _Inductor(_TorchEager):
                 with _oblivious():
                     compiled(*self._examples(unit, first))
             except Exception as error:
+                self._give_up_a_lost_device(error)
                 raise self._refusal(unit, module, first, error, opened) from error
             if opened:
                 self._settle(unit, compiled, module, opened, other)
@@ -108,13 +109,22 @@ class _Inductor(_TorchEager):
             with torch.compiler.set_stance("fail_on_recompile"):
                 compiled(*self._examples(unit, sizes))
         except Exception as error:
+            self._give_up_a_lost_device(error)
             raise NeedsStatic(f"torch.compile fixes a size: {_complaint(error)}") from error
         for special in [*({name: size} for name in opened for size in (0, 1)), dict.fromkeys(opened, 0)]:
+            if any(index.extent.value({**sizes, **special}) == 0 for index in unit.operator.indexes):
+                continue  # no index is valid there, and on CUDA an invalid one costs the device
             try:
                 compiled(*self._examples(unit, {**sizes, **special}))
             except Exception as error:
+                self._give_up_a_lost_device(error)
                 if _runs(module, self._examples(unit, {**sizes, **special})):
                     raise NeedsStatic(f"with {special}: {_complaint(error)}", tuple(special)) from error
+
+    def _give_up_a_lost_device(self, error: Exception) -> None:
+        """An error of CUDA itself stays with the process: every later call reports it again."""
+        if self.device == "cuda" and "CUDA error" in str(error):
+            raise DeviceLost(str(error)) from error
 
     def _refusal(
         self, unit: Unit, module: Any, sizes: Mapping[str, int], error: Exception, opened: Sequence[str]

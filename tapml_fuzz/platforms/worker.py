@@ -128,7 +128,8 @@ def build_failure(error: Exception) -> Failure:
         case BuildRejected():
             return Failure("build-error", str(error), error.source[: 1 << 20])
         case _:
-            return Failure("build-error", f"{type(error).__name__}: {error}"[:4000])
+            message = f"{type(error).__name__}: {error}"[:4000]
+            return Failure("build-error", message, lost=isinstance(error, DeviceLost))
 
 
 def run_failure(error: Exception) -> Failure:

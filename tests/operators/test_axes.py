@@ -87,11 +87,18 @@ def test_index_arguments_are_known_for_aten_and_found_for_callables() -> None:
 def test_user_named_axes_replace_inference() -> None:
     call_ = infer("aten.mul.Tensor", (ones(4, 6), ones(4, 6)))
     shapes = [tuple(tuple(t.shape) for t in call_.tensors)]
-    operator, (sizes,) = rename_axes(call_.operator, shapes, [("rows", 6), ("rows", 6)])
+    operator, (sizes,) = rename_axes(call_.operator, shapes, [("rows", 6), ("rows", 6)], [call_.sizes])
     assert operator.describe() == "aten.mul.Tensor(float32[rows, 6], float32[rows, 6])"
     assert sizes == {"rows": 4}
     with pytest.raises(BadInputs, match="do not fit"):
-        rename_axes(call_.operator, shapes, [("rows",), ("rows", 6)])
+        rename_axes(call_.operator, shapes, [("rows",), ("rows", 6)], [call_.sizes])
+
+
+def test_attributes_of_axes_without_a_name_stay_as_they_were() -> None:
+    call_ = infer("aten.convolution.default", (ones(2, 4, 9), ones(6, 2, 3), ones(6), [1], [0], [1], False, [0], 2))
+    shapes = [tuple(tuple(t.shape) for t in call_.tensors)]
+    operator, _ = rename_axes(call_.operator, shapes, [("n", 4, "l"), ("o", 2, "k"), ("o",)], [call_.sizes])
+    assert str(operator.args[-1]) == "2"
 
 
 def test_bad_examples_give_one_line() -> None:

@@ -79,7 +79,9 @@ def in_blocks(q: Tensor, k: Tensor, v: Tensor, *, from_last: bool = True) -> Ten
         scores = rows.float() @ k[..., :end, :].float().transpose(-2, -1) * scale_of(q.shape[-1])
         weights = torch.softmax(scores.masked_fill(~seen, -math.inf), -1)
         out[..., start : start + 8, :] = (weights @ v[..., :end, :].float()).to(q.dtype)
-    return out
+    # By the definition a hidden value counts zero times, and zero times infinity or NaN is NaN.
+    hidden = torch.arange(k.shape[-2]) > past + torch.arange(s)[:, None]
+    return out.masked_fill((hidden.float() @ (~torch.isfinite(v)).float()) > 0, math.nan)
 
 
 def heads(q: Tensor, k: Tensor, v: Tensor, *, interleaved: bool = False) -> Tensor:

@@ -184,7 +184,7 @@ _TORCH_CUDA = (
     *_TORCH, "gelu", "gelu tanh", "tanh", "sigmoid", "silu", "softplus", "exp", "erf", "rsqrt", "cube", "mm", "bmm",
     "linear", "conv2d", "conv1d", "avg pool",
 )  # fmt: skip
-# cuBLAS splits long bfloat16 sums and rounds the parts (1.03 times the bound); cuDNN saturates in float16, NaN included.
+# cuBLAS splits long bfloat16 sums and rounds the parts (1.03 times the bound); cuDNN saturates in float16, NaN too.
 _INEXACT_IN_HALF = ("mm", "bmm", "linear", "conv2d", "conv1d")
 
 TORCH_CPU = tuple(Control(f"torch-cpu {name}", name, on_cpu(name), dtypes=_ALL) for name in _TORCH)

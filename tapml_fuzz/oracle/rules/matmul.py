@@ -116,15 +116,16 @@ def attended(scores: Tracked, value: Tracked) -> Tracked:
     Fused kernels store the probabilities in the tensors' own dtype between the two products.
     """
     probabilities = softmax(scores, -1)
-    # torch defines a row in which every score is -inf as zero, not NaN (`_safe_softmax`).
-    dead = (scores.value == -torch.inf).all(dim=-1, keepdim=True)
-    if not bool(dead.any()):
+    hidden = scores.value == -torch.inf
+    if not bool(hidden.any()):
         return product(e.stage(probabilities, value), value)
+    # torch defines a row in which every score is -inf as zero, not NaN (`_safe_softmax`).
+    dead = hidden.all(dim=-1, keepdim=True)
     zero = Tracked(torch.zeros((), dtype=torch.float64), scores.arithmetic, grid=scores.grid)
     probabilities = where(Tracked(dead, scores.arithmetic), zero, probabilities)
     result = product(e.stage(probabilities, value), value)
-    # Zero times an infinite value is NaN, unless the row was left out; and a score that overflows may not be -inf.
-    unsure = dead & ~torch.isfinite(value.value).all(dim=-2, keepdim=True)
+    # Zero times an infinite value is NaN, unless what is hidden is skipped; a score that overflows may not be -inf.
+    unsure = (hidden.double() @ (~torch.isfinite(value.value)).double()) > 0
     if scores.error is not None:
         unsure = unsure | (dead & ~torch.isfinite(movement.dense_error(scores)).all(dim=-1, keepdim=True))
     return result.with_error(torch.where(unsure, torch.inf, movement.dense_error(result)))
