@@ -47,19 +47,29 @@ def main() -> None:
     size = work.resized(work.QUICK if options.quick else work.FULL, options.seeds, options.trials)
     methods = options.methods.split(",") if options.methods else list(METHODS)
     names = options.only.split(",") if options.only else None
-    began = time.monotonic()
+    began, resumed = time.monotonic(), options.rows is not None and options.rows.exists()
     with tempfile.TemporaryDirectory() as scratch:
         rows = conduct(list(work.tasks(size, methods, names)), options.rows or Path(scratch, "rows"), options.workers)
     tried = {r.name for r in rows if r.what == "fault" and (r.method != OURS or len(methods) == 1)}
     found = [] if options.no_labels else labelled(sorted(tried), size, options.workers)
-    result = summary(rows, found, size.trials, " ".join(["python -m benchmarks.detection.run", *sys.argv[1:]]))
-    result["minutes"] = round((time.monotonic() - began) / 60, 1)
+    result = summary(rows, found, size.trials, command())
+    if not resumed:
+        result["minutes"] = round((time.monotonic() - began) / 60, 1)
     print(table(result))
     told(result)
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     if options.plot:
         plot(rows, size.trials, options.plot)
+
+
+def command() -> str:
+    """The command line, without where the raw rows lie."""
+    given = sys.argv[1:]
+    if "--rows" in given:
+        place = given.index("--rows")
+        del given[place : place + 2]
+    return " ".join(["python -m benchmarks.detection.run", *given])
 
 
 def conduct(todo: list[work.Task], path: Path, workers: int) -> list[Row]:
