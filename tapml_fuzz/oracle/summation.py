@@ -31,10 +31,10 @@ def growth(n: int, repeated: Tensor | float = 0.0, share: Tensor | float = 0.0) 
     if n <= 1:
         return 0.0
     walk = math.sqrt(n)
+    usual, systematic = GROWTH * walk, repeated * (n / 2)
     if n <= SYSTEMATIC_BELOW:
-        return float(min(n - 1, max(DOMINATED * walk, n / 2)))
-    random: Tensor | float = share * ((DOMINATED - GROWTH) * walk) + GROWTH * walk
-    total = random + repeated * (n / 2)
+        usual, systematic = max(usual, n / 2), 0.0
+    total = share * max(DOMINATED * walk - usual, 0.0) + usual + systematic
     return total.clamp_max_(n - 1) if isinstance(total, Tensor) else min(total, n - 1.0)
 
 
@@ -121,7 +121,7 @@ def total(
         repeated = repetition(flat, -1, a.roundoff, updating=updating)
         if isinstance(repeated, Tensor):
             repeated = repeated.reshape(value.shape)
-    share = largest_share(magnitudes.amax(dim=kept, keepdim=True), weight) if n > SYSTEMATIC_BELOW else 0.0
+    share = largest_share(magnitudes.amax(dim=kept, keepdim=True), weight)
     own = weight * growth(n, repeated, share) * a.roundoff
     error = None
     if x.error is not None:

@@ -150,3 +150,10 @@ def test_the_largest_is_as_certain_as_what_may_be_largest() -> None:
     found = amax(row, [0]).error
     assert found is not None
     assert float(found) == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("n", [9, 32, 1000])
+def test_only_a_sum_that_one_term_dominates_gets_the_wider_bound(n: int) -> None:
+    even, dominated = summation.growth(n), summation.growth(n, 0.0, 1.0)
+    assert even == max(1.5 * math.sqrt(n), n / 2 if n <= 16 else 0)
+    assert even < dominated <= 2.9 * math.sqrt(n)
