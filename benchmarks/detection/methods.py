@@ -26,15 +26,17 @@ from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 
 OURS = "ours"
+NO_SEEDS = "no seeds"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one run may take, and whether it ends with the first failure."""
+    """How long one run may take, whether it ends with the first failure, and whether only believable ones count."""
 
     trials: int
     seconds: float
     stop: bool = True
+    realistic: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def _ours(
         seed=seed,
         stop=limits.stop,
         parts=parts,
+        believed=recorded(subject) if limits.realistic else None,
     )
 
 
@@ -150,7 +153,7 @@ def _all() -> list[Method]:
     baselines = [Method(r.name, r.about, partial(_by_rule, r)) for r in RULES]
     own = [
         Method(OURS, "this package", partial(_ours, Parts(), recorded)),
-        Method("no seeds", "ours, normal(0, 1) in place of recordings", partial(_ours, Parts(), without_recordings)),
+        Method(NO_SEEDS, "ours, normal(0, 1) in place of recordings", partial(_ours, Parts(), without_recordings)),
         Method("no shapes", "ours without boundary shapes", partial(_ours, _without("shapes"), recorded)),
         Method("no structure", "ours without structure", partial(_ours, _without("structure"), recorded)),
         Method("no search", "ours without steering by `target`", partial(_ours, Parts(steer=False), recorded)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.detection.model import Control
 from benchmarks.detection.outcome import Detection, Outcome
@@ -15,6 +15,8 @@ from strategies.recipes import Phase
 from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.hunt import Hunt, Prey
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.verdict import Realism
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 
@@ -32,11 +34,22 @@ WHOLE = Parts()
 
 
 def hunt(
-    control: Control, source: Source, *, trials: int, seconds: float, seed: int, stop: bool = True, parts: Parts = WHOLE
+    control: Control,
+    source: Source,
+    *,
+    trials: int,
+    seconds: float,
+    seed: int,
+    stop: bool = True,
+    parts: Parts = WHOLE,
+    believed: Source | None = None,
 ) -> Outcome:
-    """Test `control` for at most `trials` and `seconds`; with `stop` only up to the first failure."""
+    """Test `control` for at most `trials` and `seconds`; with `stop` only up to the first failure.
+
+    With `believed`, the recordings, only failures on inputs as a model has them count: recorded, or of such values.
+    """
     with on_bench(parts.bench, control) as bench:
-        watch = Watch(source, stop, time.perf_counter() + seconds)
+        watch = Watch(source, stop, time.perf_counter() + seconds, believed)
         Hunt(
             source,
             bench,
@@ -69,6 +82,7 @@ class Watch:
     source: Source
     stop: bool
     deadline: float
+    believed: Source | None = None
     outcome: Outcome = field(default_factory=Outcome)
     _began: float = field(default_factory=time.perf_counter)
 
@@ -80,13 +94,21 @@ class Watch:
             if not verdict.failed:
                 outcome.ratios.append(verdict.metrics.ratio if verdict.kind is None else 0.0)
                 continue
+            level = self._realism(result.case)
+            if self.believed is not None and level not in ("observed", "near"):
+                continue
             outcome.failures += 1
-            level = realism(result.case, self.source)
             outcome.realisms[level] = outcome.realisms.get(level, 0) + 1
             if outcome.first is None:
                 outcome.first = Detection(
                     outcome.trials, outcome.seconds, str(verdict.kind), level, verdict.message, result.case
                 )
+
+    def _realism(self, case: Case) -> Realism:
+        """By the recordings; what stands in for them where there are none has not been observed."""
+        if self.believed not in (None, self.source):
+            return realism(replace(case, origin=""), self.believed)
+        return realism(case, self.source)
 
     def over(self) -> bool:
         return (self.stop and self.outcome.failures > 0) or time.perf_counter() > self.deadline

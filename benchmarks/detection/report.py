@@ -10,11 +10,21 @@ from typing import Any
 
 from benchmarks.detection.baselines import RULES
 from benchmarks.detection.labels import ORDINARY, Label
-from benchmarks.detection.methods import METHODS, OURS
+from benchmarks.detection.methods import METHODS, NO_SEEDS, OURS
 from benchmarks.detection.model import Control, Fault
 from benchmarks.detection.registry import controls, faults, subject_of
 from benchmarks.detection.rows import Row
-from benchmarks.detection.statistics import AT, Interval, family_of, missed, of_family, of_method, recall, within
+from benchmarks.detection.statistics import (
+    AT,
+    Interval,
+    family_of,
+    missed,
+    of_family,
+    of_method,
+    of_recordings,
+    recall,
+    within,
+)
 
 _BASELINES = tuple(rule.name for rule in RULES)
 _PACKAGES = (
@@ -46,6 +56,7 @@ def summary(rows: Sequence[Row], labelled: Sequence[Label], trials: int, command
             name: {family: of_family(of(rows, name), family) for family in sorted({family_of(r) for r in ours})}
             for name in methods
         },
+        "recordings": {name: seen for name in (OURS, NO_SEEDS) if (seen := of_recordings(rows, name))},
         "reveals": {name: reveals(of(alike, name)) for name in methods},
         "written": {name: by(of(rows, name), lambda fault: fault.written) for name in methods},
         "missed": missed(ours, trials),
@@ -99,6 +110,16 @@ def targets(result: dict[str, Any]) -> list[dict[str, Any]]:
             not result["labels"]["ordinary_reported_special"],
         ),
     ]
+    worth = result["recordings"]
+    if NO_SEEDS in worth and OURS in worth:
+        with_them, without = (worth[m]["recall"]["10"][0] for m in (OURS, NO_SEEDS))
+        listed.append(
+            (
+                "without recordings, fewer faults that activations reveal are found in 10 trials on believable inputs",
+                {"with": with_them, "without": without},
+                with_them > without,
+            )
+        )
     baselines = [m for m in methods if m in _BASELINES]
     if baselines and OURS in methods:
         # The best by recall of those that accuse no more than we do; else the best of all.
@@ -193,6 +214,19 @@ def table(result: dict[str, Any]) -> str:
             f"| {family} | {seen['faults']} | {' | '.join(cells)} | {number(seen['median_trials'])} "
             f"| {wrong['accusations']} of {wrong['trials']:,.0f} | {middle} | {most} |"
         )
+    if result["recordings"]:
+        lines += [
+            "",
+            "| faults that activations reveal, seen on believable inputs | faults | recall at 1 | 2 | 10 | 100 |",
+        ]
+        lines[-1] += " on a recording as it is | median trials |"
+        lines += ["|---|---|---|---|---|---|---|---|"]
+        for name, seen in result["recordings"].items():
+            cells = [share(seen["recall"][n]) for n in ("1", "2", "10", "100")]
+            lines.append(
+                f"| {name} | {seen['faults']} | {' | '.join(cells)} | {share(seen['observed'])} "
+                f"| {number(seen['median_trials'])} |"
+            )
     lines += ["", "| what it takes | faults | " + " | ".join(f"{m} at 100" for m in result["reveals"]) + " |"]
     lines += ["|---|---|" + "---|" * len(result["reveals"])]
     for kind in result["reveals"].get(OURS, {}):

@@ -9,14 +9,15 @@ from typing import Literal
 import msgspec
 
 What = Literal["fault", "twin", "control"]
-Mode = Literal["trials", "seconds"]
+Mode = Literal["trials", "seconds", "realistic"]
 
 
 class Row(msgspec.Struct, frozen=True):
     """One run of one method on one implementation.
 
     Attributes:
-        method, what, name, seed, mode: which run; `mode` says what limited it.
+        method, what, name, seed, mode: which run; `mode` says what limited it; in
+            `realistic` runs of that many trials only failures on inputs as a model has them count.
         trials, seconds, failures: how far it got; `first_*`: the first failure, trials counted from 1.
         realisms: failures by realism class; ratios: `r` of the passing trials of a correct implementation.
         case: what the first failure ran on; message: what was said of it.

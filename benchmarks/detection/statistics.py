@@ -55,6 +55,19 @@ def of_method(rows: Sequence[Row], name: str) -> dict[str, Any]:
     }
 
 
+def of_recordings(rows: Sequence[Row], name: str) -> dict[str, Any] | None:
+    """How soon faults that activations reveal show on inputs as a model has them; None where that was not tried."""
+    mine = [r for r in rows if r.method == name and r.mode == "realistic"]
+    if not mine:
+        return None
+    return {
+        "faults": len({r.name for r in mine}),
+        "recall": {str(n): recall(mine, within(n)) for n in (1, 2, 10, 100)},
+        "observed": recall(mine, lambda row: row.realism == "observed"),
+        "median_trials": middle(r.first_trial for r in mine),
+    }
+
+
 def middle(values: Iterable[float | None]) -> float:
     """The median, a fault that was not found being infinitely late."""
     listed = [math.inf if v is None else float(v) for v in values]

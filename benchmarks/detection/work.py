@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks.detection.methods import METHODS, OURS, Limits
+from benchmarks.detection.methods import METHODS, NO_SEEDS, OURS, Limits
 from benchmarks.detection.model import Control, Fault
 from benchmarks.detection.registry import controls, faults, subject_of
 from benchmarks.detection.rows import Mode, Row, What
@@ -37,8 +37,9 @@ class Size:
         seeds, trials: of every run on a fault.
         every: ours is tried on every fault, the other methods on one in `every`, which is where they are compared.
         seconds: of the runs with a limit of time (0: none), one seed on one in `timed_every` of those faults.
-        control_seeds: runs of ours on each control, of `trials` trials; on a twin it makes one of `twin_trials`, and
-            the other methods one of `other_trials` on one control or twin in `every`.
+        realistic: trials of the runs that ask what recordings are worth, on the faults that activations reveal.
+        control_trials, twin_trials: of one run of ours on each control and on each twin; the other methods make one
+            of `other_trials` on one control or twin in `every`.
     """
 
     seeds: int
@@ -46,13 +47,18 @@ class Size:
     every: int
     seconds: float
     timed_every: int
-    control_seeds: int
+    realistic: int
+    control_trials: int
     twin_trials: int
     other_trials: int
 
 
-FULL = Size(10, 500, every=6, seconds=10.0, timed_every=3, control_seeds=2, twin_trials=150, other_trials=100)
-QUICK = Size(2, 100, every=12, seconds=0.0, timed_every=1, control_seeds=1, twin_trials=20, other_trials=50)
+FULL = Size(
+    10, 500, every=6, seconds=10.0, timed_every=3, realistic=100, control_trials=500, twin_trials=150, other_trials=100
+)
+QUICK = Size(
+    2, 100, every=12, seconds=0.0, timed_every=1, realistic=30, control_trials=30, twin_trials=10, other_trials=50
+)
 
 
 def resized(size: Size, seeds: int | None, trials: int | None) -> Size:
@@ -60,6 +66,8 @@ def resized(size: Size, seeds: int | None, trials: int | None) -> Size:
     return replace(size, seeds=seeds or size.seeds, trials=trials or size.trials)
 
 
+# The recordings do not change with the seed, so few tell what they are worth.
+REALISTIC_SEEDS = 5
 # Longer than any run should take; a run that reaches it counts as far as it got.
 _PATIENCE_S = 120.0
 
@@ -71,20 +79,14 @@ def tasks(size: Size, methods: Sequence[str], names: Sequence[str] | None = None
         tried = list(faults()) if method == OURS else compared(faults(), size.every)
         for name in _able(tried, names):
             yield Task(method, "fault", name, seeds, "trials", Limits(size.trials, _PATIENCE_S))
-            if method != OURS:
-                yield from _correct("twin", name, method, 1, size.other_trials)
-            else:
-                yield from _correct("twin", name, method, 1, size.twin_trials)
+            yield _correct("twin", name, method, size.twin_trials if method == OURS else size.other_trials)
         tried = list(controls()) if method == OURS else compared(controls(), size.every)
         for name in _able(tried, names):
-            whole = method == OURS
-            yield from _correct(
-                "control",
-                name,
-                method,
-                size.control_seeds if whole else 1,
-                size.trials if whole else size.other_trials,
-            )
+            yield _correct("control", name, method, size.control_trials if method == OURS else size.other_trials)
+        if method in (OURS, NO_SEEDS):
+            for name in _able([n for n, fault in faults().items() if fault.reveals == "activations"], names):
+                limits = Limits(size.realistic, _PATIENCE_S, realistic=True)
+                yield Task(method, "fault", name, seeds[:REALISTIC_SEEDS], "realistic", limits)
         if size.seconds:
             for name in _able(compared(faults(), size.every * size.timed_every), names):
                 yield Task(method, "fault", name, (0,), "seconds", Limits(10**9, size.seconds))
@@ -101,8 +103,9 @@ def _able(listed: Sequence[str], names: Sequence[str] | None) -> list[str]:
     return [n for n in listed if (names is None or n in names) and not (faults().get(n) or controls()[n]).missing]
 
 
-def _correct(what: What, name: str, method: str, seeds: int, trials: int) -> Iterator[Task]:
-    yield Task(method, what, name, tuple(range(seeds)), "trials", Limits(trials, _PATIENCE_S, stop=False))
+def _correct(what: What, name: str, method: str, trials: int) -> Task:
+    """One run on a correct implementation, all of it whatever is found."""
+    return Task(method, what, name, (0,), "trials", Limits(trials, _PATIENCE_S, stop=False))
 
 
 def run(todo: Iterable[Task], workers: int) -> Iterator[list[Row]]:

@@ -17,6 +17,8 @@ Operand = Tracked | float
 
 # Where exp of anything is certainly zero or infinite in float64; keeps |x| * exp(x) free of inf * 0.
 _EXP_RANGE = 800.0
+# The largest whole number up to which every one is a float32.
+_LARGEST_COUNT = 2.0**24
 
 
 def floating(x: Operand, arithmetic: Arithmetic) -> Tracked:
@@ -157,6 +159,11 @@ def div(x: Operand, y: Operand, *, builtin: str = "div") -> Tracked:
     units = 2 * a.accuracy.of(builtin).ulp
     watched = (x,) if y.overflows else (x, y)
     sign = x.nonnegative and y.nonnegative
+    if error is not None and y.error is None:
+        # A count may divide the terms of a sum one by one, each of which may underflow.
+        count = (y.value == y.value.round()) & (y.value > 1) & (y.value <= _LARGEST_COUNT)
+        if bool(count.any()):
+            error = torch.add(error, torch.where(count, y.value, 0.0), alpha=a.underflow / 2)
     result = a.rounded(value, error, watched, units=units, nonnegative=sign, unbounded=pole)
     # Platforms may multiply by the reciprocal, which is exact for powers of two only.
     mantissa, _ = torch.frexp(y.value)

@@ -3,16 +3,21 @@
 Adding in whatever order (sequential, reversed, blocked, pairwise, with or without fused multiply-add), each of
 the n - 1 additions rounds by at most u times a partial sum, and a partial sum is at most sum|t|. So the error is
 at most (n - 1) u sum|t|, and for roundings that behave as independent it is about sqrt(n) u sum|t| at the very
-most (Higham and Mary 2019). They do *not* behave as independent when terms repeat: adding one and the same
-number over and over rounds the same way each time, n/2 * u * sum|t| in all. `repetition` finds that in the data.
+most (Higham and Mary 2019). Two things make them anything but independent, and both can be seen in the data:
+
+- *Terms that repeat.* Within one binade of the partial sum, a term rounds the same way every time it is added: n terms
+  of which each occurs m times walk like sqrt(n m), and n equal terms lose up to n/2. `multiplicity` measures m.
+- *Terms below the spacing of the partial sum*, each of which is dropped, or rounded up, whole. `absorbed` adds them up.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,20 +27,29 @@ from tapml_fuzz.oracle.elementwise import Operand, div, floating, square, sub
 from tapml_fuzz.oracle.tracked import Tracked
 
 
-def growth(n: int, repeated: Tensor | float = 0.0, share: Tensor | float = 0.0) -> Tensor | float:
-    """g(n), the factor of u * sum|t|.
+def growth(n: int, repeats: Tensor | float = 1.0, share: Tensor | float = 0.0) -> Tensor | float:
+    """g(n), the factor of u * sum|t| for a sum of `n` terms.
 
-    `repeated` in [0, 1] says how far the terms repeat (see `repetition`), `share` which part of the sum the largest
-    term may be (see `largest_share`).
+    `repeats` in [1, n] says how often each term occurs (see `multiplicity`), `share` in [0, 1] which part of the sum
+    the largest term may be (see `largest_share`).
     """
     if n <= 1:
         return 0.0
-    walk = math.sqrt(n)
-    usual, systematic = GROWTH * walk, repeated * (n / 2)
-    if n <= SYSTEMATIC_BELOW:
-        usual, systematic = max(usual, n / 2), 0.0
-    total = share * max(DOMINATED * walk - usual, 0.0) + usual + systematic
-    return total.clamp_max_(n - 1) if isinstance(total, Tensor) else min(total, n - 1.0)
+    if isinstance(repeats, Tensor) or isinstance(share, Tensor):
+        return growths(_tensor(n), _tensor(repeats), _tensor(share))
+    return float(growths(_tensor(n), _tensor(repeats), _tensor(share)))
+
+
+def growths(n: Tensor, repeats: Tensor, share: Tensor) -> Tensor:
+    """The same for many sums at once; the three broadcast."""
+    usual = GROWTH + (DOMINATED - GROWTH) * share
+    # Every rounding may point the same way: half a partial sum on average, a whole one where one term is most of it.
+    alike = torch.where(n <= SYSTEMATIC_BELOW, n / 2, torch.minimum(usual * (n * repeats).sqrt(), n / 2 * (1 + share)))
+    return torch.minimum(torch.maximum(usual * n.sqrt(), alike), (n - 1).clamp_min(0.0))
+
+
+def _tensor(x: Tensor | float) -> Tensor:
+    return x if isinstance(x, Tensor) else torch.tensor(float(x), dtype=torch.float64)
 
 
 def largest_share(largest: Tensor, weight: Tensor) -> Tensor:
@@ -43,48 +57,104 @@ def largest_share(largest: Tensor, weight: Tensor) -> Tensor:
     return (largest / weight).nan_to_num(0.0).clamp_max_(1.0)
 
 
-def repetition(terms: Tensor, dim: int, roundoff: float, *, updating: bool = False) -> Tensor | float:
-    """How far the terms along `dim` repeat: 0 where all differ, 1 where all are equal, keeping `dim` as 1.
+def multiplicity(terms: Tensor, dim: int, roundoff: float, *, updating: bool = False) -> Tensor | float:
+    """How often each of the terms along `dim` occurs: 1 where all differ, n where all are equal, keeping `dim` as 1.
 
-    With `updating`, steps between neighbours count as well: a running mean (Welford) over a ramp adds one and the
-    same increment again and again.
+    Estimated from the pairs that are equal in a sample of the terms. With `updating`, steps between neighbours count as
+    well: a running mean (Welford) over a ramp adds one and the same increment again and again.
     """
     n = terms.shape[dim]
     if n <= SYSTEMATIC_BELOW or terms.numel() == 0:
-        return 0.0
-    count = min(256, max(16, n // 8))
-    # An even stride, but odd, so that a period of two or four in the data does not hide half of it.
-    stride = max(1, n // count)
-    stride -= 1 - stride % 2 if stride > 1 else 0
+        return 1.0
     # numpy sorts short rows of floats an order of magnitude faster than torch.
-    rows = terms.movedim(dim, -1).numpy()
-    sample = rows[..., : stride * (count - 1) + 1 : stride]
+    rows, places = terms.movedim(dim, -1).numpy(), _sampled(n)
+    sample = rows[..., places]
     largest = np.abs(sample).max(axis=-1, keepdims=True)
-    repeated = _ties(sample, largest * (2 * roundoff * n))
+    pairs = _equal_pairs(sample, largest * (2 * roundoff * n))
     if updating:
         with np.errstate(invalid="ignore"):
-            steps = rows[..., 1::stride][..., :count] - rows[..., :-1:stride][..., :count]
-        repeated = np.maximum(repeated, _ties(steps, largest * (8 * roundoff)))
-    if not repeated.any():
-        return 0.0
-    return torch.from_numpy(repeated).movedim(-1, dim)
+            steps = rows[..., np.minimum(places + 1, n - 1)] - sample
+        pairs = np.maximum(pairs, _equal_pairs(steps, largest * (8 * roundoff)))
+    if not pairs.any():
+        return 1.0
+    return torch.from_numpy(1.0 + (n - 1) * pairs).movedim(-1, dim)
 
 
-def _ties(sample: Array, spacing: Array) -> Array:
-    """Of each row, the share of sorted neighbours that are equal, as sqrt, one pair in 32 being taken for chance.
+@lru_cache(maxsize=256)
+def _sampled(n: int) -> npt.NDArray[np.int64]:
+    """Which of n terms are looked at: an eighth of them, at random, so that no period in the data hides."""
+    return np.sort(np.random.default_rng(n).choice(n, min(n, max(32, n // 8)), replace=False))
+
+
+def _equal_pairs(sample: Array, spacing: Array) -> Array:
+    """Of each row, the share of pairs that are equal, one neighbour in 32 being taken for chance.
 
     Equal means closer than both `spacing`, that of the numbers a sum is rounded to, and 1/512 of the mean gap; where
     a whole row spreads less than `spacing`, everything is equal. Zeros do not count (adding zero does not round).
-    With D values that differ the mean rounding shrinks like 1/sqrt(D), hence the square root.
     """
     ordered = np.sort(sample, axis=-1)
-    pairs = sample.shape[-1] - 1
+    count = sample.shape[-1]
     with np.errstate(invalid="ignore"):
         gaps, spread = np.diff(ordered, axis=-1), ordered[..., -1:] - ordered[..., :1]
-        close = np.where(spread <= spacing, spread, np.minimum(spread / (512 * pairs), spacing))
-        equal = ((gaps <= close) & (ordered[..., 1:] != 0)).sum(axis=-1, keepdims=True)
-    share: Array = np.sqrt(np.maximum(equal - (pairs + 1) // 32, 0) / pairs)
+        close = np.where(spread <= spacing, spread, np.minimum(spread / (512 * (count - 1)), spacing))
+        equal = (gaps <= close) & (ordered[..., 1:] != 0)
+    if not equal.any():
+        return np.zeros((*sample.shape[:-1], 1))
+    # In a run of c equal terms the k-th has k equal ones before it: c (c - 1) / 2 pairs.
+    numbers = np.arange(1, count)
+    before = numbers - np.maximum.accumulate(np.where(equal, 0, numbers), axis=-1)
+    pairs = before.sum(axis=-1, keepdims=True)
+    share: Array = np.maximum(pairs - count // 32, 0) / (count * (count - 1) / 2)
     return share
+
+
+# Terms this many spacings of the sum wide or less may be rounded alike; wider ones scatter over all remainders.
+_TINY = 4.0
+
+
+def absorbed(terms: Tensor, weight: Tensor, roundoff: float) -> Tensor | None:
+    """What tiny terms lose against a partial sum as large as `weight` (sum|t|, reduced axes kept as 1), or None.
+
+    Added to a number whose spacing is s, a term below s / 2 is dropped whole and one below s becomes s, the same way
+    whenever it is added. The loss is that at the spacing of the whole sum or of its half, whichever is larger.
+    """
+    if terms.numel() <= SYSTEMATIC_BELOW * weight.numel():
+        return None
+    # s lies between 2 u |sum| and 4 u |sum|: numbers of a binade are evenly spaced.
+    mantissa, exponent = np.frexp(weight.numpy())
+    spacing = np.ldexp(np.full_like(mantissa, 2 * roundoff), exponent)
+    all_terms = terms.numpy()
+    tiny = (np.abs(all_terms) <= spacing * _TINY) & (all_terms != 0)
+    if not tiny.any():
+        return None
+    small = all_terms[tiny]
+    shape = all_terms.shape
+    grid = np.broadcast_to(spacing, shape)[tiny]
+    owner = np.broadcast_to(np.arange(spacing.size).reshape(spacing.shape), shape)[tiny]
+    worst = np.zeros(spacing.size)
+    for step in (grid, grid / 2):
+        lost = small - np.rint(small / step) * step
+        for side in (small > 0, small < 0):
+            worst = np.maximum(worst, np.abs(np.bincount(owner[side], lost[side], spacing.size)))
+    return torch.from_numpy(np.where(np.isfinite(weight.numpy()), worst.reshape(spacing.shape), 0.0))
+
+
+def absorbed_products(x: Tensor, y: Tensor, roundoff: float) -> Tensor | None:
+    """The same for the terms of x @ y that are tiny beside the largest of their row of x, or column of y, or None.
+
+    That is how attention weighs what it hardly looks at. All of these terms may be lost.
+    """
+    lost = None
+    if x.shape[-1] <= SYSTEMATIC_BELOW:
+        return None
+    for tiny, reduced in ((x, -1), (y, -2)):
+        size = tiny.abs()
+        small = size <= size.amax(reduced, keepdim=True) * (2 * roundoff * _TINY)
+        if bool((small & (size > 0)).any()):
+            kept = torch.where(small, tiny, 0.0)
+            part = (kept @ y if reduced == -1 else x @ kept).abs().nan_to_num_(0.0, 0.0, 0.0)
+            lost = part if lost is None else lost + part
+    return lost
 
 
 def axes(dims: int | Sequence[int] | None, ndim: int) -> list[int]:
@@ -98,7 +168,7 @@ def axes(dims: int | Sequence[int] | None, ndim: int) -> list[int]:
 def total(
     x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False, *, updating: bool = False
 ) -> Tracked:
-    """The sum over `dims` in the working precision; see `repetition` for `updating`."""
+    """The sum over `dims` in the working precision; see `multiplicity` for `updating`."""
     assert isinstance(x, Tracked)
     a = x.arithmetic
     x = floating(x, a)
@@ -112,21 +182,21 @@ def total(
     value = terms.sum(dim=kept, keepdim=True)
     magnitudes = terms if x.nonnegative else terms.abs()
     weight = value if x.nonnegative else magnitudes.sum(dim=kept, keepdim=True)
-    if n <= SYSTEMATIC_BELOW:
-        repeated: Tensor | float = 0.0
-    elif len(kept) == 1:
-        repeated = repetition(terms, kept[0], a.roundoff, updating=updating)
+    if len(kept) == 1:
+        repeats = multiplicity(terms, kept[0], a.roundoff, updating=updating)
     else:
         flat = terms.movedim(kept, list(range(-len(kept), 0))).flatten(-len(kept))
-        repeated = repetition(flat, -1, a.roundoff, updating=updating)
-        if isinstance(repeated, Tensor):
-            repeated = repeated.reshape(value.shape)
+        repeats = multiplicity(flat, -1, a.roundoff, updating=updating)
+        if isinstance(repeats, Tensor):
+            repeats = repeats.reshape(value.shape)
     share = largest_share(magnitudes.amax(dim=kept, keepdim=True), weight)
-    own = weight * growth(n, repeated, share) * a.roundoff
+    own = weight * growth(n, repeats, share) * a.roundoff
+    if (lost := absorbed(terms, weight, a.roundoff)) is not None:
+        own = torch.minimum(own + lost, weight * ((n - 1) * a.roundoff))
     error = None
     if x.error is not None:
         error = x.error.expand(terms.shape).sum(dim=kept, keepdim=True)
-    lost = infinite_and_overflowing(
+    unsure = infinite_and_overflowing(
         value, weight, a.largest, lambda: parts(x.value, lambda t: t.sum(dim=kept, keepdim=True))
     )
     result = a.rounded(
@@ -137,7 +207,7 @@ def total(
         underflows=a.flush,
         nonnegative=x.nonnegative,
         magnitude=weight,
-        unbounded=lost,
+        unbounded=unsure,
     )
     return squeezed(result, reduced, keepdim)
 
@@ -187,13 +257,9 @@ def count(x: Tracked, dims: int | Sequence[int] | None) -> int:
 def mean(
     x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False, *, updating: bool = False
 ) -> Tracked:
-    """The sum over the count. An updated mean (Welford) divides at every step, and each quotient may underflow."""
+    """The sum over the count."""
     assert isinstance(x, Tracked)
-    n = count(x, dims)
-    result = div(total(x, dims, keepdim, updating=updating), float(n))
-    if not updating or result.error is None:
-        return result
-    return result.with_error(result.error + n / 2 * x.arithmetic.underflow)
+    return div(total(x, dims, keepdim, updating=updating), float(count(x, dims)))
 
 
 def moments(

@@ -47,7 +47,10 @@ def candidates() -> tuple[str, ...]:
 
 
 def location(name: str) -> str:
-    """The `module:Class` of a platform; raises `UnknownPlatform` with the names that come close."""
+    """The `module:Class` of a platform, with `?argument` where the class takes one.
+
+    Raises `UnknownPlatform` with the names that come close.
+    """
     if name not in _LOCATIONS:
         close = difflib.get_close_matches(name, _LOCATIONS, n=3, cutoff=0.4)
         mend = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_LOCATIONS)}"
@@ -56,7 +59,9 @@ def location(name: str) -> str:
 
 
 def load(where: str) -> Platform:
-    """Import `module:Class` and make the platform, not yet activated."""
-    module, _, attribute = where.partition(":")
-    platform: Platform = getattr(importlib.import_module(module), attribute)()
+    """Import `module:Class?argument` and make the platform, not yet activated."""
+    module, _, rest = where.partition(":")
+    attribute, marked, argument = rest.partition("?")
+    kind = getattr(importlib.import_module(module), attribute)
+    platform: Platform = kind(argument) if marked else kind()
     return platform

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,16 +104,61 @@ def test_an_overflowing_intermediate_is_unjudged_and_saturation_is_not() -> None
 def test_growth_is_capped_and_grows_with_repetition() -> None:
     assert summation.growth(1) == 0
     assert summation.growth(2) == 1
-    assert summation.growth(10_000) < summation.growth(10_000, 0.5) < summation.growth(10_000, 1.0) < 10_000
+    assert summation.growth(10_000) < summation.growth(10_000, 4.0) < summation.growth(10_000, 10_000.0) == 5_000
+    assert summation.growth(10_000, 10_000.0, 1.0) == 9_999
 
 
-def test_repetition_is_read_off_the_data() -> None:
+@pytest.mark.parametrize("times", [1, 2, 16, 171, 4096])
+def test_how_often_terms_occur_is_read_off_the_data(times: int) -> None:
+    random = np.random.default_rng(0)
+    different = random.standard_normal((4, 65536 // times))
+    terms = torch.from_numpy(random.permuted(np.repeat(different, times, axis=1), axis=1))
+    found = summation.multiplicity(terms, -1, U)
+    assert np.asarray(found) == pytest.approx(times, rel=0.4)
+
+
+def test_terms_that_differ_by_less_than_a_rounding_are_the_same() -> None:
     generic = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 4096)))
-    assert summation.repetition(generic, -1, U) == 0.0
-    for repeated in (torch.full((4, 4096), 0.1), generic.sign() + 3, 1 + generic * 1e-9):
-        found = summation.repetition(repeated.to(torch.float64), -1, U)
-        assert isinstance(found, torch.Tensor)
-        assert float(found.min()) > 0.9
+    for repeated in (torch.full((4, 4096), 0.1), 1 + generic * 1e-9):
+        assert np.asarray(summation.multiplicity(repeated.to(torch.float64), -1, U)).min() > 4000
+
+
+def added_up(terms: np.ndarray[Any, Any]) -> float:
+    """One after the other, in float32."""
+    return float(np.add.accumulate(terms.astype(np.float32), dtype=np.float32)[-1])
+
+
+@pytest.mark.parametrize("tiny", [3e-8, 8.5e-8, 1.0e-7])
+def test_what_a_large_partial_sum_absorbs_is_within_the_bound(tiny: float) -> None:
+    # Dropped (below 2^-24), rounded up to 2^-23, and dropped or not with the binade.
+    terms = np.full(2000, tiny, np.float32) * np.random.default_rng(0).uniform(0.98, 1.02, 2000).astype(np.float32)
+    terms[:2] = 1.0, 0.5
+    found = truth_of("aten.sum.dim_IntList", [terms, [-1]])
+    assert found.bounds[0] is not None
+    error = abs(added_up(terms) - float(found.values[0]))
+    assert error > 100 * 2.0**-24
+    assert error < float(found.bounds[0])
+    assert float(found.bounds[0]) < 5 * error
+
+
+def test_rows_of_repeated_values_in_any_order_stay_within_the_bound() -> None:
+    random, worst = np.random.default_rng(0), 0.0
+    for _ in range(20):
+        terms = random.permutation(np.tile(random.lognormal(0, 1, 384).astype(np.float32), 171))
+        found = truth_of("aten.sum.dim_IntList", [terms, [-1]])
+        assert found.bounds[0] is not None
+        worst = max(worst, abs(added_up(terms) - float(found.values[0])) / float(found.bounds[0]))
+    assert 0.1 < worst < 1
+
+
+def test_attention_may_lose_what_it_hardly_looks_at() -> None:
+    weights = np.full((1, 1024), 3e-8, np.float32)
+    weights[0, 0] = 1.0
+    values = np.random.default_rng(0).uniform(0.9, 1.1, (1024, 1)).astype(np.float32)
+    found = truth_of("aten.mm.default", [weights, values])
+    assert found.bounds[0] is not None
+    error = abs(added_up((weights * values.T)[0]) - float(found.values[0].item()))
+    assert 100 * 2.0**-24 < error < float(found.bounds[0].item()) < 5 * error
 
 
 def test_flush_widens_only_what_may_be_subnormal() -> None:

@@ -41,16 +41,19 @@ def convolution(
     value, magnitude = convolve(x.value, weight.value), convolve(x.value.abs(), weight.value.abs())
     channels = x.value.shape[-1 - len(stride)]
     n = channels // groups * weight.value[0, 0].numel()
-    repeated = s.repetition(x.value.flatten(), 0, a.roundoff)
-    if isinstance(repeated, torch.Tensor):
-        both = s.repetition(weight.value.flatten(), 0, a.roundoff)
-        repeated = min(float(repeated), float(both))
+    repeats = 1.0
+    if n > 1 and x.value.numel() and weight.value.numel():
+        # Per element that is the share of pairs that are equal, at the number of terms of one output.
+        alike = (s.multiplicity(t.flatten(), 0, a.roundoff) for t in (x.value, weight.value))
+        repeats = min(
+            1.0 + (float(m) - 1.0) * n / max(t.numel(), 1) for m, t in zip(alike, (x.value, weight.value), strict=True)
+        )
     start = None if bias is None else movement.moved(lambda t: t.reshape(-1, *[1] * len(stride)), bias)
     gathered = magnitude if start is None else magnitude + start.value.abs()  # the sum may start from the bias
     share: torch.Tensor | float = 0.0
     if x.value.numel() and weight.value.numel():
         share = s.largest_share(x.value.abs().amax() * weight.value.abs().amax(), gathered)
-    own = gathered * ((s.growth(n + 1, repeated, share) + 1.0) * a.roundoff)
+    own = gathered * ((s.growth(n + 1, repeats, share) + 1.0) * a.roundoff)
     own.add_(n * a.underflow)
     error: torch.Tensor | None = None
     if weight.error is not None:
@@ -74,7 +77,7 @@ def avg_pool(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any)
     value, weight = (pool(t, kernel_size, *rest, **options) for t in (x.value, x.value.abs()))
     n = math.prod(kernel_size) ** (2 if len(kernel_size) == 1 and x.value.ndim == 4 else 1)
     # Sum, then divide by the count or multiply by its rounded reciprocal.
-    own = weight * ((float(s.growth(n, 1.0)) + 2.0) * x.arithmetic.roundoff)
+    own = weight * ((float(s.growth(n, float(n))) + 2.0) * x.arithmetic.roundoff)
     error = None if x.error is None else pool(movement.dense_error(x), kernel_size, *rest, **options)
     # The sum may overflow where the mean does not.
     lost = weight * n > x.arithmetic.largest

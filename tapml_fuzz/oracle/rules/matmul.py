@@ -21,7 +21,7 @@ def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
     """x @ y over the last two axes, batch axes broadcast.
 
     Error |x| ey + ex |y| + ex ey for the operands, plus (g(n) + 1) u |x| |y| for n products and their sum; the 1 is
-    the rounding of each product where no fused multiply-add is used. The terms repeat only as far as both a row
+    the rounding of each product where no fused multiply-add is used. The terms repeat only as often as both a row
     of x and a column of y do. `start` is what is added to the product afterwards (a bias): where the sum starts
     from it, every addition rounds relative to it too.
     """
@@ -29,16 +29,18 @@ def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
     x, y = e.floating(x, a), e.floating(y, a)
     value, weight = x.value @ y.value, x.value.abs() @ y.value.abs()
     n = x.value.shape[-1]
-    repeated: Tensor | float = s.repetition(x.value, -1, a.roundoff)
-    if isinstance(repeated, Tensor):
-        columns = s.repetition(y.value, -2, a.roundoff)
-        repeated = torch.minimum(repeated, columns) if isinstance(columns, Tensor) else columns
+    repeats: Tensor | float = s.multiplicity(x.value, -1, a.roundoff)
+    if isinstance(repeats, Tensor):
+        columns = s.multiplicity(y.value, -2, a.roundoff)
+        repeats = torch.minimum(repeats, columns) if isinstance(columns, Tensor) else columns
     gathered = weight if start is None else weight + start.value.abs()
     share: Tensor | float = 0.0
     if n:
         largest = x.value.abs().amax(-1, keepdim=True) * y.value.abs().amax(-2, keepdim=True)
         share = s.largest_share(largest, gathered)
-    own = gathered * ((s.growth(n if start is None else n + 1, repeated, share) + 1.0) * a.roundoff)
+    own = gathered * ((s.growth(n if start is None else n + 1, repeats, share) + 1.0) * a.roundoff)
+    if (lost := s.absorbed_products(x.value, y.value, a.roundoff)) is not None:
+        own = torch.minimum(own + lost, gathered * ((n + 1) * a.roundoff))
     own.add_(n * a.underflow)
     error: Tensor | None = None
     if y.error is not None:
@@ -49,8 +51,10 @@ def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
         error = part if error is None else error + part
     watched = (_folded(x, -1), _folded(y, -2))
     sign = x.nonnegative and y.nonnegative
-    lost = s.infinite_and_overflowing(value, weight, a.largest, lambda: s.product_parts(x.value, y.value, torch.matmul))
-    return a.rounded(value, error, watched, own=own, magnitude=weight, nonnegative=sign, unbounded=lost)
+    unsure = s.infinite_and_overflowing(
+        value, weight, a.largest, lambda: s.product_parts(x.value, y.value, torch.matmul)
+    )
+    return a.rounded(value, error, watched, own=own, magnitude=weight, nonnegative=sign, unbounded=unsure)
 
 
 def _folded(x: Tracked, dim: int) -> Tracked:

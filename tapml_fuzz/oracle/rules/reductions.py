@@ -116,15 +116,13 @@ def cumsum(x: Tracked, dim: int, dtype: torch.dtype | None = None) -> Tracked:
         return x
     weight = torch.cumsum(x.value.abs(), dim)
     n = x.value.shape[dim]
-    repeated = s.repetition(x.value, dim, a.roundoff)
-    share = s.largest_share(torch.cummax(x.value.abs(), dim).values, weight) if x.value.numel() else 0.0
-    steps = torch.tensor([float(s.growth(i, 1.0)) for i in range(1, n + 1)], dtype=torch.float64)
+    share = s.largest_share(torch.cummax(x.value.abs(), dim).values, weight) if x.value.numel() else weight
     rows = [1] * value.ndim
     rows[dim] = n
-    generic = torch.tensor([float(s.growth(i)) for i in range(1, n + 1)], dtype=torch.float64)
-    dominated = torch.tensor([float(s.growth(i, 0.0, 1.0)) for i in range(1, n + 1)], dtype=torch.float64)
-    factor = generic.reshape(rows) + (steps - generic).reshape(rows) * repeated
-    factor = factor + (dominated - generic).reshape(rows) * share
+    counts = torch.arange(1, n + 1, dtype=torch.float64).reshape(rows)
+    # The first k of n terms repeat k/n times as often as all of them.
+    repeats = 1.0 + (s.multiplicity(x.value, dim, a.roundoff) - 1.0) * counts / n
+    factor = s.growths(counts, repeats, share)
     own = weight.mul(factor).mul_(a.roundoff)
     error = None if x.error is None else torch.cumsum(x.error.expand(value.shape), dim)
     lost = s.infinite_and_overflowing(
