@@ -58,7 +58,10 @@ def test_torch_is_right(distribution: str, dtype: str) -> None:
 
 
 def test_known_defects_of_torch_are_seen() -> None:
-    """The exceptions above are real: the day torch mends one, this fails and the exception goes."""
+    """The exceptions above are real: the day torch mends one, this fails and the exception goes.
+
+    oneDNN's gelu has its defect where there is AVX-512; elsewhere torch's own kernel must pass.
+    """
     small = drawing(np.random.default_rng(0), "normal", "float16")(1000) * np.float16(1e-3)
     assert verdict_on(run_torch("aten.erf.default", [small]), "aten.erf.default", [small]).kind == "wrong"
     query, key, value = np.random.default_rng(0).standard_normal((3, 1, 1, 4, 16)).astype(np.float32)
@@ -66,8 +69,10 @@ def test_known_defects_of_torch_are_seen() -> None:
     heads = [query, key, value]
     assert verdict_on(run_torch(ATTENTION[0], heads), ATTENTION[0], heads).kind == "nonfinite"
     infinite = np.array([np.inf] * 16, np.float32)
-    assert np.isnan(run_torch("aten.gelu.default", [infinite])[0]).all()
-    assert verdict_on(run_torch("aten.gelu.default", [infinite]), "aten.gelu.default", [infinite]).kind == "nonfinite"
+    limit = run_torch("aten.gelu.default", [infinite])
+    defect = bool(np.isnan(limit[0]).all())
+    assert defect or torch.backends.cpu.get_cpu_capability() != "AVX512"
+    assert verdict_on(limit, "aten.gelu.default", [infinite]).kind == ("nonfinite" if defect else None)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")

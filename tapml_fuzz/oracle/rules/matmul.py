@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -169,6 +170,10 @@ def flash_attention_for_cpu(
     attn_mask: Tracked | None = None,
     scale: float | None = None,
 ) -> tuple[Tracked, Tracked]:
-    """The output, and the logarithm of each row's sum of exponentials."""
+    """The output, and the logarithm of each row's sum of exponentials.
+
+    That is float32 even for half precision tensors, whose exponentials need be no finer than what they are stored in:
+    torch's own have 20 bits (`fexp_u20`), on processors without AVX-512 too.
+    """
     scores = scores_of(query, key, attn_mask, is_causal, scale)
-    return attended(scores, value), logsumexp(scores, -1)
+    return attended(scores, value), logsumexp(replace(scores, grid=query.grid), -1)
