@@ -1,0 +1,38 @@
+"""The bench: who is asked what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tapml_fuzz.campaign.bench import Bench
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.outcome import RunOutcome
+from tapml_fuzz.platforms.candidate import CallableSession
+from tapml_fuzz.platforms.local import Local
+from tests.platforms.operators import SUB
+
+
+class Counting(CallableSession):
+    """A candidate in this process that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__("candidate", torch.sub, arrays="torch", positional=True, timeout=5.0)
+        self.asked = 0
+
+    def run(self, case: Case) -> RunOutcome:
+        self.asked += 1
+        return super().run(case)
+
+
+@pytest.mark.parametrize(("width", "tried"), [(3, True), (4, False)])
+def test_a_candidate_here_is_not_asked_what_the_source_platform_rejects(width: int, tried: bool) -> None:
+    candidate = Counting()
+    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate}, overlap=False)
+    tensors = (np.ones((2, 3), np.float32), np.ones((2, width), np.float32))
+    try:
+        results = bench.trial(Case(SUB, {"a": 2, "b": 3}, tensors))
+    finally:
+        bench.close()
+    assert (len(results), candidate.asked) == (int(tried), int(tried))
