@@ -2,9 +2,9 @@
 
     python -m benchmarks.calibration.run [--seeds 10] [--device cpu|cuda] [--json FILE]
 
-Seeds below half are the calibration half, the others are held out. `K` is right when no held-out ratio exceeds 1,
-`GROWTH` when the sums' largest ratios come close to it from below. Ratios above 1 are listed one by one: each is a
-rounding step the model forgot, or a defect of the implementation.
+Every second control, by name, is held out: the numbers may be chosen by the others alone. `K` is right when no held-out
+ratio exceeds 1, `GROWTH` when the sums' largest ratios come close to it from below. Ratios above 1 are listed one by
+one: each is a rounding step the model forgot, or a defect of the implementation.
 """
 
 from __future__ import annotations
@@ -89,20 +89,31 @@ def own_results(seed: int) -> Iterator[Result]:
                 yield Result("layer_norm ways", f"{moments.__name__} folded={folded}", distribution, verdict)
 
 
-def collect(seeds: int, device: str) -> tuple[dict[str, dict[str, list[float]]], list[dict[str, Any]]]:
+Halves = dict[str, list[float]]
+
+
+def collect(seeds: int, device: str) -> tuple[dict[str, Halves], list[dict[str, Any]]]:
     """Ratios by family and half, and every result above the bound."""
-    ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: {"calibration": [], "held out": []})
+    ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
     outside: list[dict[str, Any]] = []
     for seed in range(seeds):
-        half = "calibration" if seed < seeds // 2 else "held out"
         results = [r for d in ("float32", "float16", "bfloat16") for r in torch_results(seed, d, device)]
         for result in [*results, *(own_results(seed) if device == "cpu" else ())]:
             verdict = result.verdict
             if verdict.kind is None:
-                ratios[result.family][half].append(verdict.metrics.ratio)
+                ratios[result.family, result.control].append(verdict.metrics.ratio)
             else:
                 outside.append({**result._asdict(), "seed": seed, "verdict": f"{verdict.kind}: {verdict.message}"})
-    return ratios, outside
+    return halved(ratios), outside
+
+
+def halved(ratios: dict[tuple[str, str], list[float]]) -> dict[str, Halves]:
+    """By family, the ratios of the controls that numbers may be chosen by and of those held out: every second one."""
+    held_out = set(sorted({control for _, control in ratios})[1::2])
+    families: dict[str, Halves] = defaultdict(lambda: {"calibration": [], "held out": []})
+    for (family, control), values in ratios.items():
+        families[family]["held out" if control in held_out else "calibration"] += values
+    return families
 
 
 def summary(values: list[float]) -> tuple[int, float, float]:
@@ -134,8 +145,20 @@ def main() -> None:
         print(f"outside: {found['family']} {found['control']} {found['distribution']} {found['verdict'][:100]}")
     print(f"{len(outside)} outside the bound, {len(first)} of them different")
     if options.json:
-        versions = {"torch": torch.__version__, "numpy": np.__version__, "device": options.device}
-        report = {"versions": versions, "seeds": options.seeds, "families": table, "outside": list(first.values())}
+        command = f"python -m benchmarks.calibration.run --seeds {options.seeds} --device {options.device}"
+        versions = {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "device": options.device,
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+        }
+        report = {
+            "command": command,
+            "versions": versions,
+            "seeds": options.seeds,
+            "families": table,
+            "outside": list(first.values()),
+        }
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
