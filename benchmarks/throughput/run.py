@@ -22,6 +22,7 @@ from strategies import Source
 from tapml_fuzz.campaign.bench import Bench, Result, Times
 from tapml_fuzz.campaign.hunt import Hunt
 from tapml_fuzz.cli.campaign import load_sources
+from tapml_fuzz.cli.selection import select_operators
 from tapml_fuzz.platforms.isolated import Isolated
 
 
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sources = load_sources(None, options.operator)
+    sources = load_sources(*select_operators(None, options.operator))
     share = options.seconds / len(sources)
     measured = {}
     with Isolated("torch-cpu") as reference, Isolated(options.platform) as candidate:

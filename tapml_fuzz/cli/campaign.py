@@ -15,35 +15,31 @@ from strategies.source import source_of
 from tapml_fuzz import __version__
 from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.campaign.run import Campaign, Options
-from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
+from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.registry import SOURCES, candidates, location
+from tapml_fuzz.platforms.registry import SOURCES, candidates
 from tapml_fuzz.reporting.files import write_reports
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.reporting.terminal import Terminal
-from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
+from tapml_fuzz.storage.corpus import Corpus, Entry
 from tapml_fuzz.storage.findings import FindingStore
 
 
 def conduct(
-    corpus_path: Path | None,
+    sources: Mapping[str, Source],
     platforms: Sequence[str],
-    globs: Sequence[str],
     options: Options,
     output: Path,
     terminal: Terminal,
 ) -> dict[str, Any]:
-    """Run one campaign and write its reports; gives the summary.
+    """Fuzz `sources` (by operator key) on `platforms` (none: the default ones) and write the reports; the summary.
 
-    Raises `UnknownPlatform`, `UnavailablePlatform`, `UnknownOperator` or `BadCorpus` before anything is started.
+    Raises `UnavailablePlatform` before anything is fuzzed.
     """
-    for name in platforms:
-        location(name)
     set_hypothesis_home_dir(output / ".hypothesis")  # not into whatever folder the user stands in
     torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
-    sources = load_sources(corpus_path, globs)
     store = FindingStore(output)
     pool = _Pool()
     terminal.say("starting platforms (not counted in the budget)")
@@ -73,15 +69,8 @@ def conduct(
         pool.close()
 
 
-def load_sources(corpus_path: Path | None, globs: Sequence[str]) -> dict[str, Source]:
-    """The corpus's operators by key, those that match the globs; raises `UnknownOperator` when none does."""
-    corpus = Corpus.open(corpus_path or default_corpus_path())
-    entries = corpus.match(globs) if globs else corpus.entries
-    if not entries:
-        wanted = ", ".join(globs) or "any operator"
-        raise UnknownOperator(
-            f"{corpus.path} has nothing that matches {wanted}", mend="`corpus list` shows what it has"
-        )
+def load_sources(corpus: Corpus, entries: Sequence[Entry]) -> dict[str, Source]:
+    """The operators of entries that have seeds, by key."""
     return {e.operator.key: source_of(corpus, e) for e in entries if e.seed_ids}
 
 

@@ -32,9 +32,11 @@ def carve(model: str, inputs: Path, output: Path, device: str) -> None:
     profiled, and a few small, real ones per operator are kept as seeds.
     """
     from tapml_fuzz.carving import sentences
-    from tapml_fuzz.carving.carve import carve as run
 
     texts = sentences.read(inputs)
+
+    from tapml_fuzz.carving.carve import carve as run
+
     with _ProgressLine() as line:
         summary = run(model, texts, output, device, progress=line)
     _print(summary)

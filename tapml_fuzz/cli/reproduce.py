@@ -19,11 +19,13 @@ def reproduce(id_: str, output: Path) -> int:
     Example:
       python -m tapml_fuzz reproduce softmax-tvm-opencl
     """
-    from tapml_fuzz.replaying import replay_case
     from tapml_fuzz.storage.findings import FindingStore
 
     store = FindingStore.open(output)
     record = store.get(id_)
+
+    from tapml_fuzz.replaying import replay_case
+
     verdict = replay_case(record.platform, store.evidence(record.id).case)
     if verdict.kind is None:
         click.echo(f"{record.id}: no longer fails ({verdict.message or 'within the error bound'})")

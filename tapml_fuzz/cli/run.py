@@ -48,17 +48,24 @@ def run(
       python -m tapml_fuzz run --budget 10m --output nightly --json nightly.json
     """
     from tapml_fuzz.campaign.budget import Budget
-    from tapml_fuzz.campaign.run import Options
-    from tapml_fuzz.cli.campaign import conduct
+    from tapml_fuzz.cli.selection import select_operators, select_platforms
     from tapml_fuzz.core.errors import BadOption
-    from tapml_fuzz.reporting.terminal import Terminal
 
+    # What is wrong with the command is said before torch and Hypothesis, which take seconds, are imported.
+    parsed = Budget.parse(budget)
     if json_path is not None and (json_path.is_dir() or not (json_path.parent.is_dir() or str(json_path) == "-")):
         raise BadOption(f"--json {json_path} cannot be written", mend="give a file in a folder that exists")
-    options = Options(Budget.parse(budget), seed=seed, workers=workers)
+    select_platforms(platforms)
+    corpus, entries = select_operators(corpus_path, operators)
+
+    from tapml_fuzz.campaign.run import Options
+    from tapml_fuzz.cli.campaign import conduct, load_sources
+    from tapml_fuzz.reporting.terminal import Terminal
+
+    options = Options(parsed, seed=seed, workers=workers)
     to_stdout = json_path is not None and str(json_path) == "-"
     terminal = Terminal(sys.stderr if to_stdout else sys.stdout)
-    summary = conduct(corpus_path, platforms, operators, options, output, terminal)
+    summary = conduct(load_sources(corpus, entries), platforms, options, output, terminal)
     _write_json(summary, json_path)
     where = "" if output == DEFAULT_OUTPUT else f" --output {output}"
     terminal.say(f"report: {output / 'report.md'}; look at findings: python -m tapml_fuzz findings list{where}")

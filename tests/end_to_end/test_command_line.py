@@ -158,6 +158,17 @@ def test_bad_usage_gives_one_line_and_exit_code_two(
     assert "Traceback" not in done.stderr
 
 
+def test_bad_usage_is_answered_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    program = (
+        "import sys; from tapml_fuzz.cli.main import _run; _run(sys.argv[1:], False)\n"
+        "print([m for m in ('torch', 'tvm', 'hypothesis') if m in sys.modules])"
+    )
+    for arguments in (("--budget", "soon"), ("--platform", "tvm-lllvm"), ("--operator", "nosuchoperator")):
+        command = [sys.executable, "-c", program, "run", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+
+
 def test_tampered_corpus_is_refused(tmp_path: Path) -> None:
     import shutil
 
