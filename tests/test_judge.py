@@ -269,6 +269,30 @@ def test_a_half_precision_builtin_is_allowed_its_own_units() -> None:
     assert _on(Ok((off_by_two,)), "aten.exp.default", [x], policy=WGSL).kind == "permitted"
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "operator", "x", "units", "permitted"),
+    [
+        ("wgsl", "tanh", 0.002, 300.0, True),  # 1 ULP of exp(0) is 512 units here
+        ("wgsl", "tanh", 0.002, 2000.0, False),
+        ("wgsl", "exp", 0.01, 1.0, True),  # 1 + 2|x| ULP, and a rounding
+        ("wgsl", "exp", 0.01, 4.0, False),  # what float32 has, 3 + 2|x|, is not for float16
+        ("wgsl", "log", 1.01, 400.0, True),  # 2^-7 absolute
+        ("opencl", "tanh", 0.5, 2.0, True),
+        ("opencl", "tanh", 0.5, 5.0, False),  # float32's
+        ("opencl", "exp", 6.5, 2.0, True),
+        ("opencl", "exp", 6.5, 5.0, False),
+    ],
+)
+def test_half_precision_has_columns_of_its_own(
+    accuracy: str, operator: str, x: float, units: float, permitted: bool
+) -> None:
+    value = np.array([x], np.float16)
+    exact = {"tanh": np.tanh, "exp": np.exp, "log": np.log}[operator](value.astype(np.float64))
+    off = (exact + units * np.spacing(exact.astype(np.float16)).astype(np.float64)).astype(np.float16)
+    verdict = _on(Ok((off,)), f"aten.{operator}.default", [value], policy=Policy(accuracy=accuracy))
+    assert verdict.kind == ("permitted" if permitted else "wrong")
+
+
 def test_driver_messages_lose_their_frames() -> None:
     drawn = "invalid shader: no definition in scope for identifier: `i8` ┌─ wgsl:5:68 │ 5 │ var<storage> x"
     assert _on(BuildError(drawn)).message == "invalid shader: no definition in scope for identifier: `i8`"

@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-_HALF_ABSOLUTE = 2.0**4
-
 
 class Builtin(NamedTuple):
     """Largest error of one function at an exact argument x: `(ulp + ulp_per_argument * |x|)` ULP `+ absolute`."""
@@ -37,16 +35,9 @@ class Accuracy(NamedTuple):
         return self.builtins.get(name) or IEEE.builtins[name]
 
     def in_wider_units(self, ratio: float) -> Accuracy:
-        """The same numbers of ULP where one is `ratio` times as large: float32's table read for half precision.
-
-        A stand-in until the specifications' own half precision columns are written in: ULP counts are taken over,
-        absolute errors grow by `_HALF_ABSOLUTE` only, our choice and not a figure of any specification. A function
-        that the specification does not have (erf in WGSL) is no builtin, and gets nothing.
-        """
-        scaled = {
-            name: Builtin(b.ulp * ratio, b.ulp_per_argument * ratio, b.absolute * _HALF_ABSOLUTE)
-            for name, b in self.builtins.items()
-        }
+        """The same table where it counts in ULP that are `ratio` times as large as those of the working precision."""
+        scaled = {name: b._replace(ulp=b.ulp * ratio, ulp_per_argument=b.ulp_per_argument * ratio)
+                  for name, b in self.builtins.items()}  # fmt: skip
         return self._replace(builtins=scaled)
 
 
@@ -125,11 +116,46 @@ OPENCL = Accuracy(
     },
 )
 
+OPENCL_HALF = Accuracy(
+    "OpenCL SPIR-V Environment Specification, Relative Error as ULPs, full profile, float16 column",
+    {
+        "div": Builtin(0.5),
+        "reciprocal": Builtin(0.5),
+        "sqrt": Builtin(0.5),
+        "rsqrt": Builtin(1),
+        "exp": Builtin(2),
+        "exp2": Builtin(2),
+        "expm1": Builtin(2),
+        "log": Builtin(2),
+        "log2": Builtin(2),
+        "log10": Builtin(2),
+        "log1p": Builtin(2),
+        "erf": Builtin(4),
+        "erf_of_gelu": Builtin(4),
+        "erfc": Builtin(4),
+        "tanh": Builtin(2),
+        "sin": Builtin(2),
+        "cos": Builtin(2),
+        "tan": Builtin(2),
+        "asin": Builtin(2),
+        "acos": Builtin(2),
+        "atan": Builtin(2),
+        "atan2": Builtin(2),
+        "sinh": Builtin(2),
+        "cosh": Builtin(2),
+        "asinh": Builtin(2),
+        "acosh": Builtin(2),
+        "atanh": Builtin(2),
+        "pow": Builtin(4),
+    },
+)
+
 # log has 2^-21 absolute inside [0.5, 2] and 3 ULP outside: the sum covers both. sqrt is inherited from
 # 1/inverseSqrt(x): 2 ULP and one division. tanh is the worse of 1e-5 and its definition by sinh and cosh.
-# pow is inherited from exp2(y * log2(x)); see `elementwise.power`.
+# pow is inherited from exp2(y * log2(x)); see `elementwise.power`. WGSL has no log10, log1p, erf or expm1: the first
+# two are read as its log, the others are as in the `ieee` table.
 WGSL = Accuracy(
-    "WGSL, Floating Point Accuracy (section 15.7.4)",
+    "WGSL, Accuracy of Concrete Floating Point Expressions, f32",
     {
         "div": Builtin(2.5),
         "reciprocal": Builtin(2.5),
@@ -155,4 +181,35 @@ WGSL = Accuracy(
     nearest=False,
 )
 
+# tanh is the worse of 1e-5 and sinh(x) / cosh(x), whose exponentials have 1 + 2|x| ULP each and which cancel near
+# zero: 2 (1 + 2|x|) ULP, the quotient's 2.5, two roundings, and one ULP of exp(0) = 1 absolute.
+WGSL_HALF = Accuracy(
+    "WGSL, Accuracy of Concrete Floating Point Expressions, f16",
+    {
+        "div": Builtin(2.5),
+        "reciprocal": Builtin(2.5),
+        "sqrt": Builtin(4.5),
+        "rsqrt": Builtin(2),
+        "exp": Builtin(1, 2),
+        "exp2": Builtin(1, 2),
+        "log": Builtin(3, 0, 2.0**-7),
+        "log2": Builtin(3, 0, 2.0**-7),
+        "log10": Builtin(3.5, 0, 2.0**-7),
+        "log1p": Builtin(3, 0, 2.0**-7),
+        "tanh": Builtin(5.5, 4, 2.0**-10),
+        "sin": Builtin(0.5, 0, 2.0**-7),
+        "cos": Builtin(0.5, 0, 2.0**-7),
+        "tan": Builtin(0.5, 0, 2.0**-6),
+        "atan": Builtin(5),
+        "atan2": Builtin(5),
+        "asin": Builtin(5, 0, 3.91e-3),
+        "acos": Builtin(5, 0, 3.91e-3),
+        "pow": Builtin(1, 4.5, 2.0**-7),
+    },
+    divisors=(2.0**-14, 2.0**14),
+    nearest=False,
+)
+
 TABLES: Mapping[str, Accuracy] = {"ieee": IEEE, "opencl": OPENCL, "wgsl": WGSL}
+# What counts where every floating tensor is float16: in float16's own ULP.
+HALF_TABLES: Mapping[str, Accuracy] = {"opencl": OPENCL_HALF, "wgsl": WGSL_HALF}

@@ -17,6 +17,8 @@ Operand = Tracked | float
 
 # Where exp of anything is certainly zero or infinite in float64; keeps |x| * exp(x) free of inf * 0.
 _EXP_RANGE = 800.0
+# Where exp of a float16 overflows: what tanh inherits from it says nothing beyond.
+_HALF_EXP_RANGE = 11.1
 # The largest whole number up to which every one is a float32.
 _LARGEST_COUNT = 2.0**24
 
@@ -268,6 +270,10 @@ def tanh(x: Operand) -> Tracked:
         nearest = (x.value.abs() - x.error).clamp_min_(0.0)
         error = nearest.mul_(-2.0).exp_().mul_(4.0).clamp_max_(1.0).mul_(x.error)
     own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
+    if accuracy.ulp_per_argument:
+        own.addcmul_(
+            value.abs(), x.value.abs().clamp_max(_HALF_EXP_RANGE), value=2 * accuracy.ulp_per_argument * a.roundoff
+        )
     return a.rounded(value, error, (x,), own=own, saturates=True)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tapml_fuzz.core import dtypes
-from tapml_fuzz.oracle.accuracy import TABLES, Accuracy
+from tapml_fuzz.oracle.accuracy import HALF_TABLES, TABLES, Accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +126,16 @@ class Arithmetic:
 
 
 @cache
-def arithmetic(working: str, accuracy: str, flush: bool, builtins_in: str = "") -> Arithmetic:
+def arithmetic(working: str, accuracy: str, flush: bool, half: bool = False) -> Arithmetic:
     """The arithmetic of a working dtype (`"float32"` or `"float64"`) under a named accuracy table.
 
-    `builtins_in` is the dtype whose ULP the table counts in, where it is not the working dtype: a shader's exp of a
-    float16 is a float16 exp, although sums are expected in float32.
+    `half`: all floating tensors are float16, so the builtins are too (a shader's exp of a float16 is a float16 exp),
+    although sums are expected in float32.
     """
     table = TABLES[accuracy]
-    if builtins_in:
-        table = table.in_wider_units(dtypes.unit_roundoff(builtins_in) / dtypes.unit_roundoff(working))
+    if half and accuracy in HALF_TABLES:
+        ratio = dtypes.unit_roundoff("float16") / dtypes.unit_roundoff(working)
+        table = HALF_TABLES[accuracy].in_wider_units(ratio)
     return Arithmetic(
         dtype=getattr(torch, working),
         roundoff=dtypes.unit_roundoff(working),

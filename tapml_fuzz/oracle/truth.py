@@ -64,8 +64,8 @@ def truth(
     names = tuple(dtypes.name_of(t) for t in tensors)
     floats = [n for n in names if dtypes.is_float(n)]
     working = "float64" if floats and all(n == "float64" for n in floats) else "float32"
-    half = accuracy != "ieee" and floats and all(n == "float16" for n in floats)
-    context = arithmetic(working, accuracy, flush, "float16" if half else "")
+    half = bool(floats) and all(n == "float16" for n in floats)
+    context = arithmetic(working, accuracy, flush, half)
     stored = [invoke.to_torch(t) for t in tensors]
     outputs = _run(operator, stored, sizes, context)
     expected = _output_dtypes(operator, stored, sizes, names, outputs)
