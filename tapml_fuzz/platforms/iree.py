@@ -14,6 +14,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities, Policy
 from tapml_fuzz.platforms.base import BuildRejected, Info, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.iree_module import FLAGS, Function, compile_mlir, onnx_to_mlir
 from tapml_fuzz.platforms.onnx_program import declared_dtype, exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx_script import iree_script
@@ -68,6 +69,8 @@ class _Iree:
         self._runtime = iree.runtime
         self._config = iree.runtime.Config(device=device)
         self._flags = self.flags()
+        self._compiler = (version("iree-base-compiler"), *FLAGS, *self._flags)
+        self._cache = BuildCache("iree")
         return Info(
             self.name,
             True,
@@ -94,7 +97,7 @@ class _Iree:
                 source = onnx_to_mlir(model)
             except Exception as error:
                 raise BuildRejected(f"IREE's ONNX importer: {_line(error)}") from error
-            module = compile_mlir(source, self._flags)
+            module = self._cache.made(lambda: compile_mlir(source, self._flags), *self._compiler, source)
             try:
                 function = Function(self._runtime, self._config, module, results)
             except Exception as error:

@@ -6,17 +6,20 @@ first run at small sizes by `onnx.reference`, numpy code that shares nothing wit
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tapml_fuzz.core.dtypes import FLOATS, Array, is_float, name_of, numpy_dtype, unit_roundoff
-from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.operator import Operator, encode_operator
 from tapml_fuzz.platforms.base import NeedsStatic, NotSupported, Unit
+from tapml_fuzz.platforms.build_cache import BuildCache
 
 EXPORTER_MEND = "pip install onnx onnxscript"
 
@@ -43,6 +46,28 @@ def onnx_model(unit: Unit) -> Any:
     since none is a runtime's fault: torch cannot export, the exporter has no translation, or the model it makes does
     not mean the operator (then the reason says "torch.onnx.export is wrong").
     """
+    import onnx
+
+    raw = _models().made(lambda: _made(unit).SerializeToString(), *_depends_on(unit))
+    return onnx.load_model_from_string(raw)
+
+
+@cache
+def _models() -> BuildCache:
+    return BuildCache("onnx")
+
+
+def _depends_on(unit: Unit) -> tuple[str | bytes, ...]:
+    """Everything that decides about a model: the unit, the packages, and how we make and check it."""
+    from tapml_fuzz.operators import export
+
+    packages = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "onnx", "onnxscript")]
+    sources = [Path(file).read_bytes() for file in (__file__, export.__file__)]
+    sizes = [f"{axis}={size}" for axis, size in sorted(unit.sizes.items())]
+    return encode_operator(unit.operator), " ".join(unit.dtypes), " ".join(sizes), *packages, *sources
+
+
+def _made(unit: Unit) -> Any:
     import torch
 
     from tapml_fuzz.operators.export import NotExpressible, export

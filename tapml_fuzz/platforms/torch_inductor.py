@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -22,6 +21,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.build_cache import bound, cache_folder
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.torch_eager import TorchCpu, TorchCuda, _TorchEager
 from tapml_fuzz.platforms.torch_inductor_script import inductor_script
@@ -54,7 +54,7 @@ class _Inductor(_TorchEager):
         if not info.available or info.capabilities is None:
             return info
         try:
-            folder = cache_folder()
+            folder = cache_folder("torch-inductor")
             bound(folder, _CACHE_LIMIT)
         except OSError as error:
             mend = "set XDG_CACHE_HOME to a folder that can be written"
@@ -251,34 +251,6 @@ def traced(unit: Unit) -> Any:
     graph.output(graph.call_function(resolve(operator.name), *cast("tuple[Any, Any]", nodes)))
     graph.eliminate_dead_code()
     return GraphModule(torch.nn.Module(), graph)
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept between runs, made if missing; raises `OSError`."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapml-fuzz" / "torch-inductor"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def bound(folder: Path, limit: int) -> None:
-    """Remove the files of `folder` that were written longest ago until at most `limit` bytes are left.
-
-    What another process removes meanwhile, or still uses, is no matter: a kernel that is missing is compiled again.
-    """
-    found = []
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except OSError:
-            continue
-        if not path.is_dir() or path.is_symlink():
-            found.append((status.st_mtime, status.st_size, path))
-    excess = sum(size for _, size, _ in found) - limit
-    for _, size, path in sorted(found):
-        if excess <= 0:
-            return
-        path.unlink(missing_ok=True)
-        excess -= size
 
 
 @contextmanager

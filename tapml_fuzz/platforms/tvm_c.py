@@ -12,6 +12,7 @@ from typing import Any
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
 from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Script, Unit
+from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.tvm_runtime import DTYPES, RuntimeBuild, TvmRuntime
 from tapml_fuzz.platforms.tvm_script import c_script
@@ -43,6 +44,8 @@ class TvmC(TvmRuntime):
         perturb_fresh_memory()
         self.target = tvm.target.Target("c")
         self.device = tvm.cpu()
+        self._compiler = (str(tvm.__version__), _version(compiler), *_OPTIONS)
+        self._cache = BuildCache("tvm-c")
         return Info(
             self.name,
             True,
@@ -69,20 +72,34 @@ class TvmC(TvmRuntime):
         import tvm
 
         module = super().compiled(functions)
+        source = str(module.inspect_source())
+        raw = self._cache.made(lambda: _library(module, source), *self._compiler, source)
         # A library that is mapped needs no file any more: nothing is left behind, however the worker ends.
-        with tempfile.TemporaryDirectory(prefix="tapml-fuzz-c-", ignore_cleanup_errors=True) as folder:
-            library = str(Path(folder) / "operator.so")
-            try:
-                module.export_library(library, cc=_COMPILER, options=list(_OPTIONS))
-            except RuntimeError as error:
-                raise BuildRejected(f"gcc: {c_complaint(str(error))}", str(module.inspect_source())) from error
-            return tvm.runtime.load_module(library)
+        with _scratch() as folder:
+            path = Path(folder) / "operator.so"
+            path.write_bytes(raw)
+            return tvm.runtime.load_module(str(path))
 
     def script(
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Script:
         """By way of Relax's virtual machine, as a library of C."""
         return c_script(unit, layouts, _COMPILER, _OPTIONS)
+
+
+def _library(module: Any, source: str) -> bytes:
+    """gcc's shared library; raises `BuildRejected` with the C source when gcc refuses it."""
+    with _scratch() as folder:
+        path = Path(folder) / "operator.so"
+        try:
+            module.export_library(str(path), cc=_COMPILER, options=list(_OPTIONS))
+        except RuntimeError as error:
+            raise BuildRejected(f"gcc: {c_complaint(str(error))}", source) from error
+        return path.read_bytes()
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tapml-fuzz-c-", ignore_cleanup_errors=True)
 
 
 def c_complaint(message: str) -> str:

@@ -7,12 +7,14 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities, Policy
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Script, Unit
+from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.tvm_runtime import DTYPES, RuntimeBuild, TvmRuntime
 from tapml_fuzz.platforms.tvm_script import cuda_script
 
@@ -31,6 +33,7 @@ class TvmCuda(TvmRuntime):
     def __init__(self) -> None:
         self._binaries: dict[str, bytes] = {}  # compiled at build, fetched by the runtime at the first launch
         self._compiler = ""
+        self._cache = BuildCache("tvm-cuda")
 
     def activate(self) -> Info:
         try:
@@ -121,6 +124,10 @@ class TvmCuda(TvmRuntime):
         return self._compile(code) if found is None else found
 
     def _compile(self, source: str) -> bytes:
+        """The binary, kept between runs: nvcc takes seconds. Raises `BuildRejected` when the compiler refuses it."""
+        return self._cache.made(lambda: self._made(source), self._compiler, _toolkit(), str(self.target), source)
+
+    def _made(self, source: str) -> bytes:
         from tvm.support.nvcc import compile_cuda
 
         try:
@@ -146,6 +153,7 @@ def _complaint(message: str) -> str:
     return "; ".join(lines or message.strip().splitlines()[-3:])[:_SAID]
 
 
+@cache
 def _toolkit() -> str:
     from tvm.support.nvcc import get_cuda_version
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from tapml_fuzz.core.outcome import Built, Ok, RunError, Unsupported
 from tapml_fuzz.platforms import torch_inductor
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Unit
 from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.torch_inductor import TorchInductor, bound, cache_folder, traced
+from tapml_fuzz.platforms.torch_inductor import TorchInductor, traced
 from tests.platforms.operators import LAYER_NORM, MINILM, SOFTMAX, X, Y, aten, case
 
 # torch's own, from a module that inductor imports.
@@ -126,26 +124,6 @@ def test_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tm
     info = TorchInductor().activate()
     assert not info.available
     assert "XDG_CACHE_HOME" in info.mend
-
-
-def test_folder_keeps_the_newest_files_up_to_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = cache_folder()
-    assert folder.is_relative_to(tmp_path)
-    assert folder.stat().st_mode & 0o077 == 0
-    outside = tmp_path / "outside"
-    outside.write_bytes(bytes(100))
-    (folder / "ab").mkdir()
-    (folder / "link").symlink_to(outside)
-    now = time.time()
-    for age, name in enumerate(("new", "ab/older", "oldest")):
-        (folder / name).write_bytes(bytes(40))
-        os.utime(folder / name, (now - age, now - age))
-    bound(folder, 1000)
-    assert (folder / "oldest").exists()
-    bound(folder, 85 + len(str(outside)))
-    assert [(folder / name).exists() for name in ("new", "ab/older", "oldest")] == [True, True, False]
-    assert outside.exists()
 
 
 def test_other_strides_are_packed(session: Isolated) -> None:
