@@ -37,7 +37,7 @@ def conduct(
 ) -> dict[str, Any]:
     """Run one campaign and write its reports; gives the summary.
 
-    Raises `UnknownPlatform`, `UnavailablePlatform`, `UnknownOperator` or `BadCorpus` before anything is started.
+    Raises `UnknownPlatform`, `BadKernel`, `UnavailablePlatform`, `UnknownOperator` or `BadCorpus` before any trial.
     """
     for name in platforms:
         location(name)
@@ -50,6 +50,7 @@ def conduct(
     try:
         reference = _source_platform(pool)
         infos = _available(pool, platforms, reference, terminal)
+        sources = _implemented(sources, [info for name, info in infos.items() if name != reference], terminal)
 
         def listen(event: Event) -> None:
             terminal(event)
@@ -83,6 +84,26 @@ def load_sources(corpus_path: Path | None, globs: Sequence[str]) -> dict[str, So
             f"{corpus.path} has nothing that matches {wanted}", mend="`corpus list` shows what it has"
         )
     return {e.operator.key: source_of(corpus, e) for e in entries if e.seed_ids}
+
+
+def _implemented(sources: dict[str, Source], infos: Sequence[Info], terminal: Terminal) -> dict[str, Source]:
+    """The sources that at least one candidate implements; says so of candidates that do not implement all.
+
+    Raises `UnknownOperator` for a candidate that implements none of them.
+    """
+    kept: set[str] = set()
+    for info in infos:
+        matching = [key for key, source in sources.items() if source.operator.matches(info.operators or ("*",))]
+        kept.update(matching)
+        if info.operators:
+            wanted = ", ".join(info.operators)
+            if not matching:
+                raise UnknownOperator(
+                    f"{info.name} implements {wanted}, which is not among the operators to fuzz",
+                    mend="`corpus list` shows the corpus's; --operator narrows them",
+                )
+            terminal.say(f"{info.name} implements {wanted}: {', '.join(matching)}")
+    return {key: source for key, source in sources.items() if key in kept}
 
 
 class _Pool:

@@ -1,0 +1,115 @@
+"""What the names in a kernel's header stand for, for one operator at given dtypes and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from tapml_fuzz.core.operator import Float, Operator, Product
+from tapml_fuzz.platforms.base import NotSupported
+from tapml_fuzz.platforms.size_expression import BadExpression, Number
+
+TensorSpec = tuple[tuple[int, ...], str]  # shape, dtype
+
+
+class OpenAxis(Exception):
+    """A value depends on an axis that has no size yet."""
+
+    def __init__(self, axis: str) -> None:
+        super().__init__(axis)
+        self.axis = axis
+
+
+class CallScope:
+    """A `size_expression.Scope`: axes, tensors (`x0`, `out0`, ...) and arguments of a call.
+
+    Axes may be missing in `sizes`; what depends on one raises `OpenAxis`. `constants` are names besides the axes.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        dtypes: tuple[str, ...],
+        sizes: Mapping[str, int],
+        constants: Mapping[str, Number] | None = None,
+    ) -> None:
+        self._operator, self._dtypes, self._sizes = operator, dtypes, sizes
+        self._constants = constants or {}
+
+    def axis(self, name: str) -> Number:
+        if name in self._constants:
+            return self._constants[name]
+        if name in self._sizes:
+            return self._sizes[name]
+        if name in self._operator.axis_names:
+            raise OpenAxis(name)
+        known = ", ".join(self._operator.axis_names) or "none"
+        raise BadExpression(f"there is no axis {name!r}; axes of {self._operator.describe()}: {known}")
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        return self.spec(tensor)[0]
+
+    def spec(self, tensor: str) -> TensorSpec:
+        """Shape and dtype of `x0` or `out0`."""
+        number = int(tensor.lstrip("xout"))
+        if tensor.startswith("out"):
+            if number < len(self.outputs):
+                return self.outputs[number]
+            raise BadExpression(f"there is no {tensor}: {self._operator.describe()} has {len(self.outputs)} outputs")
+        if number < len(self._operator.axes):
+            return tuple(self._size(size) for size in self._operator.axes[number]), self._dtypes[number]
+        raise BadExpression(f"there is no {tensor}: {self._operator.describe()} takes {len(self._dtypes)} tensors")
+
+    def dtype(self, tensor: str) -> str:
+        """The dtype alone, which needs no size if the tensor is an input."""
+        number = int(tensor.lstrip("xout"))
+        if tensor.startswith("x") and number < len(self._dtypes):
+            return self._dtypes[number]
+        return self.spec(tensor)[1]
+
+    def argument(self, number: int) -> Number:
+        arguments = self._operator.args
+        template = arguments[number] if -len(arguments) <= number < len(arguments) else None
+        match template:
+            case Product():
+                return self._size(template)
+            case Float(text):
+                return float(text)
+            case bool():
+                return int(template)
+            case int() | float():
+                return template
+        raise BadExpression(f"argument {number} of {self._operator.describe()} is no number")
+
+    @cached_property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Shape and dtype of every output in use, as torch says without computing anything.
+
+        Raises `NotSupported` where they depend on values.
+        """
+        import torch
+
+        from tapml_fuzz.operators.invoke import call, torch_dtype
+
+        sizes = {name: self._extent(name) for name in self._operator.axis_names}
+        tensors = [
+            torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
+            for shape, dtype in zip(self._operator.shapes(sizes), self._dtypes, strict=True)
+        ]
+        try:
+            results = call(self._operator, tensors, sizes)
+        except Exception as error:  # torch raises many types here
+            lines = str(error).splitlines()
+            raise NotSupported(f"torch cannot tell its outputs beforehand: {lines[0] if lines else error!r}") from error
+        return tuple((tuple(result.shape), str(result.dtype).removeprefix("torch.")) for result in results)
+
+    def _size(self, size: Product) -> int:
+        value = size.constant
+        for name in size.axes:
+            value *= self._extent(name)
+        return value
+
+    def _extent(self, axis: str) -> int:
+        if axis not in self._sizes:
+            raise OpenAxis(axis)
+        return self._sizes[axis]
