@@ -6,13 +6,15 @@
 // kernel = "layer_norm"
 // arguments = [
 //   "x0", "x1", "x2", "out0",
+//   { name = "rows", type = "i32", value = "a * b" },
 //   { name = "n", type = "i32", value = "c" },
 //   { name = "eps", type = "f32", value = "argument(4)" },
 // ]
 // [tapml_fuzz.launch]
-// workgroups = ["a * b"]
+// workgroups = ["min(a * b, 65535)", "ceildiv(a * b, 65535)"]     # a dimension holds no more (WebGPU, 3.6.2)
 
 struct Numbers {
+    rows: i32,
     n: i32,
     eps: f32,
 }
@@ -44,7 +46,11 @@ fn sum_of_all(me: i32, value: f32) -> f32 {
 fn layer_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let me = i32(index);
     let n = numbers.n;
-    let row = i32(group.x) * n;
+    let number = i32(group.x + group.y * 65535);
+    if number >= numbers.rows {
+        return;
+    }
+    let row = number * n;
 
     var sum = 0.0;
     for (var column = me; column < n; column += GROUP) {

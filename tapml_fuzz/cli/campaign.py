@@ -100,7 +100,7 @@ def _implemented(sources: dict[str, Source], infos: Sequence[Info], terminal: Te
             if not matching:
                 raise UnknownOperator(
                     f"{info.name} implements {wanted}, which is not among the operators to fuzz",
-                    mend="`corpus list` shows the corpus's; --operator narrows them",
+                    mend="`corpus list` shows them; a header's operator, or user:MODULE:CALLABLE=OPERATOR, names one",
                 )
             terminal.say(f"{info.name} implements {wanted}: {', '.join(matching)}")
     return {key: source for key, source in sources.items() if key in kept}

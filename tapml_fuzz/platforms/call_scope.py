@@ -49,23 +49,24 @@ class CallScope:
     def shape(self, tensor: str) -> tuple[int, ...]:
         return self.spec(tensor)[0]
 
+    def extent(self, tensor: str, axis: int) -> int:
+        """One size of a tensor; of an input it needs no other axis to have one."""
+        number = self._input(tensor)
+        if number is None:
+            shape = self.spec(tensor)[0]
+            return shape[_checked(tensor, axis, len(shape))]
+        axes = self._operator.axes[number]
+        return self._size(axes[_checked(tensor, axis, len(axes))])
+
     def spec(self, tensor: str) -> TensorSpec:
         """Shape and dtype of `x0` or `out0`."""
-        number = int(tensor.lstrip("xout"))
-        if tensor.startswith("out"):
-            if number < len(self.outputs):
-                return self.outputs[number]
-            raise BadExpression(f"there is no {tensor}: {self._operator.describe()} has {len(self.outputs)} outputs")
-        if number < len(self._operator.axes):
+        number = self._input(tensor)
+        if number is not None:
             return tuple(self._size(size) for size in self._operator.axes[number]), self._dtypes[number]
-        raise BadExpression(f"there is no {tensor}: {self._operator.describe()} takes {len(self._dtypes)} tensors")
-
-    def dtype(self, tensor: str) -> str:
-        """The dtype alone, which needs no size if the tensor is an input."""
-        number = int(tensor.lstrip("xout"))
-        if tensor.startswith("x") and number < len(self._dtypes):
-            return self._dtypes[number]
-        return self.spec(tensor)[1]
+        position = int(tensor.removeprefix("out"))
+        if position < len(self.outputs):
+            return self.outputs[position]
+        raise BadExpression(f"there is no {tensor}: {self._operator.describe()} has {len(self.outputs)} outputs")
 
     def argument(self, number: int) -> Number:
         arguments = self._operator.args
@@ -109,7 +110,22 @@ class CallScope:
             value *= self._extent(name)
         return value
 
+    def _input(self, tensor: str) -> int | None:
+        """The slot of an input, None for an output."""
+        if tensor.startswith("out"):
+            return None
+        number = int(tensor.removeprefix("x"))
+        if number >= len(self._operator.axes):
+            raise BadExpression(f"there is no {tensor}: {self._operator.describe()} takes {len(self._dtypes)} tensors")
+        return number
+
     def _extent(self, axis: str) -> int:
         if axis not in self._sizes:
             raise OpenAxis(axis)
         return self._sizes[axis]
+
+
+def _checked(tensor: str, axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise BadExpression(f"there is no axis {axis} of {tensor}, which has {rank} axes")
+    return axis

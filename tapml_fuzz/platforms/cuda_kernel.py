@@ -158,7 +158,5 @@ def packed(arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
 
 def complaint(message: str) -> str:
     """The compiler's errors, without what is said around them."""
-    lines = [
-        line.strip() for line in message.splitlines() if "error" in line and "Kernel compilation failed" not in line
-    ]
+    lines = [line.strip() for line in message.splitlines() if "error: " in line]
     return "; ".join(lines or message.strip().splitlines()[:3])[:_SAID]

@@ -35,6 +35,8 @@ class Scope(Protocol):
 
     def shape(self, tensor: str) -> tuple[int, ...]: ...
 
+    def extent(self, tensor: str, axis: int) -> int: ...
+
     def argument(self, number: int) -> Number: ...
 
 
@@ -124,13 +126,7 @@ class Expression:
         return self._bounded(lambda scope: value)
 
     def _size(self, tensor: str, axis: int) -> _Function:
-        def size(scope: Scope) -> int:
-            shape = scope.shape(tensor)
-            if not -len(shape) <= axis < len(shape):
-                raise BadExpression(f"{self.text!r}: {tensor} has {len(shape)} axes")
-            return shape[axis]
-
-        return self._bounded(size)
+        return self._bounded(lambda scope: scope.extent(tensor, axis))
 
     def _numel(self, tensor: str) -> _Function:
         def numel(scope: Scope) -> int:

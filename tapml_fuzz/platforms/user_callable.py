@@ -39,6 +39,8 @@ class _Callable(_TorchEager):
 
     def activate(self) -> Info:
         """Raises `BadKernel` when a file's header is not as it should be."""
+        from tapml_fuzz.platforms.calling import fresh_memory_filled
+
         found = callable_spec(self._spec)
         self._found, self._implements = found, Implements(found.operators, found.dtypes)
         info: Info = super().activate()  # type: ignore[misc]
@@ -52,6 +54,8 @@ class _Callable(_TorchEager):
             reason = f"cannot import {found.callable}: {type(error).__name__}: {error}"
             mend = "run in the folder that holds the module, or put that on PYTHONPATH"
             return Info(self.name, False, reason[:500], mend, operators=found.operators)
+        with fresh_memory_filled():  # the first time imports much: not on the clock of the first call
+            pass
         if not callable(self._function):
             what = type(self._function).__name__
             return Info(self.name, False, f"{found.callable} is a {what}, not a callable", "name a function")

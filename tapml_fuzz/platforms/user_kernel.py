@@ -83,9 +83,9 @@ class UserKernel:
             raise NotSupported(f"{self._path} is not written for {', '.join(unit.dtypes)} on this device")
         try:
             resolve(unit.operator.name)
-            constants = self._constants(CallScope(unit.operator, unit.dtypes, unit.sizes))
             example = {name: unit.sizes.get(name, _EXAMPLE_SIZE) for name in unit.operator.axis_names}
             scope = self._scope(unit.operator, unit.dtypes, example)
+            constants = self._constants(CallScope(unit.operator, unit.dtypes, unit.sizes), scope)
             call_of(self._header, scope)
             specs = [scope.spec(name) for name in self._header.buffers]
         except OpenAxis as error:
@@ -106,12 +106,15 @@ class UserKernel:
         numbers = {n: value.number(plain) for n, value in self._header.defines.items() if isinstance(value, Expression)}
         return CallScope(operator, dtypes, sizes, numbers)
 
-    def _constants(self, scope: CallScope) -> dict[str, str]:
-        """What `defines` says, in the language; raises `OpenAxis` where it needs a size that is open."""
+    def _constants(self, scope: CallScope, example: CallScope) -> dict[str, str]:
+        """What `defines` says, in the language; raises `OpenAxis` where it needs a size that is open.
+
+        Types depend on no size: they are those of the `example`.
+        """
         spelled = {}
         for name, value in self._header.defines.items():
             if isinstance(value, TypeOf):
-                dtype = scope.dtype(value.tensor)
+                dtype = example.spec(value.tensor)[1]
                 if dtype not in self._backend.type_names:
                     raise NotSupported(f"{value.tensor} is {dtype}, for which the language has no type")
                 spelled[name] = self._backend.type_names[dtype]

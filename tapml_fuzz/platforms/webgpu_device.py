@@ -119,7 +119,8 @@ class WebGPUDevice:
     def dispatch(self, pipeline: Pipeline, workgroups: Sequence[int], buffers: Sequence[Any], uniform: bytes) -> None:
         """Run a pipeline with the buffers bound in order, behind them `uniform` if it has any bytes.
 
-        wgpu-py raises validation errors where they occur, so nothing has to be asked for afterwards.
+        wgpu-py raises validation errors where they occur, so nothing has to be asked for afterwards; they come as
+        `RuntimeError` with one line.
         """
         bound = list(buffers)
         if uniform:
@@ -129,14 +130,17 @@ class WebGPUDevice:
             {"binding": number, "resource": {"buffer": buffer, "offset": 0, "size": buffer.size}}
             for number, buffer in enumerate(bound)
         ]
-        group = self._device.create_bind_group(layout=pipeline.layout, entries=entries)
-        encoder = self._device.create_command_encoder()
-        compute = encoder.begin_compute_pass()
-        compute.set_pipeline(pipeline.pipeline)
-        compute.set_bind_group(0, group)
-        compute.dispatch_workgroups(*workgroups)
-        compute.end()
-        self._device.queue.submit([encoder.finish()])
+        try:
+            group = self._device.create_bind_group(layout=pipeline.layout, entries=entries)
+            encoder = self._device.create_command_encoder()
+            compute = encoder.begin_compute_pass()
+            compute.set_pipeline(pipeline.pipeline)
+            compute.set_bind_group(0, group)
+            compute.dispatch_workgroups(*workgroups)
+            compute.end()
+            self._device.queue.submit([encoder.finish()])
+        except self._wgpu.GPUError as error:
+            raise RuntimeError(f"dispatch of {tuple(workgroups)} work groups: {_plain(error)}") from error
 
 
 def narrowed(tensor: Array) -> Array:
