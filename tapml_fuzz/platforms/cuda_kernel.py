@@ -10,7 +10,7 @@ from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NotSupported, Script, Unavailable
 from tapml_fuzz.platforms.gpu_script import compute_source
-from tapml_fuzz.platforms.kernel_backend import Compiled, KernelCall, Steps, c_constants
+from tapml_fuzz.platforms.kernel_backend import Compiled, HoldsEveryDtype, KernelCall, Steps, c_constants
 from tapml_fuzz.platforms.kernel_header import KernelHeader
 from tapml_fuzz.platforms.spelling import text_block
 
@@ -41,7 +41,7 @@ def read(memory, shape, dtype):
 """
 
 
-class CudaKernels:
+class CudaKernels(HoldsEveryDtype):
     """The launch's `grid` counts blocks of `block` threads. The kernel is `extern "C"`, or found by its plain name."""
 
     policy = Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; no fast math")
@@ -82,12 +82,6 @@ class CudaKernels:
         except Exception as error:  # RuntimeError for what NVRTC or the driver says, and whatever finding them raises
             raise BuildRejected(f"NVRTC: {complaint(str(error))}", source) from error
         return Compiled(kernel, header.buffers)
-
-    def prepared(self, array: Array) -> Array:
-        return array
-
-    def converted(self, dtype: str) -> str:
-        return ""
 
     def upload(self, array: Array) -> Any:
         from tapml_fuzz.operators.invoke import to_torch

@@ -127,6 +127,16 @@ class Backend(Protocol):
         """The source and its launch as a program; raises `NotSupported` where that cannot be shown."""
 
 
+class HoldsEveryDtype:
+    """What a backend needs not say whose device holds each dtype as numpy does."""
+
+    def prepared(self, array: Array) -> Array:
+        return array
+
+    def converted(self, dtype: str) -> str:
+        return ""
+
+
 @dataclass(frozen=True)
 class Steps:
     """What a script does with one case: names of `buffers` by tensor, lines that make them, the outputs' expression.

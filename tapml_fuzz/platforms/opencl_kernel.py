@@ -8,7 +8,7 @@ from typing import Any
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import BuildRejected, Script
 from tapml_fuzz.platforms.gpu_script import compute_source
-from tapml_fuzz.platforms.kernel_backend import Compiled, KernelCall, Steps, TypedNumber, c_constants
+from tapml_fuzz.platforms.kernel_backend import Compiled, HoldsEveryDtype, KernelCall, Steps, TypedNumber, c_constants
 from tapml_fuzz.platforms.kernel_header import KernelHeader
 from tapml_fuzz.platforms.opencl_device import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.opencl_script import HELPERS
@@ -17,7 +17,7 @@ from tapml_fuzz.platforms.spelling import text_block
 _HALF = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable"
 
 
-class OpenCLKernels:
+class OpenCLKernels(HoldsEveryDtype):
     """The launch's `global` counts work items, as OpenCL does; without `local` the driver chooses the work group."""
 
     policy = POLICY
@@ -42,12 +42,6 @@ class OpenCLKernels:
             said = f"{header.kernel} takes {kernel.num_args} arguments, the header has {len(header.arguments)}"
             raise BuildRejected(said, source)
         return Compiled(kernel, header.buffers)
-
-    def prepared(self, array: Array) -> Array:
-        return array
-
-    def converted(self, dtype: str) -> str:
-        return ""
 
     def upload(self, array: Array) -> Any:
         return self._device.upload(array)

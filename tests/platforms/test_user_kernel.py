@@ -260,6 +260,9 @@ def test_script_stands_alone_and_shows_the_same(name: str, opened: Opened) -> No
     assert script is not None
     assert "tapml_fuzz." not in "\n".join(line for line in script.source.splitlines() if not line.startswith("//"))
     assert script.source.count("    launch(kernel, ") == 1
+    nothing = session.script(case(given.operator, **dict.fromkeys(given.sizes, 0)))
+    assert nothing is not None
+    assert "    launch(kernel, " not in nothing.source
     names: dict[str, Any] = {"np": np, "torch": torch}
     program = "\n".join([*script.imports, script.source])
     exec(compile(program, name, "exec"), names)  # noqa: S102 (the script under test)
@@ -314,3 +317,16 @@ def test_registry_knows_users_own_and_says_what_is_wrong(tmp_path: Path) -> None
     (tmp_path / "bad.cl").write_text("__kernel void f() {}\n")
     with pytest.raises(BadKernel, match="no line"):
         location(f"user:{tmp_path / 'bad.cl'}")
+
+
+def test_case_that_does_not_fit_the_operator_fails_in_words(opened: Opened) -> None:
+    session = opened("whole.cl", COPY_CL)
+    outcome = session.run(checks.Case(clone(), {"a": 2, "b": 3}, (np.ones((5, 4), np.float32),)))
+    assert isinstance(outcome, RunError)
+    assert "do not fit" in outcome.message
+
+
+def test_docs_quote_the_example_as_it_is() -> None:
+    text = (KERNELS / "softmax.cl").read_text()
+    block = text[text.index("// [tapml_fuzz]") : text.index("\n\n")]
+    assert f"```c\n{block}\n```" in (KERNELS.parent / "kernels.md").read_text()
