@@ -15,7 +15,7 @@ from strategies.source import source_of
 from tapml_fuzz import __version__
 from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.campaign.run import Campaign, Options
-from tapml_fuzz.core.errors import UnavailablePlatform
+from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.isolated import Isolated
@@ -36,7 +36,7 @@ def conduct(
 ) -> dict[str, Any]:
     """Fuzz `sources` (by operator key) on `platforms` (none: the default ones) and write the reports; the summary.
 
-    Raises `UnavailablePlatform` before anything is fuzzed.
+    Raises `UnavailablePlatform`, or `UnknownOperator` for a kernel that implements none of them, before any trial.
     """
     set_hypothesis_home_dir(output / ".hypothesis")  # not into whatever folder the user stands in
     torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
@@ -46,6 +46,7 @@ def conduct(
     try:
         reference = _source_platform(pool)
         infos = _available(pool, platforms, reference, terminal)
+        sources = _implemented(sources, [info for name, info in infos.items() if name != reference], terminal)
 
         def listen(event: Event) -> None:
             terminal(event)
@@ -72,6 +73,26 @@ def conduct(
 def load_sources(corpus: Corpus, entries: Sequence[Entry]) -> dict[str, Source]:
     """The operators of entries that have seeds, by key."""
     return {e.operator.key: source_of(corpus, e) for e in entries if e.seed_ids}
+
+
+def _implemented(sources: Mapping[str, Source], infos: Sequence[Info], terminal: Terminal) -> dict[str, Source]:
+    """The sources that at least one candidate implements; says so of candidates that do not implement all.
+
+    Raises `UnknownOperator` for a candidate that implements none of them.
+    """
+    kept: set[str] = set()
+    for info in infos:
+        matching = [key for key, source in sources.items() if source.operator.matches(info.operators or ("*",))]
+        kept.update(matching)
+        if info.operators:
+            wanted = ", ".join(info.operators)
+            if not matching:
+                raise UnknownOperator(
+                    f"{info.name} implements {wanted}, which is not among the operators to fuzz",
+                    mend="`corpus list` shows them; a header's operator, or user:MODULE:CALLABLE=OPERATOR, names one",
+                )
+            terminal.say(f"{info.name} implements {wanted}: {', '.join(matching)}")
+    return {key: source for key, source in sources.items() if key in kept}
 
 
 class _Pool:

@@ -12,7 +12,13 @@ from tapml_fuzz.cli.options import DEFAULT_OUTPUT, corpus_option, output_option
 
 @click.command()
 @corpus_option
-@click.option("--platform", "platforms", multiple=True, metavar="NAME", help="Candidate (repeatable; default: all).")
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="NAME|user:...",
+    help="Candidate (repeatable; default: all), or your own: user:FILE, user:MODULE:CALLABLE (docs/kernels.md).",
+)
 @click.option("--operator", "operators", multiple=True, metavar="GLOB", help="Operators by name, short name or key.")
 @click.option("--budget", default="60s", show_default=True, metavar="60s|500trials", help="When to stop.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed and trials, same cases.")
@@ -45,6 +51,7 @@ def run(
     Examples:
       python -m tapml_fuzz run
       python -m tapml_fuzz run --platform tvm-llvm --operator 'softmax*' --budget 500trials --seed 7
+      python -m tapml_fuzz run --platform user:docs/kernels/softmax.cl
       python -m tapml_fuzz run --budget 10m --output nightly --json nightly.json
     """
     from tapml_fuzz.campaign.budget import Budget

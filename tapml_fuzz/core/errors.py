@@ -49,6 +49,12 @@ class UnknownFinding(TapmlFuzzError):
     code = "E205"
 
 
+class BadKernel(TapmlFuzzError):
+    """A kernel file of the user's that cannot be read, or whose header is not as it should be."""
+
+    code = "E206"
+
+
 class MachineryFailure(TapmlFuzzError):
     """The fuzzer itself failed: no statement about any platform can be made."""
 

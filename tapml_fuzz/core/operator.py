@@ -7,6 +7,7 @@ the sizes of a `view`). Giving every axis a size makes the call concrete.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -92,6 +93,10 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
     def key(self) -> str:
         """Stable identity, e.g. `softmax-1f0c22ab`: equal for equal signatures, whatever the sizes."""
         return f"{self.short_name}-{hashlib.blake2b(encode_operator(self), digest_size=4).hexdigest()}"
+
+    def matches(self, globs: Sequence[str]) -> bool:
+        """Whether name (`aten._softmax.default`), short name (`softmax`) or key matches any of the globs."""
+        return any(fnmatch.fnmatchcase(text, glob) for glob in globs for text in (self.name, self.short_name, self.key))
 
     @cached_property
     def axis_names(self) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ class Unit(msgspec.Struct, frozen=True):
 class Info(msgspec.Struct, frozen=True):
     """What `platforms` prints: whether a platform can run here and, if not, why not and how to get it.
 
-    An `eager` platform compiles nothing: one build of an operator serves any sizes, hidden ones included.
+    An `eager` platform compiles nothing: one build of an operator serves any sizes, hidden ones included. One that
+    implements only some operators names them in `operators` (globs, see `Operator.matches`); none named stands for any.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Info(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None = None
     policy: Policy | None = None
     eager: bool = False
+    operators: tuple[str, ...] = ()
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -51,6 +53,14 @@ class Script(msgspec.Struct, frozen=True):
 
     imports: tuple[str, ...]
     source: str
+
+
+class Unavailable(Exception):
+    """The platform cannot run here; `mend` says how to get it."""
+
+    def __init__(self, reason: str, mend: str = "") -> None:
+        super().__init__(reason)
+        self.mend = mend
 
 
 class BuildRejected(Exception):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import inspect
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +14,11 @@ import torch
 
 from tapml_fuzz.core.case import Case, as_laid_out
 from tapml_fuzz.core.dtypes import FLOATS, INTEGERS, Array
-from tapml_fuzz.core.operator import Operator, Slot
 from tapml_fuzz.core.outcome import Ok, RunError, RunOutcome, Timeout
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch, torch_dtype
 from tapml_fuzz.platforms.base import Info, Script
+from tapml_fuzz.platforms.calling import Calling, fresh_memory_filled
 
 Arrays = Literal["torch", "numpy"]
 
@@ -40,10 +38,9 @@ class CallableSession:
         self, name: str, function: Callable[..., Any], *, arrays: Arrays, positional: bool, timeout: float
     ) -> None:
         self.name, self._function, self._arrays, self._timeout = name, function, arrays, timeout
-        self._positional = positional
-        self._parameters = _parameter_names(function)
+        self._calling = Calling(function, positional=positional)
         self._thread: _Runner | None = None
-        with _fresh_memory_filled():  # the first time imports much: not on the clock of the first call
+        with fresh_memory_filled():  # the first time imports much: not on the clock of the first call
             pass
         self.builds, self.build_seconds = 0, 0.0
 
@@ -56,7 +53,8 @@ class CallableSession:
         laid_out = [as_laid_out(t.copy(), layout) for t, layout in zip(case.tensors, case.layouts, strict=True)]
         before = [a.tobytes() for a in laid_out]
         given = laid_out if self._arrays == "numpy" else [to_torch(a) for a in laid_out]
-        args, kwargs = self._arguments(case, given)
+        as_dtype = torch_dtype if self._arrays == "torch" else np.dtype
+        args, kwargs = self._calling.arguments(case.operator, given, case.sizes, as_dtype)
         began = time.perf_counter()
         outcome = self._call(args, kwargs)
         seconds = time.perf_counter() - began
@@ -82,16 +80,6 @@ class CallableSession:
         if self._thread is not None:
             self._thread.end()
             self._thread = None
-
-    def _arguments(self, case: Case, tensors: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        as_dtype = torch_dtype if self._arrays == "torch" else np.dtype
-        args, kwargs = case.operator.bind(tensors, case.sizes, dtype_of=as_dtype)
-        if self._positional:
-            return args, {k: v for k, v in kwargs.items() if _takes(self._parameters, k)}
-        names = _schema_names(case.operator)
-        named = {n: a for n, a, t in zip(names, args, case.operator.args, strict=False) if not _holds_tensor(t)}
-        args = [a for a, t in zip(args, case.operator.args, strict=True) if _holds_tensor(t)]
-        return args, {k: v for k, v in {**named, **kwargs}.items() if _takes(self._parameters, k)}
 
     def _call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if self._thread is None:
@@ -138,24 +126,12 @@ class _Runner:
 
 def _guarded(function: Callable[[], Any]) -> Any:
     try:
-        with _fresh_memory_filled(), torch.no_grad(), np.errstate(all="ignore"):
+        with fresh_memory_filled(), torch.no_grad(), np.errstate(all="ignore"):
             return function()
     except Stopped:
         raise
     except BaseException as error:  # a kernel that exits the interpreter has failed, not we
         return RunError(_told(error))
-
-
-@contextmanager
-def _fresh_memory_filled() -> Iterator[None]:
-    """With deterministic algorithms on, torch fills `torch.empty` with NaN: what is never written shows."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def _told(error: BaseException) -> str:
@@ -181,31 +157,3 @@ def _returns_views(case: Case) -> bool:
     tensors = [to_torch(t.copy()) for t in case.tensors]
     storages = {t.untyped_storage().data_ptr() for t in tensors}
     return any(o.untyped_storage().data_ptr() in storages for o in call(case.operator, tensors, case.sizes))
-
-
-def _holds_tensor(template: Any) -> bool:
-    return isinstance(template, Slot) or (isinstance(template, list | tuple) and any(map(_holds_tensor, template)))
-
-
-def _schema_names(operator: Operator) -> list[str]:
-    from tapml_fuzz.operators.invoke import resolve
-
-    function: Any = resolve(operator.name)
-    if operator.name.startswith("aten."):
-        return [argument.name for argument in function._schema.arguments]
-    return list(_parameter_names(function) or ())
-
-
-def _parameter_names(function: Callable[..., Any]) -> frozenset[str] | None:
-    """Names a callable takes as keywords; None when it takes any."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return frozenset()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-
-
-def _takes(parameters: frozenset[str] | None, name: str) -> bool:
-    return parameters is None or name in parameters

@@ -60,7 +60,7 @@ class Steps:
         return name
 
 
-def compute_source(parameters: str, prologue: Sequence[str], steps: Steps, outputs: str) -> str:
+def compute_source(parameters: str, prologue: Sequence[str], steps: Sequence[str], outputs: str) -> str:
     """`def compute(...)`, whose `prologue` makes the kernels before any buffer is made."""
-    lines = [f"def compute({parameters}):", *(f"    {line}" for line in (*prologue, *steps.lines))]
+    lines = [f"def compute({parameters}):", *(f"    {line}" for line in (*prologue, *steps))]
     return "\n".join([*lines, f"    return {outputs}", ""])

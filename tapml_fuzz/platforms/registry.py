@@ -7,6 +7,7 @@ import importlib
 
 from tapml_fuzz.core.errors import UnknownPlatform
 from tapml_fuzz.platforms.base import Platform
+from tapml_fuzz.platforms.user import PREFIX, location_of
 
 # name -> "module:Class"; the module is imported in the platform's worker, never before.
 _LOCATIONS = {
@@ -47,10 +48,12 @@ def candidates() -> tuple[str, ...]:
 
 
 def location(name: str) -> str:
-    """The `module:Class` of a platform, with `?argument` where the class takes one.
+    """The `module:Class` of a platform, with `?argument` where the class takes one; `user:...` is the user's own.
 
-    Raises `UnknownPlatform` with the names that come close.
+    Raises `UnknownPlatform` with the names that come close, and for a user's own what `user.location_of` raises.
     """
+    if name.startswith(PREFIX):
+        return location_of(name.removeprefix(PREFIX))
     if name not in _LOCATIONS:
         close = difflib.get_close_matches(name, _LOCATIONS, n=3, cutoff=0.4)
         mend = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_LOCATIONS)}"

@@ -9,36 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
-from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Run, Script, Unit
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.policy import Capabilities
+from tapml_fuzz.platforms.base import Info, NotSupported, Run, Script, Unavailable, Unit
 from tapml_fuzz.platforms.gpu_script import Steps, compute_source
 from tapml_fuzz.platforms.host_program import HostProgram, Kernel, ReadyLaunch
 from tapml_fuzz.platforms.spelling import parameters, text_block
 from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm_program import Program
+from tapml_fuzz.platforms.webgpu_device import (
+    ABSENT,
+    BACKENDS,
+    POLICY,
+    RAISED_LIMITS,
+    Pipeline,
+    WebGPUDevice,
+    narrowed,
+)
 from tapml_fuzz.platforms.webgpu_script import helpers
 
-_MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
-_BACKENDS = ("Vulkan", "Metal", "D3D12")
-_INT32 = np.iinfo(np.int32)
-# WGSL has no type of these names (WGSL, 6.2 scalar types), so no shader can hold such a tensor.
-_ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
-# What is asked for beyond the defaults of the WebGPU specification, 3.6.2, as far as the adapter goes.
-_RAISED_LIMITS = (
-    "max-buffer-size",
-    "max-storage-buffer-binding-size",
-    "max-storage-buffers-per-shader-stage",
-    "max-compute-workgroup-storage-size",
-    "max-compute-invocations-per-workgroup",
-    "max-compute-workgroup-size-x",
-    "max-compute-workgroup-size-y",
-    "max-compute-workgroup-size-z",
-    "max-compute-workgroups-per-dimension",
-)
 _MARK = re.compile(r"^// Function: (\w+)$", re.MULTILINE)
 _STORAGE = re.compile(r"^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> \w+ : ", re.MULTILINE)
 _UNIFORM = re.compile(r"^@group\(0\) @binding\((\d+)\) var<uniform> podArgs : PODArgs;$", re.MULTILINE)
@@ -46,11 +37,10 @@ _FIELDS = re.compile(r"^struct PODArgs \{\n(.*?)\n\}$", re.MULTILINE | re.DOTALL
 
 
 @dataclass(frozen=True)
-class _Pipeline:
-    """A compute pipeline with the layout of its one bind group, and how its scalars are packed."""
+class _Packed:
+    """A pipeline, and how its scalars are packed."""
 
-    pipeline: Any
-    layout: Any
+    pipeline: Pipeline
     packing: str  # `struct` format of PODArgs: its scalar fields, then packGridDimX
 
 
@@ -62,50 +52,31 @@ class TvmWebGPU(GpuRunner):
     def activate(self) -> Info:
         try:
             import tvm
-            import wgpu
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"cannot import: {error}", _MEND)
+            return Info(self.name, False, f"cannot import: {error}", "pip install apache-tvm")
         if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
             return Info(self.name, False, "this TVM has no WebGPU code generator", "pip install apache-tvm")
         try:
-            adapters = [a for a in wgpu.gpu.enumerate_adapters_sync() if a.info["backend_type"] in _BACKENDS]
-        except Exception as error:  # a missing loader shows as any of several types
-            return Info(self.name, False, f"no adapter: {error}", _MEND)
-        if not adapters:
-            return Info(self.name, False, f"no {', '.join(_BACKENDS)} adapter", _MEND)
-        adapter = min(adapters, key=lambda a: a.info["adapter_type"] == "CPU")
-        self._wgpu = wgpu
-        self._limits = {name: adapter.limits[name] for name in _RAISED_LIMITS if name in adapter.limits}
-        half = "shader-f16" in adapter.features
-        self._device = adapter.request_device_sync(
-            required_features=["shader-f16"] if half else [], required_limits=self._limits
-        )
+            self._device = WebGPUDevice()
+        except Unavailable as error:
+            return Info(self.name, False, str(error), error.mend)
         self.target_options = {"kind": "webgpu", "host": {"kind": "llvm"}}
         self.target = tvm.target.Target(self.target_options)
-        self._dtypes = ("float32", "int32", *(("float16",) if half else ()))
         return Info(
             self.name,
             True,
-            device=f"{adapter.info['device']} ({adapter.info['backend_type']}, {adapter.info['description']})",
-            versions={"apache-tvm": str(tvm.__version__), "wgpu": str(wgpu.__version__)},
+            device=self._device.description,
+            versions={"apache-tvm": str(tvm.__version__), **self._device.versions},
             capabilities=Capabilities(
-                dtypes=self._dtypes,
-                strided=False,
-                symbolic=True,
-                max_elements=min(1 << 24, self._limits["max-storage-buffer-binding-size"] // 4),
+                dtypes=self._device.dtypes, strided=False, symbolic=True, max_elements=self._device.max_elements
             ),
-            policy=Policy(
-                flushes_subnormals=True,
-                assumes_finite=True,
-                accuracy="wgsl",
-                source="WGSL, 15.7 (floating point evaluation)",
-            ),
+            policy=POLICY,
         )
 
     def build(self, unit: Unit) -> GpuBuild:
         build = super().build(self._narrow(unit))
         for value in build.program.outputs:
-            if value.dtype in (*_ABSENT, "int64"):
+            if value.dtype in (*ABSENT, "int64"):
                 raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")
         return build
 
@@ -118,8 +89,8 @@ class TvmWebGPU(GpuRunner):
         """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold."""
         from tapml_fuzz.operators.export import NotExpressible, output_dtypes
 
-        absent = [dtype for dtype in unit.dtypes if dtype in _ABSENT]
-        if "float16" in unit.dtypes and "float16" not in self._dtypes:
+        absent = [dtype for dtype in unit.dtypes if dtype in ABSENT]
+        if "float16" in unit.dtypes and "float16" not in self._device.dtypes:
             absent.append("float16 without the adapter's shader-f16")
         if absent:
             raise NotSupported(f"WGSL has no {absent[0]}")
@@ -136,7 +107,7 @@ class TvmWebGPU(GpuRunner):
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Run:
-        return super().run(build, [_narrowed(tensor) for tensor in tensors], layouts, sizes)
+        return super().run(build, [narrowed(tensor) for tensor in tensors], layouts, sizes)
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""
@@ -166,70 +137,31 @@ class TvmWebGPU(GpuRunner):
         head = "# As TVM generated it.\n" if texts else ""
         return Script(
             ("import struct", "import wgpu"),
-            f"{head}{''.join(texts)}\n{helpers(_BACKENDS, _RAISED_LIMITS)}"
-            + compute_source(parameters(len(shapes)), prologue, steps, outputs),
+            f"{head}{''.join(texts)}\n{helpers(BACKENDS, RAISED_LIMITS)}"
+            + compute_source(parameters(len(shapes)), prologue, steps.lines, outputs),
         )
 
-    def _pipeline(self, kernel: Kernel, source: str) -> _Pipeline:
-        stage = self._wgpu.ShaderStage.COMPUTE
-        entries = [
-            {"binding": number, "visibility": stage, "buffer": {"type": kind}}
-            for number, kind in enumerate(_kinds(kernel, source))
-        ]
-        try:
-            module = self._device.create_shader_module(code=source)
-            layout = self._device.create_bind_group_layout(entries=entries)
-            pipeline = self._device.create_compute_pipeline(
-                layout=self._device.create_pipeline_layout(bind_group_layouts=[layout]),
-                compute={"module": module, "entry_point": kernel.name},
-            )
-        except self._wgpu.GPUError as error:
-            raise BuildRejected(f"invalid shader: {_plain(error)}", source) from error
-        return _Pipeline(pipeline, layout, _packing(kernel, source))
+    def _pipeline(self, kernel: Kernel, source: str) -> _Packed:
+        return _Packed(self._device.pipeline(source, kernel.name, _kinds(kernel, source)), _packing(kernel, source))
 
     def upload(self, array: Array) -> Any:
-        data = to_bits(array).tobytes()
-        # Sizes and copies are in multiples of 4 bytes, and a binding may not be empty (WebGPU, 5.1 and 8.2).
-        data = data.ljust(max(4, -len(data) % 4 + len(data)), b"\0")
-        usage = self._wgpu.BufferUsage
-        buffer = self._device.create_buffer(size=len(data), usage=usage.STORAGE | usage.COPY_DST | usage.COPY_SRC)
-        self._device.queue.write_buffer(buffer, 0, data)
-        return buffer
+        return self._device.upload(array)
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
-        element = numpy_dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        if count == 0:
-            return np.empty(shape, element)
-        data = self._device.queue.read_buffer(buffer)
-        return np.frombuffer(data, element, count).reshape(shape).copy()
+        return self._device.download(buffer, shape, dtype)
 
-    def launch(self, pipeline: _Pipeline, host: HostProgram, launch: ReadyLaunch) -> None:
+    def launch(self, pipeline: _Packed, host: HostProgram, launch: ReadyLaunch) -> None:
         grid, last_block = self._packed_grid(launch)
         wide = [value for value in launch.scalars if isinstance(value, int) and not -(2**31) <= value < 2**31]
         if wide:
             raise NotSupported(f"kernel {launch.kernel}: scalar {wide[0]} exceeds 32 bits")
-        usage = self._wgpu.BufferUsage
-        scalars = self._device.create_buffer_with_data(
-            data=struct.pack(pipeline.packing, *launch.scalars, last_block), usage=usage.UNIFORM
-        )
-        entries = [
-            {"binding": number, "resource": {"buffer": buffer, "offset": 0, "size": buffer.size}}
-            for number, buffer in enumerate((*launch.buffers, scalars))
-        ]
-        group = self._device.create_bind_group(layout=pipeline.layout, entries=entries)
-        encoder = self._device.create_command_encoder()
-        compute = encoder.begin_compute_pass()
-        compute.set_pipeline(pipeline.pipeline)
-        compute.set_bind_group(0, group)
-        compute.dispatch_workgroups(*grid)
-        compute.end()
-        self._device.queue.submit([encoder.finish()])
+        scalars = struct.pack(pipeline.packing, *launch.scalars, last_block)
+        self._device.dispatch(pipeline.pipeline, grid, launch.buffers, scalars)
 
     def _packed_grid(self, launch: ReadyLaunch) -> tuple[tuple[int, int, int], int]:
         """The grid to dispatch, and the last block's index: TVM's kernels fold what exceeds x into z."""
         x, y, z = launch.grid
-        limit = int(self._limits["max-compute-workgroups-per-dimension"])
+        limit = int(self._device.limits["max-compute-workgroups-per-dimension"])
         if z != 1:
             raise NotSupported(f"kernel {launch.kernel} has {z} blocks in z, where TVM's WGSL folds x")
         folds = -(-x // limit)
@@ -248,14 +180,6 @@ def _kinds(kernel: Kernel, source: str) -> list[str]:
     if [int(number) for number, _ in bindings] != list(range(kernel.buffers)) or uniform != [str(kernel.buffers)]:
         raise NotSupported(f"kernel {kernel.name}: bindings are not {kernel.buffers} buffers and PODArgs")
     return ["read-only-storage" if access == "read" else "storage" for _, access in bindings] + ["uniform"]
-
-
-def _narrowed(tensor: Array) -> Array:
-    if tensor.dtype != np.int64:
-        return tensor
-    if tensor.size and (tensor.min() < _INT32.min or tensor.max() > _INT32.max):
-        raise NotSupported("an int64 value exceeds 32 bits, and WGSL has no int64")
-    return tensor.astype(np.int32)
 
 
 def _split(host: HostProgram) -> dict[str, str]:
@@ -286,8 +210,3 @@ def _packing(kernel: Kernel, source: str) -> str:
     if unknown:
         raise NotSupported(f"kernel {kernel.name}: scalar {': '.join(unknown[0])}")
     return "<" + "".join(formats[field[-1]] for field in fields)
-
-
-def _plain(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[:600]

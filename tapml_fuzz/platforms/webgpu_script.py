@@ -54,10 +54,12 @@ def pipeline(code, entry_point, kinds):
 
 def launch(kernel, workgroups, scalars, *buffers):
     layout, compute_pipeline = kernel
-    uniform = device.create_buffer_with_data(data=scalars, usage=wgpu.BufferUsage.UNIFORM)
+    bound = list(buffers)
+    if scalars:
+        bound.append(device.create_buffer_with_data(data=scalars, usage=wgpu.BufferUsage.UNIFORM))
     entries = [
         {"binding": n, "resource": {"buffer": memory, "offset": 0, "size": memory.size}}
-        for n, memory in enumerate((*buffers, uniform))
+        for n, memory in enumerate(bound)
     ]
     encoder = device.create_command_encoder()
     work = encoder.begin_compute_pass()

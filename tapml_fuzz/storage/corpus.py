@@ -9,7 +9,6 @@ Everything is plain data. Files are bounded and checked when they are read; what
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -133,15 +132,7 @@ class Corpus:
 
     def match(self, globs: Sequence[str]) -> tuple[Entry, ...]:
         """Entries whose name (`aten._softmax.default`), short name (`softmax`) or key matches any of the globs."""
-        return tuple(
-            entry
-            for entry in self.entries
-            if any(
-                fnmatch.fnmatchcase(text, glob)
-                for glob in globs
-                for text in (entry.operator.name, entry.operator.short_name, entry.key)
-            )
-        )
+        return tuple(entry for entry in self.entries if entry.operator.matches(globs))
 
     def verify(self) -> list[str]:
         """Every problem found by reading everything, one line each; empty for a sound corpus."""

@@ -1,0 +1,157 @@
+"""One WebGPU device through wgpu-py: what it is, how bytes come and go, pipelines and dispatches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
+from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Unavailable
+
+POLICY = Policy(
+    flushes_subnormals=True, assumes_finite=True, accuracy="wgsl", source="WGSL, 15.7 (floating point evaluation)"
+)
+
+BACKENDS = ("Vulkan", "Metal", "D3D12")
+# What is asked for beyond the defaults of the WebGPU specification, 3.6.2, as far as the adapter goes.
+RAISED_LIMITS = (
+    "max-buffer-size",
+    "max-storage-buffer-binding-size",
+    "max-storage-buffers-per-shader-stage",
+    "max-compute-workgroup-storage-size",
+    "max-compute-invocations-per-workgroup",
+    "max-compute-workgroup-size-x",
+    "max-compute-workgroup-size-y",
+    "max-compute-workgroup-size-z",
+    "max-compute-workgroups-per-dimension",
+)
+
+# WGSL has no type of these names (WGSL, 6.2 scalar types), so no shader can hold such a tensor.
+ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
+
+_MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A compute pipeline with the layout of its one bind group."""
+
+    pipeline: Any
+    layout: Any
+
+
+class WebGPUDevice:
+    """The first adapter that is no CPU, else the first. Raises `Unavailable` when there is none.
+
+    Attributes:
+        dtypes: names of the dtypes that shaders compute in.
+        limits: the raised limits, by name.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import wgpu
+        except (ImportError, OSError) as error:
+            raise Unavailable(f"cannot import: {error}", _MEND) from error
+        try:
+            adapters = [a for a in wgpu.gpu.enumerate_adapters_sync() if a.info["backend_type"] in BACKENDS]
+        except Exception as error:  # a missing loader shows as any of several types
+            raise Unavailable(f"no adapter: {error}", _MEND) from error
+        if not adapters:
+            raise Unavailable(f"no {', '.join(BACKENDS)} adapter", _MEND)
+        adapter = min(adapters, key=lambda a: a.info["adapter_type"] == "CPU")
+        self._wgpu = wgpu
+        self.limits = {name: adapter.limits[name] for name in RAISED_LIMITS if name in adapter.limits}
+        half = "shader-f16" in adapter.features
+        self._device = adapter.request_device_sync(
+            required_features=["shader-f16"] if half else [], required_limits=self.limits
+        )
+        self.dtypes = ("float32", "int32", *(("float16",) if half else ()))
+        self.description = f"{adapter.info['device']} ({adapter.info['backend_type']}, {adapter.info['description']})"
+        self.versions = {"wgpu": str(wgpu.__version__)}
+
+    @property
+    def max_elements(self) -> int:
+        """Largest tensor that one binding holds."""
+        return min(1 << 24, int(self.limits["max-storage-buffer-binding-size"]) // 4)
+
+    def pipeline(self, source: str, entry_point: str, kinds: Sequence[str]) -> Pipeline:
+        """A pipeline whose bindings are of these kinds; raises `BuildRejected` when the shader is refused."""
+        stage = self._wgpu.ShaderStage.COMPUTE
+        entries = [
+            {"binding": number, "visibility": stage, "buffer": {"type": kind}} for number, kind in enumerate(kinds)
+        ]
+        try:
+            module = self._device.create_shader_module(code=source)
+            layout = self._device.create_bind_group_layout(entries=entries)
+            pipeline = self._device.create_compute_pipeline(
+                layout=self._device.create_pipeline_layout(bind_group_layouts=[layout]),
+                compute={"module": module, "entry_point": entry_point},
+            )
+        except self._wgpu.GPUError as error:
+            raise BuildRejected(f"invalid shader: {_plain(error)}", source) from error
+        return Pipeline(pipeline, layout)
+
+    def upload(self, array: Array) -> Any:
+        """A storage buffer with the array's contents; never of zero bytes."""
+        data = to_bits(array).tobytes()
+        # Sizes and copies are in multiples of 4 bytes, and a binding may not be empty (WebGPU, 5.1 and 8.2).
+        data = data.ljust(max(4, -len(data) % 4 + len(data)), b"\0")
+        usage = self._wgpu.BufferUsage
+        buffer = self._device.create_buffer(size=len(data), usage=usage.STORAGE | usage.COPY_DST | usage.COPY_SRC)
+        self._device.queue.write_buffer(buffer, 0, data)
+        return buffer
+
+    def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """The buffer's contents; waits for the dispatches before."""
+        element = numpy_dtype(dtype)
+        count = int(np.prod(shape, dtype=np.int64))
+        if count == 0:
+            return np.empty(shape, element)
+        data = self._device.queue.read_buffer(buffer)
+        return np.frombuffer(data, element, count).reshape(shape).copy()
+
+    def dispatch(self, pipeline: Pipeline, workgroups: Sequence[int], buffers: Sequence[Any], uniform: bytes) -> None:
+        """Run a pipeline with the buffers bound in order, behind them `uniform` if it has any bytes.
+
+        wgpu-py raises validation errors where they occur, so nothing has to be asked for afterwards; they come as
+        `RuntimeError` with one line.
+        """
+        bound = list(buffers)
+        if uniform:
+            usage = self._wgpu.BufferUsage.UNIFORM
+            bound.append(self._device.create_buffer_with_data(data=uniform, usage=usage))
+        entries = [
+            {"binding": number, "resource": {"buffer": buffer, "offset": 0, "size": buffer.size}}
+            for number, buffer in enumerate(bound)
+        ]
+        try:
+            group = self._device.create_bind_group(layout=pipeline.layout, entries=entries)
+            encoder = self._device.create_command_encoder()
+            compute = encoder.begin_compute_pass()
+            compute.set_pipeline(pipeline.pipeline)
+            compute.set_bind_group(0, group)
+            compute.dispatch_workgroups(*workgroups)
+            compute.end()
+            self._device.queue.submit([encoder.finish()])
+        except self._wgpu.GPUError as error:
+            raise RuntimeError(f"dispatch of {tuple(workgroups)} work groups: {_plain(error)}") from error
+
+
+def narrowed(tensor: Array) -> Array:
+    """int64 as int32, which is all WGSL has; raises `NotSupported` where a value does not fit."""
+    if tensor.dtype != np.int64:
+        return tensor
+    if tensor.size and (tensor.min() < _INT32.min or tensor.max() > _INT32.max):
+        raise NotSupported("an int64 value exceeds 32 bits, and WGSL has no int64")
+    return tensor.astype(np.int32)
+
+
+def _plain(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:600]
