@@ -49,6 +49,12 @@ class UnknownFinding(TapmlFuzzError):
     code = "E205"
 
 
+class CannotServe(TapmlFuzzError):
+    """`serve` cannot begin: the port is taken, or the tracker does not answer."""
+
+    code = "E301"
+
+
 class MachineryFailure(TapmlFuzzError):
     """The fuzzer itself failed: no statement about any platform can be made."""
 

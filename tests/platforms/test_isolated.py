@@ -180,9 +180,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:
-    from tapml_fuzz.platforms.isolated import _environment
+    from tapml_fuzz.platforms.worker_process import environment
 
-    return _environment()
+    return environment()
 
 
 def _alive(process: int) -> bool:
