@@ -47,6 +47,8 @@ def split(name: str) -> tuple[str, Address]:
 
 def parse(url: str) -> Address:
     """`rpc://HOST:PORT[/KEY]` or `tracker://HOST:PORT/KEY`, perhaps with `?triple=`; raises `BadOption`."""
+    if not url.isprintable():  # `urlsplit` drops some of what is not
+        raise _bad(url, "it has characters that cannot be printed")
     try:
         parts = urlsplit(url)
         port = parts.port

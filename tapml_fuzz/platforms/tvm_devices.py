@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tapml_fuzz.core.case import Layout
@@ -33,8 +36,6 @@ class Kind:
     policy: Policy
 
     def passes(self) -> Any:
-        import importlib
-
         return importlib.import_module(f"tvm.relax.backend.{self.pipeline}.pipeline")
 
 
@@ -84,12 +85,14 @@ class TvmDevice(TvmRuntime):
         return KINDS[self.name]
 
     def activate(self) -> Info:
+        device = self.kind.device
+        elsewhere = f"{self.where_from}; or {self.name}@rpc://HOST:PORT on a machine that has it"
+        if _is_wheel_without(device):
+            return Info(self.name, False, f"this TVM has no {device} runtime", elsewhere)
         try:
             import tvm
         except (ImportError, OSError) as error:
             return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
-        device = self.kind.device
-        elsewhere = f"{self.where_from}; or {self.name}@rpc://HOST:PORT on a machine that has it"
         if tvm.get_global_func(f"target.build.{device}", allow_missing=True) is None:
             return Info(self.name, False, f"this TVM has no {device} code generator", elsewhere)
         if tvm.get_global_func(f"device_api.{device}", allow_missing=True) is None:
@@ -128,6 +131,18 @@ class TvmDevice(TvmRuntime):
     ) -> Script:
         """By way of Relax's virtual machine on the device."""
         return device_script(unit, layouts, self.kind.device)
+
+
+def _is_wheel_without(device: str) -> bool:
+    """Whether TVM's wheel, which keeps every device's runtime in a library of its own, lacks this one.
+
+    It spares the second that TVM takes to import, wherever platforms are listed. Any other layout says no.
+    """
+    found = importlib.util.find_spec("tvm")
+    if found is None or found.origin is None:
+        return False
+    libraries = [path.name for path in (Path(found.origin).parent / "lib").glob("libtvm_runtime*")]
+    return any("_extra" in name for name in libraries) and not any(f"_{device}" in name for name in libraries)
 
 
 class TvmMetal(TvmDevice):

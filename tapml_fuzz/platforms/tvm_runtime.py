@@ -80,7 +80,9 @@ class TvmRuntime:
     ) -> tuple[list[Array], list[Any]]:
         """Run once with outputs filled by poison `which`; the outputs and the input tensors as they are after."""
         program = build.program
-        held = [self.upload_unchanged(tensor, value.dtype) for tensor, value in zip(tensors, program.inputs, strict=True)]
+        held = [
+            self.upload_unchanged(tensor, value.dtype) for tensor, value in zip(tensors, program.inputs, strict=True)
+        ]
         storages: dict[int, Any] = {value.storage: tensor for value, tensor in zip(program.inputs, held, strict=True)}
         for storage, constant in program.constants.items():
             storages[storage] = self.upload_unchanged(constant, str(constant.dtype))
