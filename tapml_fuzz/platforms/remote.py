@@ -14,7 +14,7 @@ import msgspec
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.address import split
-from tapml_fuzz.platforms.base import Info, Platform, Run, Script, Unit, Unreachable, script_of
+from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Run, Script, Unit, Unreachable, script_of
 from tapml_fuzz.platforms.rpc_client import connect
 
 _START = "start it there: python -m tapml_fuzz serve"
@@ -69,7 +69,9 @@ class Remote:
     ) -> Script:
         """What the platform writes: its script runs on whichever machine it is started."""
         script = script_of(self._there, unit, sizes, layouts, careful=careful)
-        return script or Script((), "")
+        if script is None:
+            raise NotSupported(f"{self._local_name} writes no script")
+        return script
 
     @property
     def _there(self) -> Platform:

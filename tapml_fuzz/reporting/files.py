@@ -42,7 +42,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         if facts.get("unreached"):
             lines += [
                 "",
-                f"{_cell(name)} did not answer for {facts['unreached']} cases, which it has therefore not run.",
+                f"{_cell(name)} did not answer for {facts['unreached']} cases, which it has not run.",
             ]
     lines += ["", "## Findings", ""]
     if not summary["findings"]:

@@ -17,11 +17,13 @@ pytest.importorskip("cloudpickle", reason="TVM's RPC server needs cloudpickle")
 @pytest.fixture(scope="module", params=["torch-cpu, our server", "tvm-llvm, TVM's server"])
 def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
     name, _, whose = request.param.partition(", ")
-    with serving() if whose == "our server" else tvm_server() as server:
-        with Isolated(f"{name}@rpc://127.0.0.1:{server.port}", run_timeout=60) as isolated:
-            info = isolated.info()
-            assert info.available, f"{info.reason}: {server.lines}"
-            yield isolated
+    with (
+        serving() if whose == "our server" else tvm_server() as server,
+        Isolated(f"{name}@rpc://127.0.0.1:{server.port}", run_timeout=60) as isolated,
+    ):
+        info = isolated.info()
+        assert info.available, f"{info.reason}: {server.lines}"
+        yield isolated
 
 
 @pytest.mark.parametrize("check", checks.ALL, ids=lambda check: check.__name__)

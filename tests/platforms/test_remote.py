@@ -136,10 +136,10 @@ def test_hostile_bytes_are_refused_and_the_server_goes_on(server: Server) -> Non
     session = connect(parse(f"rpc://127.0.0.1:{server.port}"))
     ask, opened = session.get_function(ASK), session.get_function(OPEN)
     for parcel in (b"", b"nonsense", struct.pack("<4sI", b"tfp1", 1 << 31), b"tfp1" + b"\0" * 100):
-        with pytest.raises(Exception, match="parcel|prefix|index|frame|WireError"):
+        with pytest.raises(Exception, match=r"parcel|prefix|index|frame|WireError"):
             ask(parcel)
     for name in ("no-such-platform", "torch-cpu@rpc://127.0.0.1:1", "os:system", "tapml_fuzz.platforms.worker:main"):
-        with pytest.raises(Exception, match="unknown platform|does not pass on"):
+        with pytest.raises(Exception, match=r"unknown platform|does not pass on"):
             opened(name)
     for path in ("../x", "/tmp/x"):
         with pytest.raises(Exception, match="outside"):
@@ -158,5 +158,5 @@ def test_busy_or_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
             connect(parse(f"rpc://127.0.0.1:{port}"))
         monkeypatch.setattr(rpc_client, "_TRACKER_S", 0.2)
         monkeypatch.setattr(rpc_client, "_PAUSES_S", (0.0,))
-        with pytest.raises(base.Unreachable, match="no answer|no free device"):
+        with pytest.raises(base.Unreachable, match=r"no answer|no free device"):
             connect(parse(f"tracker://127.0.0.1:{port}/key"))
