@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
 
 from tapml_fuzz.platforms.address import endpoint
@@ -66,7 +67,7 @@ class RpcServer:
     listener: socket.socket
     key: str = ""
     tracker: tuple[str, int] | None = None
-    _keys: set[str] = field(default_factory=set)
+    _keys: dict[str, None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _sessions: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     _offer: threading.Event = field(default_factory=threading.Event)
@@ -92,6 +93,9 @@ class RpcServer:
             self.listener.close()
             for process in list(self._sessions.values()):
                 process.kill()
+            deadline = time.monotonic() + _GRACE_S
+            while self._sessions and time.monotonic() < deadline:  # their folders are removed meanwhile
+                time.sleep(0.02)
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
         """One connection, from its handshake to the end of its process."""
@@ -135,14 +139,14 @@ class RpcServer:
             match = word.removeprefix("client:")
             if match not in self._keys:
                 return False
-            self._keys.remove(match)
+            del self._keys[match]
         self._offer.set()  # there is room for another client
         return True
 
     def _session(self, connection: socket.socket, peer: str) -> None:
         """A process that serves the client, until it ends or its client has hung up."""
-        ours, theirs = os.pipe()  # its end says that the process has ended
         with tempfile.TemporaryDirectory(prefix="tapml-fuzz-rpc-", ignore_cleanup_errors=True) as folder:
+            ours, theirs = os.pipe()  # its end says that the process has ended
             descriptor = connection.fileno()
             process = subprocess.Popen(
                 [sys.executable, "-m", "tapml_fuzz.platforms.rpc_session", str(descriptor), folder],
@@ -168,29 +172,36 @@ class RpcServer:
 
     def _offered(self, address: tuple[str, int]) -> Tracker:
         connection = Tracker(address, _TRACKER_S)
-        connection.introduce(self.key, self.port)
-        self._put(connection)
+        try:
+            connection.introduce(self.key, self.port)
+            self._put(connection)
+        except TrackerError:
+            connection.close()
+            raise
         return connection
 
     def _put(self, connection: Tracker) -> None:
         match = new_match(self.key)
         with self._lock:
-            self._keys.add(match)
+            self._keys[match] = None
+            while len(self._keys) > SESSIONS:  # handed to clients that never came
+                del self._keys[next(iter(self._keys))]
         connection.offer(self.key, self.port, match)
 
     def _stay_registered(self, address: tuple[str, int], connection: Tracker | None) -> None:
         """Offer again what was taken; register anew when the tracker was restarted."""
         pause, taken = 1.0, 0
         while True:
-            self._offer.wait(_PING_S if connection is not None else pause)
             try:
                 if connection is None:
+                    time.sleep(pause)
                     connection = self._offered(address)
                     log.info("tracker: registered again")
                     pause = 1.0
+                self._offer.wait(_PING_S)
                 waiting = set(connection.pending())
                 with self._lock:
-                    unused = self._keys - waiting
+                    unused = set(self._keys) - waiting
                 # A key that was handed out and not used within some pings belongs to a client that gave up.
                 taken = taken + 1 if unused and not waiting else 0
                 if self._offer.is_set() or taken > 3:

@@ -36,10 +36,13 @@ class Tracker:
         self._socket.settimeout(seconds)
         try:
             self._socket.sendall(_INT.pack(_MAGIC))
-            if _INT.unpack(self._exactly(4))[0] != _MAGIC:
-                raise TrackerError(f"what listens there is no tracker: {self._where}")
+            answer = self._exactly(4)
         except OSError as error:
+            self.close()
             raise self._silent(error) from error
+        if _INT.unpack(answer)[0] != _MAGIC:
+            self.close()
+            raise TrackerError(f"what listens there is no tracker: {self._where}")
 
     def request(self, key: str) -> tuple[str, int, str]:
         """Host, port and handshake key of a free server of `key`; waits for one to be free."""
