@@ -26,7 +26,7 @@ def test_tracker_and_server_killed_in_the_middle(tmp_path: Path) -> None:
              "--budget", "400trials", "--json", "out.json"],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        watchdog = threading.Timer(240, run.kill)
+        watchdog = threading.Timer(900, run.kill)
         watchdog.start()
         lines: list[str] = []
         assert run.stdout is not None

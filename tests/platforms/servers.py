@@ -20,7 +20,7 @@ class Server:
 
     def __init__(self, *command: str, ready: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", *command],
+            [sys.executable, "-u", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -37,7 +37,7 @@ class Server:
             self.kill()
             raise
 
-    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 150) -> re.Match[str]:
         """The first line from now on that matches."""
         deadline = time.monotonic() + seconds
         while True:
@@ -67,7 +67,7 @@ class Server:
 def serving(*options: str) -> Iterator[Server]:
     """Our server, on any free port unless `--port` is given."""
     port = () if "--port" in options else ("--port", "0")
-    server = Server("tapml_fuzz", "serve", *port, *options, ready=r"serving on \S+:(\d+)")
+    server = Server("-m", "tapml_fuzz", "serve", *port, *options, ready=r"serving on \S+:(\d+)")
     try:
         yield server
     finally:
@@ -76,10 +76,10 @@ def serving(*options: str) -> Iterator[Server]:
 
 @contextmanager
 def tvm_server() -> Iterator[Server]:
-    """TVM's own RPC server."""
+    """TVM's own RPC server, in one process less than `tvm.exec.rpc_server` starts it."""
     port = free_port()
-    options = ("--host", "127.0.0.1", "--port", str(port), "--port-end", str(port + 1))
-    server = Server("tvm.exec.rpc_server", *options, ready=r"bind to \S+:(\d+)")
+    script = f"from tvm.rpc.server import PopenRPCServerState as S; S('127.0.0.1', {port}, {port + 1})"
+    server = Server("-c", script, ready=r"bind to \S+:(\d+)")
     try:
         yield server
     finally:
@@ -88,9 +88,10 @@ def tvm_server() -> Iterator[Server]:
 
 @contextmanager
 def tracker(port: int = 0) -> Iterator[Server]:
+    """TVM's own tracker, likewise."""
     port = port or free_port()
-    options = ("--host", "127.0.0.1", "--port", str(port), "--port-end", str(port + 1))
-    server = Server("tvm.exec.rpc_tracker", *options, ready=r"bind to \S+:(\d+)")
+    script = f"from tvm.rpc.tracker import PopenTrackerServerState as T; T('127.0.0.1', {port}, {port + 1})"
+    server = Server("-c", script, ready=r"bind to \S+:(\d+)")
     try:
         yield server
     finally:

@@ -108,7 +108,7 @@ _LAUNCH = ReadyLaunch("f", ("y", "x"), (3,), (1, 1, 1), (64, 1, 1))
 @pytest.mark.parametrize(("source", "launch", "fault"), [
     (_SOURCE, _LAUNCH, None),
     (_SOURCE[:-2], _LAUNCH, "unclosed {"),
-    (_SOURCE.replace("x[0])", "x[0]"), _LAUNCH, "unbalanced"),
+    (_SOURCE.replace("01f)", "01f"), _LAUNCH, "unbalanced }"),
     (_SOURCE.replace("max(", "fmaxf("), _LAUNCH, "foreign word fmaxf"),
     (_SOURCE.replace("5.000000e-01f", "inff"), _LAUNCH, "foreign word inff"),
     (_SOURCE.replace("void f(", "void g("), _LAUNCH, "no kernel f"),
