@@ -120,7 +120,7 @@ class Served:
             said = str(error).strip().splitlines() or [type(error).__name__]
             raise Unreachable(f"lost the connection to its server: {said[-1][:200]}") from error
         if isinstance(reply, Ended):
-            _end_like(reply)
+            end_like(reply)
         return reply, tensors
 
 
@@ -139,7 +139,7 @@ def _failed(reply: Message) -> Exception:
             return Relayed(reply.message, lost=reply.lost)
 
 
-def _end_like(ended: Ended) -> NoReturn:
+def end_like(ended: Ended) -> NoReturn:
     """End as the worker over there did, with its last words: what our supervisor then sees is the same crash."""
     sys.stderr.write(ended.stderr)
     sys.stderr.flush()

@@ -14,8 +14,9 @@ from tapml_fuzz.platforms.tracker import Tracker, TrackerError
 # Before each further try; a supervisor that starts a server anew takes about a second.
 _PAUSES_S = (0.0, 0.3, 0.7, 1.5)
 _TCP_S = 3.0
-# A session begins after the server has imported TVM, and a server of TVM's own takes one client at a time.
-_SESSION_S = 45.0
+# A session begins after the server has imported TVM, and a server of TVM's own takes one client at a time. Less than a
+# worker is given to start (`Isolated`), so that the reason is told.
+_SESSION_S = 100.0
 _TRACKER_S = 10.0
 
 
