@@ -83,6 +83,7 @@ def test_machine_that_goes_away_is_no_fault_and_is_used_again(tmp_path: Path, mo
         assert_echo(session.run(filled(1)), 1)
         away.touch()
         assert session.run(filled(13)) == Unreachable("lost the connection")
+        assert session.run(filled(1)) == Unreachable("lost the connection"), "waited for the worker that tries again"
         deadline = time.monotonic() + 30
         while (outcome := session.run(filled(1))) != Unreachable("nothing answers"):
             assert isinstance(outcome, Unreachable)
