@@ -32,7 +32,8 @@ class Tally:
         """Count one case: a trial per candidate that could run it; `absent` are those that did not answer."""
         with self._lock:
             self.cases += 1
-            self.unreached.update(absent)
+            for name in absent:
+                self.unreached[name] += 1
             for result in results:
                 if result.platform == reference:
                     continue
