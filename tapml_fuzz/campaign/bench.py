@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unsupported
+from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Verdict
 from tapml_fuzz.judge import judge, judge_pair
@@ -75,6 +75,9 @@ class Bench:
     Running a case on it is a *trial* per candidate. With `doubt_reference` a source platform outside the bound is a
     result of its own; without, it only keeps the candidates from being blamed. With `overlap` the source platform,
     the candidates and the oracle work at the same time, and what is booked is how long each was waited for.
+
+    Attributes:
+        absent: candidates whose machine does not answer now, with the reason.
     """
 
     reference_name: str
@@ -83,6 +86,7 @@ class Bench:
     doubt_reference: bool = True
     overlap: bool = True
     times: Times = field(default_factory=Times)
+    absent: dict[str, str] = field(default_factory=dict)
     _runs: int = 0
     _built: dict[str, float] = field(default_factory=dict, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
@@ -120,6 +124,10 @@ class Bench:
             results.append(Result(self.reference_name, case, _with_kind(doubt, kind), reference, expected))
         usable = reference if isinstance(reference, Ok) else None
         for name, outcome in zip(names, outcomes, strict=True):
+            if isinstance(outcome, Unreachable):
+                self.absent[name] = outcome.reason
+                continue
+            self.absent.pop(name, None)
             if isinstance(outcome, Unsupported):
                 continue
             verdict = self._judged(name, case, outcome, usable, expected, doubt, repeat)

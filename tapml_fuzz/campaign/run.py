@@ -11,13 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strategies import Source
-from tapml_fuzz.campaign.bench import Bench, Times
+from tapml_fuzz.campaign.bench import Bench, Result, Times
 from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.filing import Filer, Writer
 from tapml_fuzz.campaign.hunt import Hunt
 from tapml_fuzz.campaign.plan import Task, plan, slice_seed
 from tapml_fuzz.campaign.tally import Tally, summary
-from tapml_fuzz.core.events import CampaignFinished, CampaignStarted, Listener, Progress
+from tapml_fuzz.core.events import (
+    CampaignFinished,
+    CampaignStarted,
+    Listener,
+    PlatformLost,
+    PlatformReturned,
+    Progress,
+)
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.storage.findings import FindingStore
 
@@ -61,6 +68,7 @@ class Campaign:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _errors: list[BaseException] = field(default_factory=list)
     _benches: list[Bench] = field(default_factory=list)
+    _absent: set[str] = field(default_factory=set)
     _left: int = 0
     _gone: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -178,7 +186,7 @@ class Campaign:
             reduce_seconds=options.reduce_seconds,
             expired=self._expired,
             stopped=self._stop.is_set,
-            on_trial=lambda results: self.tally.add(task.operator, results, self.reference),
+            on_trial=lambda results: self._count(task.operator, results, bench),
         )
         if task.replay:
             hunt.replay(task.examples)
@@ -186,6 +194,20 @@ class Campaign:
             hunt.search(task.examples, task.start, task.seed)
         used = options.budget.used(self.tally.trials)
         self.listener(Progress(source.operator.describe(), self.tally.trials, len(self.filer.met()), used))
+
+    def _count(self, key: str, results: list[Result], bench: Bench) -> None:
+        """Count a case, and say who has stopped or begun to answer."""
+        self.tally.add(key, results, self.reference, bench.absent)
+        if not bench.absent and not self._absent:
+            return
+        with self._lock:
+            lost = {name: why for name, why in bench.absent.items() if name not in self._absent}
+            back = {name for name in self._absent if name not in bench.absent}
+            self._absent = (self._absent | set(lost)) - back
+        for name, why in lost.items():
+            self.listener(PlatformLost(name, why))
+        for name in back:
+            self.listener(PlatformReturned(name))
 
     def _dtypes(self, source: Source) -> Sequence[str]:
         """Recorded dtypes for half of the draws; for the others float dtypes that some candidate has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from tapml_fuzz.storage.findings import FindingRecord
 
 @dataclass
 class Tally:
-    """Counters shared by all workers of a campaign."""
+    """Counters shared by all workers of a campaign; `unreached` counts cases while a platform did not answer."""
 
     trials: int = 0
     elements: int = 0
@@ -23,13 +24,16 @@ class Tally:
     by_platform: Counter[str] = field(default_factory=Counter)
     by_operator: Counter[str] = field(default_factory=Counter)
     by_pair: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unreached: Counter[str] = field(default_factory=Counter)
     worst: dict[tuple[str, str], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, key: str, results: list[Result], reference: str) -> None:
-        """Count one case: a trial per candidate that could run it."""
+    def add(self, key: str, results: list[Result], reference: str, absent: Collection[str] = ()) -> None:
+        """Count one case: a trial per candidate that could run it; `absent` are those that did not answer."""
         with self._lock:
             self.cases += 1
+            for name in absent:
+                self.unreached[name] += 1
             for result in results:
                 if result.platform == reference:
                     continue
@@ -65,6 +69,7 @@ def summary(
             "trials": tally.by_platform[name],
             "findings": sum(f.platform == name for f in findings),
             "builds": builds.get(name, 0),
+            "unreached": tally.unreached[name],
             **facts,
         }
         for name, facts in platforms.items()

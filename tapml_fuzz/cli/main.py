@@ -19,6 +19,7 @@ COMMANDS = {
     "platforms": ("tapml_fuzz.cli.platforms", "List platforms: which can run here, and how to get the others."),
     "corpus": ("tapml_fuzz.cli.corpus", "List, show, count and verify the seeds of a corpus."),
     "findings": ("tapml_fuzz.cli.findings", "List and show what runs have found."),
+    "serve": ("tapml_fuzz.cli.serve", "Let other machines run platforms of this one, over TVM's RPC."),
     "reproduce": ("tapml_fuzz.cli.reproduce", "Run a finding again: exit 1 while it fails, 0 once it is fixed."),
 }
 

@@ -26,17 +26,20 @@ _PLAIN_WIDTH = 120
     metavar="FILE|-",
     help="Write the list as JSON to FILE, or to standard output.",
 )
-def platforms(json_path: Path | None) -> None:
+@click.option("--remote", default=None, metavar="URL", help="List those of another machine: rpc://HOST:PORT.")
+def platforms(json_path: Path | None, remote: str | None) -> None:
     """List every known platform: whether it can run here, why not, how to get it, its dtypes and versions.
 
-    Each platform is tried in a process of its own, so a broken driver cannot break the list.
+    Each platform is tried in a process of its own, so a broken driver cannot break the list. Those of another machine
+    are tried one after the other.
 
     \b
     Examples:
       python -m tapml_fuzz platforms
       python -m tapml_fuzz platforms --json -
+      python -m tapml_fuzz platforms --remote rpc://127.0.0.1:9090
     """
-    infos = probe()
+    infos = probe() if remote is None else probe_remote(remote)
     if json_path is None:
         _print(infos)
         return
@@ -63,6 +66,23 @@ def probe() -> list[Info]:
     finally:
         for session in sessions:
             session.close()
+
+
+def probe_remote(url: str) -> list[Info]:
+    """Every known platform's `Info` on the machine at `url`, one at a time: TVM's own server takes one client.
+
+    Raises `BadOption` for an address that is none.
+    """
+    from tapml_fuzz.platforms.address import parse
+    from tapml_fuzz.platforms.isolated import Isolated
+    from tapml_fuzz.platforms.registry import known
+
+    parse(url)
+    infos = []
+    for name in known():
+        with Isolated(f"{name}@{url}") as session:
+            infos.append(session.info())
+    return infos
 
 
 def _as_json(infos: list[Info]) -> str:

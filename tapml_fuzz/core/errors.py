@@ -55,6 +55,12 @@ class BadKernel(TapmlFuzzError):
     code = "E206"
 
 
+class CannotServe(TapmlFuzzError):
+    """`serve` cannot begin: the port is taken, or the tracker does not answer."""
+
+    code = "E301"
+
+
 class MachineryFailure(TapmlFuzzError):
     """The fuzzer itself failed: no statement about any platform can be made."""
 

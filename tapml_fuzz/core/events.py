@@ -25,6 +25,21 @@ class PlatformUnavailable:
 
 
 @dataclass(frozen=True)
+class PlatformLost:
+    """A platform on another machine no longer answers; the campaign goes on with the others and keeps asking."""
+
+    platform: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlatformReturned:
+    """It answers again and is used again."""
+
+    platform: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Sent after every slice of work; `fraction` is the share of the budget used, 0 to 1."""
 
@@ -63,6 +78,14 @@ class CampaignFinished:
 
 
 Event = (
-    CampaignStarted | PlatformUnavailable | Progress | FindingFound | FindingReduced | FindingMerged | CampaignFinished
+    CampaignStarted
+    | PlatformUnavailable
+    | PlatformLost
+    | PlatformReturned
+    | Progress
+    | FindingFound
+    | FindingReduced
+    | FindingMerged
+    | CampaignFinished
 )
 Listener = Callable[[Event], None]

@@ -41,6 +41,11 @@ class Unsupported:
 
 
 @dataclass(frozen=True)
+class Unreachable(Unsupported):
+    """The platform is on another machine, which does not answer now; it may later."""
+
+
+@dataclass(frozen=True)
 class BuildError:
     """The compiler or driver rejected the operator."""
 

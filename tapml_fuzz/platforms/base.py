@@ -87,6 +87,18 @@ class DeviceLost(Exception):
     """The run failed and left the device unusable: a run error after which the worker must be replaced."""
 
 
+class Unreachable(Exception):
+    """The machine that the platform is on no longer answers: no fault of the platform; the worker must be replaced."""
+
+
+class Relayed(Exception):
+    """A failure that another worker has put into words already; with `lost` its device is unusable."""
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
+
+
 class Platform(Protocol):
     """One platform inside its worker process. Heavy imports happen in `activate`, nowhere else."""
 

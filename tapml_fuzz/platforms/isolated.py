@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
-from typing import IO
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
@@ -26,16 +18,18 @@ from tapml_fuzz.core.outcome import (
     RunError,
     RunOutcome,
     Timeout,
+    Unreachable,
     Unsupported,
 )
+from tapml_fuzz.platforms.address import is_remote
 from tapml_fuzz.platforms.base import Info, Script, Unit
 from tapml_fuzz.platforms.local import Local, needs_sizes
+from tapml_fuzz.platforms.reconnection import Absence
 from tapml_fuzz.platforms.registry import location
 from tapml_fuzz.platforms.session import NeedsSizes, Session
 from tapml_fuzz.platforms.wire import (
     BuildReply,
     BuildRequest,
-    Channel,
     Failure,
     Hello,
     Message,
@@ -46,12 +40,11 @@ from tapml_fuzz.platforms.wire import (
     WireError,
     specs_of,
 )
+from tapml_fuzz.platforms.worker_process import WorkerProcess
 
 # A new worker builds everything anew, some seconds; memory, not age, is what usually retires one.
 RUNS_PER_WORKER = 100_000
 RESIDENT_LIMIT = 2 << 30  # bytes
-_STDERR_KEPT = 8192  # bytes of a worker's last words
-_EXIT_WAIT_S = 5.0
 _SCRIPT_TIMEOUT_S = 30.0  # a finding waits for its script before it is filed
 
 
@@ -60,6 +53,10 @@ class Isolated(Session):
 
     `where` overrides the registry with a `module:Class` of the caller's own. Timeouts are in seconds; a worker
     that exceeds one is killed. Not for use from several threads at once.
+
+    A platform on another machine (`registry.location`) has its worker here, which talks to that machine. When the
+    machine stops answering, runs and builds are `Unreachable`, at once and without waiting, while a new worker tries
+    to reach it again.
 
     Attributes:
         restarts: workers started after the first.
@@ -83,17 +80,18 @@ class Isolated(Session):
         self._start_timeout = start_timeout
         self._runs_per_worker = runs_per_worker
         self._resident_limit = resident_limit
-        self._worker: _Worker | None = None
+        self._worker: WorkerProcess | None = None
         self._info: Info | None = None
         self._runs = 0
         self._greeted = False
+        self._absence: Absence | None = None
         self._tensors: list[Array] = []
         self.restarts = -1
 
     def start(self) -> None:
         """Spawn the worker; it activates the platform while the caller does other things."""
         if self._worker is None:
-            self._worker = _Worker(self._where, self._start_timeout)
+            self._worker = WorkerProcess(self._where)
             self._runs, self._greeted = 0, False
             self.restarts += 1
 
@@ -136,7 +134,11 @@ class Isolated(Session):
         return Info(self.name, False, f"worker began with {type(message).__name__}")
 
     def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
+        if self._absence is not None and not self._returned(self._absence):
+            return Unreachable(self._absence.reason)
         said = self._ready()
+        if not said.available and is_remote(self.name):
+            return self._gone(said.reason)
         if not said.available:
             raise MachineryFailure(
                 f"{self.name} does not come back: {said.reason}", mend="free its device and run again"
@@ -144,7 +146,7 @@ class Isolated(Session):
         request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
         self._dropped.clear()
         reply = self._ask(request, (), self._build_timeout)
-        if isinstance(reply, Failure) and reply.lost:
+        if isinstance(reply, Failure) and reply.lost and reply.kind != "unreachable":
             # An earlier run may have lost the device without a word: the build deserves a worker of its own.
             self._replace()
             if self._ready().available:
@@ -157,6 +159,8 @@ class Isolated(Session):
                 return needs_sizes(unit, reply.axes, reply.message)
             case Failure(kind="unsupported"):
                 return Unsupported(reply.message)
+            case Failure(kind="unreachable"):
+                return self._gone(reply.message)
             case Failure():
                 if reply.lost:
                     self._replace()
@@ -175,6 +179,8 @@ class Isolated(Session):
                     self._replace()
                 facts = (reply.unwritten, reply.mutated, reply.aliased)
                 return Ok(tuple(self._tensors), reply.seconds, *facts)
+            case Failure(kind="unreachable"):
+                return self._gone(reply.message)
             case Failure():
                 if reply.lost:
                     self._replace()
@@ -186,6 +192,8 @@ class Isolated(Session):
     def _script(self, unit: Unit, case: Case) -> Script | None:
         """A platform that dies or hangs while it writes is asked once more, not to compile anything this time."""
         for careful in (False, True):
+            if self._absence is not None and not self._returned(self._absence):
+                return None
             if not self._ready().available:
                 return None
             facts = (encode_operator(unit.operator), unit.dtypes, unit.sizes, dict(case.sizes), case.layouts)
@@ -193,6 +201,31 @@ class Isolated(Session):
             if not isinstance(reply, Crash | Timeout):
                 return reply.script if isinstance(reply, ScriptReply) else None
         return None
+
+    def _gone(self, reason: str) -> Unreachable:
+        """The platform's machine does not answer: a new worker tries again while the caller does other things."""
+        self.close()
+        self._absence = Absence(reason)
+        self.start()
+        return Unreachable(reason)
+
+    def _returned(self, absence: Absence) -> bool:
+        """Whether the machine answers again; never waits for it."""
+        if self._worker is None:
+            if not absence.due:
+                return False
+            self.start()
+        assert self._worker is not None
+        late = time.monotonic() > self._worker.started + self._start_timeout
+        if not self._worker.channel.wait(0) and not late:
+            return False
+        said = self._ready()
+        if not said.available:
+            self.close()
+            absence.again(said.reason)
+            return False
+        self._absence = None
+        return True
 
     def _replace(self) -> None:
         """A fresh worker, which starts while the caller does other things."""
@@ -220,64 +253,6 @@ class Isolated(Session):
         """A worker that answers out of turn has lost its mind: treated as a crash."""
         self.close()
         return Crash(0, f"answered with {type(reply).__name__}")
-
-
-class _Worker:
-    """One worker process: its stream, and the end of what it wrote to stderr."""
-
-    def __init__(self, where: str, start_timeout: float) -> None:
-        ours, theirs = socket.socketpair()
-        self.started = time.monotonic()
-        self.channel = Channel(ours)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tapml_fuzz.platforms.worker", where, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a terminal's Ctrl-C is ours to answer
-                env=_environment(),
-            )
-        assert self._process.stderr is not None
-        self._words: deque[bytes] = deque()
-        self._reader = threading.Thread(target=self._keep_last, args=(self._process.stderr,), daemon=True)
-        self._reader.start()
-
-    def crash(self) -> Crash:
-        """How the process ended, after its stream broke; it is killed if it did not end by itself."""
-        try:
-            code = self._process.wait(_EXIT_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        self._reader.join(_EXIT_WAIT_S)
-        return Crash(code, b"".join(self._words).decode(errors="replace")[-_STDERR_KEPT:])
-
-    def stop(self) -> None:
-        """Kill at once: the worker holds nothing worth a farewell."""
-        self.channel.close()
-        self._process.kill()
-        self._process.wait()
-        self._reader.join(_EXIT_WAIT_S)
-        if self._process.stderr is not None and not self._reader.is_alive():
-            self._process.stderr.close()
-
-    def _keep_last(self, stream: IO[bytes]) -> None:
-        kept = 0
-        while chunk := os.read(stream.fileno(), 4096):
-            self._words.append(chunk)
-            kept += len(chunk)
-            while kept - len(self._words[0]) >= _STDERR_KEPT:
-                kept -= len(self._words.popleft())
-
-
-def _environment() -> dict[str, str]:
-    """The worker's environment: this interpreter's import path, and one thread per numerical library."""
-    package_root = str(Path(__file__).resolve().parents[2])
-    paths = dict.fromkeys([package_root, *(path for path in sys.path if path)])
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
 __all__ = ["Isolated", "Local"]

@@ -6,6 +6,7 @@ import difflib
 import importlib
 
 from tapml_fuzz.core.errors import UnknownPlatform
+from tapml_fuzz.platforms.address import is_remote, split
 from tapml_fuzz.platforms.base import Platform
 from tapml_fuzz.platforms.user import PREFIX, location_of
 
@@ -20,11 +21,16 @@ _LOCATIONS = {
     "tvm-c": "tapml_fuzz.platforms.tvm_c:TvmC",
     "tvm-opencl": "tapml_fuzz.platforms.tvm_opencl:TvmOpenCL",
     "tvm-webgpu": "tapml_fuzz.platforms.tvm_webgpu:TvmWebGPU",
+    "tvm-metal": "tapml_fuzz.platforms.tvm_devices:TvmMetal",
+    "tvm-rocm": "tapml_fuzz.platforms.tvm_devices:TvmRocm",
+    "tvm-vulkan": "tapml_fuzz.platforms.tvm_devices:TvmVulkan",
     "onnxruntime-cpu": "tapml_fuzz.platforms.onnxruntime_cpu:OnnxRuntimeCpu",
     "iree-llvm-cpu": "tapml_fuzz.platforms.iree:IreeLlvmCpu",
     "iree-vulkan": "tapml_fuzz.platforms.iree:IreeVulkan",
     "iree-cuda": "tapml_fuzz.platforms.iree:IreeCuda",
 }
+
+_REMOTE = "tapml_fuzz.platforms.remote:Remote"
 
 # Source platforms, most mature first: what the candidates are compared with.
 SOURCES = ("torch-cuda", "torch-cpu")
@@ -48,12 +54,22 @@ def candidates() -> tuple[str, ...]:
 
 
 def location(name: str) -> str:
-    """The `module:Class` of a platform, with `?argument` where the class takes one; `user:...` is the user's own.
+    """The `module:Class` of a platform, with `?argument` where the class takes one.
 
-    Raises `UnknownPlatform` with the names that come close, and for a user's own what `user.location_of` raises.
+    `user:...` is a kernel or callable of the user's; `NAME@rpc://HOST:PORT` and `NAME@tracker://HOST:PORT/KEY` are the
+    platform NAME on another machine. Raises `UnknownPlatform` with the names that come close, `BadOption` for an address
+    that is none, and for a user's own what `user.location_of` raises.
     """
     if name.startswith(PREFIX):
         return location_of(name.removeprefix(PREFIX))
+    if is_remote(name):
+        local, _ = split(name)
+        _known(local)
+        return f"{_REMOTE}?{name}"
+    return _known(name)
+
+
+def _known(name: str) -> str:
     if name not in _LOCATIONS:
         close = difflib.get_close_matches(name, _LOCATIONS, n=3, cutoff=0.4)
         mend = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_LOCATIONS)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.core.outcome import BuildOutcome, Built, RunOutcome, Unsupported
+from tapml_fuzz.core.outcome import BuildOutcome, Built, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.platforms.base import Info, Script, Unit
 
 # Builds kept at a time. A symbolic build is one per signature and dtype; static ones are one per shape, so they
@@ -118,6 +118,8 @@ class Session:
             self._outcomes.move_to_end(key)
             return found
         outcome = self._build(unit)
+        if isinstance(outcome, Unreachable):
+            return outcome  # says nothing about the unit: to be asked again
         if isinstance(outcome, Built):
             self.builds += 0 if info.eager else 1
             self.build_seconds += outcome.seconds

@@ -80,13 +80,15 @@ class TvmRuntime:
     ) -> tuple[list[Array], list[Any]]:
         """Run once with outputs filled by poison `which`; the outputs and the input tensors as they are after."""
         program = build.program
-        held = [self._upload(tensor, value.dtype) for tensor, value in zip(tensors, program.inputs, strict=True)]
+        held = [
+            self.upload_unchanged(tensor, value.dtype) for tensor, value in zip(tensors, program.inputs, strict=True)
+        ]
         storages: dict[int, Any] = {value.storage: tensor for value, tensor in zip(program.inputs, held, strict=True)}
         for storage, constant in program.constants.items():
-            storages[storage] = self._upload(constant, str(constant.dtype))
+            storages[storage] = self.upload_unchanged(constant, str(constant.dtype))
         for value in program.allocated:
             shape = value.shape(scalars)
-            storages[value.storage] = self._upload(poisoned(shape, value.dtype, which), value.dtype)
+            storages[value.storage] = self.upload(poisoned(shape, value.dtype, which), value.dtype)
         for call in program.calls:
             arguments = [
                 _seen(storages[a.storage], a.shape(scalars)) if isinstance(a, Value) else a(scalars)
@@ -97,7 +99,12 @@ class TvmRuntime:
         outputs = [_seen(storages[v.storage], v.shape(scalars)).numpy() for v in program.outputs]
         return outputs, held
 
-    def _upload(self, array: Array, dtype: str) -> Any:
+    def upload_unchanged(self, array: Array, dtype: str) -> Any:
+        """A tensor on the device that the program should only read."""
+        return self.upload(array, dtype)
+
+    def upload(self, array: Array, dtype: str) -> Any:
+        """A new tensor on the device."""
         import tvm
 
         tensor = tvm.runtime.empty(array.shape, dtype, self.device)

@@ -65,6 +65,18 @@ def cuda_script(unit: Unit, layouts: Sequence[Layout]) -> Script:
     return _machine_script(unit, layouts, lines, device="tvm.cuda()")
 
 
+def device_script(unit: Unit, layouts: Sequence[Layout], kind: str) -> Script:
+    """`compute` by way of the Relax virtual machine on the first device of `kind` (`"metal"`, `"vulkan"`)."""
+    device = f"tvm.device({kind!r})"
+    lines = [
+        f"    target = tvm.target.Target.from_device({device})",
+        f'    print("device:", {device}.device_name)',
+        "    with target:",
+        "        executable = tvm.compile(module, target)",
+    ]
+    return _machine_script(unit, layouts, lines, device=device)
+
+
 def _machine_script(
     unit: Unit,
     layouts: Sequence[Layout],

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from tapml_fuzz.core.dtypes import NAMES, Array, name_of, numpy_dtype, to_bits
+from tapml_fuzz.core.dtypes import NAMES, Array, from_bits, name_of, numpy_dtype, to_bits
 from tapml_fuzz.platforms.base import Info, Script
 
 _PREFIX = struct.Struct("<4sIQ")
@@ -102,7 +102,7 @@ class ScriptReply(msgspec.Struct, frozen=True, tag="scripted"):
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
     """What came instead of a build, a run or a script. With `lost` the worker's device is unusable from now on."""
 
-    kind: str  # "needs-static", "unsupported", "build-error" or "run-error"
+    kind: str  # "needs-static", "unsupported", "unreachable", "build-error" or "run-error"
     message: str
     source: str = ""
     axes: tuple[str, ...] = ()
@@ -118,6 +118,31 @@ def specs_of(tensors: Sequence[Array]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name_of(tensor), tensor.shape) for tensor in tensors)
 
 
+def frame(message: Message, tensors: Sequence[Array] = ()) -> list[bytes | memoryview]:
+    """A frame's parts: prefix with header, then each tensor's bytes. Raises `WireError` when it is too large."""
+    header = _encoder.encode(message)
+    buffers = [to_bits(tensor).reshape(-1).view(np.uint8).data for tensor in tensors if tensor.size]
+    payload = sum(len(buffer) for buffer in buffers)
+    if len(header) > MAX_HEADER or payload > MAX_PAYLOAD:
+        raise WireError(f"message of {len(header)} + {payload} bytes exceeds the limits")
+    return [_PREFIX.pack(_MAGIC, len(header), payload) + header, *buffers]
+
+
+def unframed(data: bytes | bytearray | memoryview) -> tuple[Message, list[Array]]:
+    """The message and tensors of exactly one frame; the tensors are copies. Raises `WireError`."""
+    view = memoryview(data)
+    header_length, payload = _lengths(view[: _PREFIX.size])
+    start = _PREFIX.size + header_length
+    if len(view) != start + payload:
+        raise WireError(f"a frame of {start + payload} bytes in {len(view)}")
+    message, specs = _opened(view[_PREFIX.size : start], payload)
+    tensors = []
+    for spec in specs:
+        tensors.append(from_bits(view[start : start + spec.nbytes], spec.dtype, spec.shape))
+        start += spec.nbytes
+    return message, tensors
+
+
 class Channel:
     """One end of a stream socket that carries frames. Deadlines are `time.monotonic()` values, None for ever."""
 
@@ -130,16 +155,10 @@ class Channel:
 
     def send(self, message: Message, tensors: Sequence[Array] = (), deadline: float | None = None) -> None:
         """Raises `TimeoutError`, or `WireError` when the peer is gone or the message is too large."""
-        header = _encoder.encode(message)
-        buffers = [to_bits(tensor).reshape(-1).view(np.uint8).data for tensor in tensors if tensor.size]
-        payload = sum(len(buffer) for buffer in buffers)
-        if len(header) > MAX_HEADER or payload > MAX_PAYLOAD:
-            raise WireError(f"message of {len(header)} + {payload} bytes exceeds the limits")
+        parts = frame(message, tensors)
         try:
             self._arm(deadline)
-            head = _PREFIX.pack(_MAGIC, len(header), payload) + header
-            left = self._socket.sendmsg([head, *buffers])  # one system call where the socket's buffer takes it all
-            parts: list[bytes | memoryview] = [head, *buffers]
+            left = self._socket.sendmsg(parts)  # one system call where the socket's buffer takes it all
             for part in parts:
                 if left < len(part):
                     self._arm(deadline)
@@ -152,24 +171,16 @@ class Channel:
 
     def receive(self, deadline: float | None = None) -> tuple[Message, list[Array]]:
         """The next message with its tensors; raises `TimeoutError` or `WireError`."""
-        magic, header_length, payload = _PREFIX.unpack(self._exactly(_PREFIX.size, deadline))
-        if magic != _MAGIC or header_length > MAX_HEADER or payload > MAX_PAYLOAD:
-            raise WireError("not a frame, or one beyond the limits")
-        try:
-            message = _decoder.decode(self._exactly(header_length, deadline))
-        except msgspec.DecodeError as error:
-            raise WireError(f"malformed header: {error}") from error
-        specs: tuple[TensorSpec, ...] = ()
-        if isinstance(message, RunRequest):
-            specs = message.tensors
-        elif isinstance(message, RunReply):
-            specs = message.outputs
-        _check(specs, payload)
+        header_length, payload = _lengths(self._exactly(_PREFIX.size, deadline))
+        message, specs = _opened(self._exactly(header_length, deadline), payload)
         return message, [self._tensor(spec, deadline) for spec in specs]
 
     def wait(self, seconds: float) -> bool:
         """Whether anything (a frame, or the end of the stream) can be received within `seconds`."""
         return bool(self._poll.poll(1000 * seconds))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def close(self) -> None:
         self._socket.close()
@@ -207,6 +218,31 @@ class Channel:
         if left <= 0:
             raise TimeoutError("deadline passed")
         self._socket.settimeout(left)
+
+
+def _lengths(prefix: bytes | bytearray | memoryview) -> tuple[int, int]:
+    """Length of header and payload that a frame's prefix announces."""
+    if len(prefix) != _PREFIX.size:
+        raise WireError("cut off in its prefix")
+    magic, header, payload = _PREFIX.unpack(prefix)
+    if magic != _MAGIC or header > MAX_HEADER or payload > MAX_PAYLOAD:
+        raise WireError("not a frame, or one beyond the limits")
+    return header, payload
+
+
+def _opened(header: bytes | bytearray | memoryview, payload: int) -> tuple[Message, tuple[TensorSpec, ...]]:
+    """The message in a header, and the tensors that make up its payload."""
+    try:
+        message = _decoder.decode(header)
+    except msgspec.DecodeError as error:
+        raise WireError(f"malformed header: {error}") from error
+    specs: tuple[TensorSpec, ...] = ()
+    if isinstance(message, RunRequest):
+        specs = message.tensors
+    elif isinstance(message, RunReply):
+        specs = message.outputs
+    _check(specs, payload)
+    return message, specs
 
 
 def _check(specs: Sequence[TensorSpec], payload: int) -> None:

@@ -24,7 +24,9 @@ from tapml_fuzz.platforms.base import (
     NeedsStatic,
     NotSupported,
     Platform,
+    Relayed,
     Unit,
+    Unreachable,
     script_of,
 )
 from tapml_fuzz.platforms.registry import load
@@ -102,12 +104,16 @@ class _Server:
                 tuple(run.unwritten),
                 tuple(run.mutated),
                 tuple(run.aliased),
-                _resident_bytes() if self._runs % _RUNS_PER_RSS == 0 else 0,
+                self._resident() if self._runs % _RUNS_PER_RSS == 0 else 0,
             )
         except Exception as error:
             self._channel.send(run_failure(error))
             return
         self._channel.send(reply, run.outputs)
+
+    def _resident(self) -> int:
+        """This process's memory, or that of the process that a remote platform has elsewhere."""
+        return max(_resident_bytes(), int(getattr(self._platform, "resident_elsewhere", 0)))
 
     def _script(self, request: ScriptRequest) -> ScriptReply | Failure:
         layouts = cast("tuple[Layout, ...]", request.layouts)
@@ -125,18 +131,27 @@ def build_failure(error: Exception) -> Failure:
             return Failure("needs-static", str(error), axes=error.axes)
         case NotSupported():
             return Failure("unsupported", str(error))
+        case Unreachable():
+            return Failure("unreachable", str(error), lost=True)
         case BuildRejected():
             return Failure("build-error", str(error), error.source[: 1 << 20])
         case _:
-            message = f"{type(error).__name__}: {error}"[:4000]
-            return Failure("build-error", message, lost=isinstance(error, DeviceLost))
+            return _fault("build-error", error)
 
 
 def run_failure(error: Exception) -> Failure:
     """How an exception from `Platform.run` goes over the wire."""
     if isinstance(error, NotSupported):
         return Failure("unsupported", str(error))
-    return Failure("run-error", f"{type(error).__name__}: {error}"[:4000], lost=isinstance(error, DeviceLost))
+    if isinstance(error, Unreachable):
+        return Failure("unreachable", str(error), lost=True)
+    return _fault("run-error", error)
+
+
+def _fault(kind: str, error: Exception) -> Failure:
+    if isinstance(error, Relayed):
+        return Failure(kind, str(error), lost=error.lost)
+    return Failure(kind, f"{type(error).__name__}: {error}"[:4000], lost=isinstance(error, DeviceLost))
 
 
 def _resident_bytes() -> int:

@@ -38,6 +38,12 @@ def as_markdown(summary: dict[str, Any]) -> str:
         role = " (source)" if facts.get("reference") else ""
         cells = [name + role, facts.get("device", ""), facts["trials"], facts["builds"], facts["findings"]]
         lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
+    for name, facts in summary["platforms"].items():
+        if facts.get("unreached"):
+            lines += [
+                "",
+                f"{_cell(name)} did not answer for {facts['unreached']} cases, which it has not run.",
+            ]
     lines += ["", "## Findings", ""]
     if not summary["findings"]:
         lines.append("None.")

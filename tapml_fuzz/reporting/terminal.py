@@ -59,6 +59,10 @@ class Terminal:
         match event:
             case events.PlatformUnavailable(platform, reason, mend):
                 self._print(f"{platform}: not available here: {reason}" + (f" ({mend})" if mend else ""), "dim")
+            case events.PlatformLost(platform, reason):
+                self._print(f"lost     {platform}: {reason}; going on without it", "yellow")
+            case events.PlatformReturned(platform):
+                self._print(f"back     {platform}", "dim")
             case events.CampaignStarted():
                 names = ", ".join(event.platforms)
                 self._print(f"{len(event.operators)} operators on {names} against {event.reference}, {event.budget}")
@@ -137,7 +141,8 @@ class Terminal:
         )
         for name, facts in platforms.items():
             if not facts.get("reference"):
-                self._print(f"  {name}: {facts['trials']} trials, {facts['findings']} findings")
+                missed = f", {facts['unreached']} cases missed: it did not answer" if facts.get("unreached") else ""
+                self._print(f"  {name}: {facts['trials']} trials, {facts['findings']} findings{missed}")
             elif facts["findings"]:
                 self._print(f"  {name} (source platform): {facts['findings']} findings")
 

@@ -19,7 +19,7 @@ from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.run import Campaign, Options
 from tapml_fuzz.core import events
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import RunOutcome
+from tapml_fuzz.core.outcome import RunOutcome, Unreachable
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.reporting.reproducers import reproducers
@@ -55,9 +55,17 @@ class Recording(CallableSession):
         return super().run(case)
 
 
+class Vanishing(Recording):
+    """Like a platform on a machine that does not answer from its 20th to its 39th case."""
+
+    def run(self, case: Case) -> RunOutcome:
+        outcome = super().run(case)
+        return Unreachable("nothing answers") if 20 <= len(self._seen) < 40 else outcome
+
+
 def campaign(
     source: Source, function: Callable[..., Any], output: Path, *, budget: str = "120trials", seed: int = 0,
-    workers: int = 1, stop_after: int = 0,
+    workers: int = 1, stop_after: int = 0, kind: type[Recording] = Recording,
 ) -> tuple[dict[str, Any], list[str], list[events.Event]]:  # fmt: skip
     seen: list[str] = []
     heard: list[events.Event] = []
@@ -67,7 +75,7 @@ def campaign(
 
     def bench() -> Bench:
         with lock:
-            mine = Recording(function, seen, stop_after)
+            mine = kind(function, seen, stop_after)
             mine.stop = run.stop
             return Bench("torch-cpu", Local("torch-cpu"), {"candidate": mine})
 
@@ -114,6 +122,20 @@ def test_fault_is_found_reduced_and_stored(tanh: Source, tmp_path: Path) -> None
     files = {p.name for p in (tmp_path / "findings" / record.id).iterdir()}
     assert {"case.safetensors", "finding.json"} <= files
     assert any(name.startswith("test_") for name in files)
+
+
+def test_machine_that_goes_away_loses_no_finding_and_is_told(tanh: Source, tmp_path: Path) -> None:
+    summary, seen, heard = campaign(tanh, overflowing, tmp_path, kind=Vanishing)
+    assert len(seen) > 60
+    assert [type(e) for e in heard if isinstance(e, events.PlatformLost | events.PlatformReturned)] == [
+        events.PlatformLost,
+        events.PlatformReturned,
+    ]
+    facts = summary["platforms"]["candidate"]
+    assert 0 < facts["unreached"] <= 20
+    assert facts["trials"] > 40
+    assert {f["kind"] for f in summary["findings"]} <= {"nonfinite", "wrong"}
+    assert summary["findings"]
 
 
 def test_running_again_adds_and_finds_nothing_new(tanh: Source, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Script, Unit, Unreachable
 from tapml_fuzz.platforms.poison import poisoned
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 
@@ -143,6 +144,34 @@ class LosingDevice(_Fake):
         if any((tensor == 13).any() for tensor in tensors):
             raise DeviceLost("device-side assert")
         return super().run(build, tensors, layouts, sizes)
+
+
+class Leaving(_Fake):
+    """On a machine that goes away when a value is 13, and stays away while the file `TAPML_FUZZ_TEST_AWAY` is there."""
+
+    name = "leaving"
+
+    def activate(self) -> Info:
+        if Path(os.environ["TAPML_FUZZ_TEST_AWAY"]).exists():
+            return Info(self.name, False, "nothing answers")
+        return super().activate()
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        if any((tensor == 13).any() for tensor in tensors):
+            raise Unreachable("lost the connection")
+        return super().run(build, tensors, layouts, sizes)
+
+
+class EndingLike(_Fake):
+    """Ends as a worker on another machine is said to have ended: by the signal in the first value."""
+
+    name = "ending-like"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        from tapml_fuzz.platforms.remote_served import end_like
+        from tapml_fuzz.platforms.rpc_protocol import Ended
+
+        end_like(Ended(int(tensors[0].flat[0]), "words from far away\n"))
 
 
 class Scripting(_Fake):

@@ -7,13 +7,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import UnknownPlatform
-from tapml_fuzz.core.outcome import BuildError, Built, Crash, Ok, RunError, RunOutcome, Timeout, Unsupported
+from tapml_fuzz.core.outcome import (
+    BuildError,
+    Built,
+    Crash,
+    Ok,
+    RunError,
+    RunOutcome,
+    Timeout,
+    Unreachable,
+    Unsupported,
+)
 from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.local import Local
 from tests.platforms.fakes import WHERE, Absent, Exploding, LosingDevice, Refusing, Static, Stubborn
@@ -63,6 +74,35 @@ def test_lost_device_costs_the_worker() -> None:
         assert "device-side assert" in outcome.message
         assert_echo(session.run(filled(1)), 1)
         assert session.restarts == 1
+
+
+def test_machine_that_goes_away_is_no_fault_and_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = tmp_path / "away"
+    monkeypatch.setenv("TAPML_FUZZ_TEST_AWAY", str(away))
+    with Isolated("fake@rpc://127.0.0.1:1", where=WHERE + "Leaving") as session:
+        assert_echo(session.run(filled(1)), 1)
+        away.touch()
+        assert session.run(filled(13)) == Unreachable("lost the connection")
+        assert session.run(filled(1)) == Unreachable("lost the connection"), "waited for the worker that tries again"
+        deadline = time.monotonic() + 30
+        while (outcome := session.run(filled(1))) != Unreachable("nothing answers"):
+            assert isinstance(outcome, Unreachable)
+            assert time.monotonic() < deadline
+        # It is asked again in its own time; nobody waits for it.
+        began = time.monotonic()
+        assert all(isinstance(session.run(filled(1)), Unreachable) for _ in range(100))
+        assert time.monotonic() - began < 1
+        away.unlink()
+        while isinstance(outcome := session.run(filled(1)), Unreachable):
+            assert time.monotonic() < deadline + 30
+            time.sleep(0.02)
+        assert_echo(outcome, 1)
+
+
+@pytest.mark.parametrize("code", [-signal.SIGSEGV, -signal.SIGKILL, 7])
+def test_end_of_a_worker_elsewhere_is_the_same_crash_here(code: int) -> None:
+    with isolated("EndingLike") as session:
+        assert session.run(filled(code)) == Crash(code, "words from far away\n")
 
 
 def test_worker_is_replaced_before_it_grows_old() -> None:
@@ -180,9 +220,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:
-    from tapml_fuzz.platforms.isolated import _environment
+    from tapml_fuzz.platforms.worker_process import environment
 
-    return _environment()
+    return environment()
 
 
 def _alive(process: int) -> bool:
