@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tapml_fuzz.replaying import replay
     from tapml_fuzz.report import Finding, Report
 
-__version__ = "0.1.0"
+from tapml_fuzz.core.version import __version__
+
 __all__ = ["Finding", "Report", "__version__", "check", "replay"]
 
 _HOMES = {

@@ -57,8 +57,8 @@ def location(name: str) -> str:
     """The `module:Class` of a platform, with `?argument` where the class takes one.
 
     `user:...` is a kernel or callable of the user's; `NAME@rpc://HOST:PORT` and `NAME@tracker://HOST:PORT/KEY` are the
-    platform NAME on another machine. Raises `UnknownPlatform` with the names that come close, `BadOption` for an address
-    that is none, and for a user's own what `user.location_of` raises.
+    platform NAME on another machine. Raises `UnknownPlatform` with the names that come close, `BadOption` for an
+    address that is none, and for a user's own what `user.location_of` raises.
     """
     if name.startswith(PREFIX):
         return location_of(name.removeprefix(PREFIX))

@@ -17,10 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tapml_fuzz import __version__
-from tapml_fuzz.core.errors import TapmlFuzzError
 from tapml_fuzz.core.outcome import Crash
-from tapml_fuzz.platforms.address import is_remote
+from tapml_fuzz.core.version import __version__
 from tapml_fuzz.platforms.parcel import Shelf, unpack
 from tapml_fuzz.platforms.registry import known, location
 from tapml_fuzz.platforms.rpc_protocol import ABOUT, ASK, OPEN, VERSION, About, Ended, encode_about, encode_ended
@@ -53,15 +51,11 @@ class Host:
 
     def open(self, name: str) -> bytes:
         """Start the platform in a fresh worker; what it says of itself. Raises `WireError` for an unknown name."""
-        if is_remote(name):
-            raise WireError("a server does not pass on to another")
-        try:
-            where = location(name)
-        except TapmlFuzzError as error:
-            raise WireError(str(error)) from error
+        if name not in known():  # neither another server's nor, above all, code of the client's choice (`user:...`)
+            raise WireError("a server runs the platforms that it lists, and no others")
         self.close()
         self._shelf = Shelf()
-        self._worker = WorkerProcess(where)
+        self._worker = WorkerProcess(location(name))
         return self._answer(self._worker)
 
     def ask(self, parcel: bytes) -> bytes:
