@@ -19,6 +19,7 @@ _LOCATIONS = {
     "tvm-c": "tapml_fuzz.platforms.tvm_c:TvmC",
     "tvm-opencl": "tapml_fuzz.platforms.tvm_opencl:TvmOpenCL",
     "tvm-webgpu": "tapml_fuzz.platforms.tvm_webgpu:TvmWebGPU",
+    "tvm-webgpu-browser": "tapml_fuzz.platforms.tvm_webgpu_browser:TvmWebGPUBrowser",
     "onnxruntime-cpu": "tapml_fuzz.platforms.onnxruntime_cpu:OnnxRuntimeCpu",
     "iree-llvm-cpu": "tapml_fuzz.platforms.iree:IreeLlvmCpu",
     "iree-vulkan": "tapml_fuzz.platforms.iree:IreeVulkan",
@@ -32,7 +33,7 @@ SOURCES = ("torch-cuda", "torch-cpu")
 # time on building; `tvm-c` differs from `tvm-llvm` in its last step alone. The witnesses through ONNX take half a
 # second to export an operator, and IREE one more to compile it.
 ON_REQUEST = (
-    "torch-inductor", "torch-inductor-cuda", "tvm-c", "onnxruntime-cpu", "iree-llvm-cpu", "iree-vulkan", "iree-cuda",
+    "torch-inductor", "torch-inductor-cuda", "tvm-c", "tvm-webgpu-browser", "onnxruntime-cpu", "iree-llvm-cpu", "iree-vulkan", "iree-cuda",
 )  # fmt: skip
 
 

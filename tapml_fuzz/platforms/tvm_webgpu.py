@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
-from tapml_fuzz.core.policy import Capabilities, Policy
+from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Run, Script, Unit
 from tapml_fuzz.platforms.gpu_script import Steps, compute_source
 from tapml_fuzz.platforms.host_program import HostProgram, Kernel, ReadyLaunch
@@ -21,12 +20,10 @@ from tapml_fuzz.platforms.spelling import parameters, text_block
 from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm_program import Program
 from tapml_fuzz.platforms.webgpu_script import helpers
+from tapml_fuzz.platforms.wgsl_tensors import POLICY, narrowed, narrowed_unit, refuse_outputs
 
 _MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
 _BACKENDS = ("Vulkan", "Metal", "D3D12")
-_INT32 = np.iinfo(np.int32)
-# WGSL has no type of these names (WGSL, 6.2 scalar types), so no shader can hold such a tensor.
-_ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
 # What is asked for beyond the defaults of the WebGPU specification, 3.6.2, as far as the adapter goes.
 _RAISED_LIMITS = (
     "max-buffer-size",
@@ -94,19 +91,12 @@ class TvmWebGPU(GpuRunner):
                 symbolic=True,
                 max_elements=min(1 << 24, self._limits["max-storage-buffer-binding-size"] // 4),
             ),
-            policy=Policy(
-                flushes_subnormals=True,
-                assumes_finite=True,
-                accuracy="wgsl",
-                source="WGSL, 15.7 (floating point evaluation)",
-            ),
+            policy=POLICY,
         )
 
     def build(self, unit: Unit) -> GpuBuild:
         build = super().build(self._narrow(unit))
-        for value in build.program.outputs:
-            if value.dtype in (*_ABSENT, "int64"):
-                raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")
+        refuse_outputs(build.program)
         return build
 
     def script(
@@ -115,28 +105,12 @@ class TvmWebGPU(GpuRunner):
         return super().script(self._narrow(unit), sizes, layouts, careful=careful)
 
     def _narrow(self, unit: Unit) -> Unit:
-        """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold."""
-        from tapml_fuzz.operators.export import NotExpressible, output_dtypes
-
-        absent = [dtype for dtype in unit.dtypes if dtype in _ABSENT]
-        if "float16" in unit.dtypes and "float16" not in self._dtypes:
-            absent.append("float16 without the adapter's shader-f16")
-        if absent:
-            raise NotSupported(f"WGSL has no {absent[0]}")
-        narrowed = tuple("int32" if dtype == "int64" else dtype for dtype in unit.dtypes)
-        if narrowed != unit.dtypes:
-            try:
-                outputs = output_dtypes(unit.operator, unit.dtypes, unit.sizes)
-            except NotExpressible as error:
-                raise NotSupported(f"int64 inputs, and {error}") from error
-            if "int64" in outputs:
-                raise NotSupported("WGSL has no int64, and an output is int64")
-        return msgspec.structs.replace(unit, dtypes=narrowed)
+        return narrowed_unit(unit, half="float16" in self._dtypes)
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Run:
-        return super().run(build, [_narrowed(tensor) for tensor in tensors], layouts, sizes)
+        return super().run(build, [narrowed(tensor) for tensor in tensors], layouts, sizes)
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""
@@ -248,14 +222,6 @@ def _kinds(kernel: Kernel, source: str) -> list[str]:
     if [int(number) for number, _ in bindings] != list(range(kernel.buffers)) or uniform != [str(kernel.buffers)]:
         raise NotSupported(f"kernel {kernel.name}: bindings are not {kernel.buffers} buffers and PODArgs")
     return ["read-only-storage" if access == "read" else "storage" for _, access in bindings] + ["uniform"]
-
-
-def _narrowed(tensor: Array) -> Array:
-    if tensor.dtype != np.int64:
-        return tensor
-    if tensor.size and (tensor.min() < _INT32.min or tensor.max() > _INT32.max):
-        raise NotSupported("an int64 value exceeds 32 bits, and WGSL has no int64")
-    return tensor.astype(np.int32)
 
 
 def _split(host: HostProgram) -> dict[str, str]:
