@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from websockets.sync.server import ServerConnection
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-_START_S = 30.0
+_START_S = 60.0  # an idle machine needs one
 _MAX_MESSAGE = 1 << 30
 _LENGTH = struct.Struct("<I")
 _FLAGS = (
@@ -93,8 +93,7 @@ class Browser:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self._keeper = _start_keeper([chromium, *_FLAGS, *_as_root(), f"{self.address}/{self._token}/page.html"])
         try:
-            assert self._keeper.stdout is not None
-            self.folder = Path(os.fsdecode(self._keeper.stdout.readline().rstrip(b"\n")))
+            self.folder = self._told_folder()
             self._connection = self._connected()
             self.hello, _ = self._receive(_START_S)
         except BaseException:
@@ -140,6 +139,13 @@ class Browser:
         (length,) = _LENGTH.unpack_from(view)
         begin = _LENGTH.size + length
         return json.loads(bytes(view[_LENGTH.size : begin])), view[begin:]
+
+    def _told_folder(self) -> Path:
+        assert self._keeper.stdout is not None
+        line = self._keeper.stdout.readline()
+        if not line:
+            raise Gone(self._ending())
+        return Path(os.fsdecode(line.rstrip(b"\n")))
 
     def _connected(self) -> ServerConnection:
         deadline = time.monotonic() + _START_S

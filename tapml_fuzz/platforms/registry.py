@@ -31,9 +31,10 @@ SOURCES = ("torch-cuda", "torch-cpu")
 
 # Fuzzed only when named. A build of inductor's takes a C++ compiler or Triton seconds, so a short run would spend its
 # time on building; `tvm-c` differs from `tvm-llvm` in its last step alone. The witnesses through ONNX take half a
-# second to export an operator, and IREE one more to compile it.
+# second to export an operator, and IREE one more to compile it; the browser's WebAssembly takes one to link.
 ON_REQUEST = (
-    "torch-inductor", "torch-inductor-cuda", "tvm-c", "tvm-webgpu-browser", "onnxruntime-cpu", "iree-llvm-cpu", "iree-vulkan", "iree-cuda",
+    "torch-inductor", "torch-inductor-cuda", "tvm-c", "tvm-webgpu-browser", "onnxruntime-cpu", "iree-llvm-cpu",
+    "iree-vulkan", "iree-cuda",
 )  # fmt: skip
 
 

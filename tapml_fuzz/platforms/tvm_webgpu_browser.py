@@ -7,11 +7,13 @@ buffers and the launches.
 
 from __future__ import annotations
 
+import itertools
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,17 @@ from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NotSuppor
 from tapml_fuzz.platforms.browser import Browser, Gone, find_chromium
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
-from tapml_fuzz.platforms.tvmjs_toolchain import Missing, find_toolchain, find_tvmjs
+from tapml_fuzz.platforms.tvmjs_toolchain import Missing, find_toolchain, find_tvmjs, version_of
 from tapml_fuzz.platforms.wgsl_tensors import POLICY, narrowed, narrowed_unit, refuse_outputs
 
 _TARGET = {"kind": "webgpu", "host": {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}}
-_PAGE = Path(__file__).with_name("browser_page")
+_PAGE = {path.name: path for path in Path(__file__).with_name("browser_page").iterdir()}
 _DTYPES = ("float32", "int32")
 # Each is a wasm memory of 16 MiB and more, and a device; loading one anew takes a tenth of a second.
 _LOADED = 16
+# Seconds after which a page that does not answer is given up; a worker's own limit is usually lower.
 _LOAD_S = 60.0
+_RUN_S = 120.0
 
 
 class BrowserError(Exception):
@@ -61,7 +65,7 @@ class TvmWebGPUBrowser:
             return Info(self.name, False, "no Chromium", "apt install chromium, or name one in CHROMIUM")
         try:
             import tvm
-            import websockets
+            import websockets  # noqa: F401 (what `browser` imports later)
         except (ImportError, OSError) as error:
             return Info(self.name, False, f"cannot import: {error}", "pip install 'tapml_fuzz[browser]'")
         if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
@@ -69,18 +73,19 @@ class TvmWebGPUBrowser:
         try:
             tvmjs = find_tvmjs()
             self._toolchain = find_toolchain()
-            self._browser = Browser(chromium, {name: _PAGE / name for name in ("page.html", "page.js")} | {"tvmjs.js": tvmjs})
+            self._browser = Browser(chromium, {"tvmjs.js": tvmjs, **_PAGE})
         except Missing as error:
             return Info(self.name, False, str(error), error.mend)
         except Gone as error:
             return Info(self.name, False, f"{chromium} shows no page: {error}")
         hello = self._browser.hello
         if "fault" in hello:
+            self.close()
             return Info(self.name, False, f"{chromium}: {hello['fault']}")
         self.target = tvm.target.Target(_TARGET)
-        self._numbers = iter(range(1, 1 << 62))
+        self._numbers = itertools.count(1)
         self._loaded: OrderedDict[int, None] = OrderedDict()
-        return Info(
+        self.activated = Info(
             self.name,
             True,
             device=f"Chromium {hello['browser']}, WebGPU adapter {hello['adapter']}; wasm and kernels run by tvmjs",
@@ -88,7 +93,8 @@ class TvmWebGPUBrowser:
                 "apache-tvm": str(tvm.__version__),
                 "chromium": str(hello["browser"]),
                 "emscripten": self._toolchain.version,
-                "websockets": str(websockets.__version__),
+                "tvmjs": version_of(tvmjs),
+                "websockets": version("websockets"),
             },
             capabilities=Capabilities(
                 dtypes=_DTYPES,
@@ -98,6 +104,11 @@ class TvmWebGPUBrowser:
             ),
             policy=POLICY,
         )
+        return self.activated
+
+    def close(self) -> None:
+        """End the browser."""
+        self._browser.close()
 
     def build(self, unit: Unit) -> BrowserBuild:
         """Lower, compile, link, and have the browser compile the shaders: what it refuses is `BuildRejected`."""
@@ -190,7 +201,7 @@ class TvmWebGPUBrowser:
             "calls": [[call.function, [_argument(a, scalars) for a in call.arguments]] for call in program.calls],
             "outputs": [[v.storage, v.dtype, shape] for v, shape in zip(program.outputs, shapes, strict=True)],
         }
-        reply, data = self._ask(header, [array.tobytes() for array in storages.values()])
+        reply, data = self._ask(header, [array.tobytes() for array in storages.values()], _RUN_S)
         if "fault" in reply:
             self._loaded.pop(build.number, None)
         _raise_fault(reply)

@@ -23,7 +23,7 @@ _ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
 
 
 def narrowed_unit(unit: Unit, *, half: bool) -> Unit:
-    """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold, float16 unless `half`."""
+    """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold (float16: if `half`)."""
     from tapml_fuzz.operators.export import NotExpressible, output_dtypes
 
     absent = [dtype for dtype in unit.dtypes if dtype in _ABSENT]

@@ -98,9 +98,12 @@ class Operator {
     return results;
   }
 
-  dispose() {
-    // A wasm instance that has trapped cannot be called again, and tvmjs calls it to dispose of it.
+  /** What tvmjs's own `dispose` does, save that it calls into wasm, which cannot be called again after a trap. */
+  async dispose() {
+    if (this.instance) this.instance.deviceLostIsError = false;
     this.device.destroy();
+    await this.device.lost;
+    said.length = 0; // not the next request's
   }
 }
 
@@ -112,7 +115,8 @@ async function watched(operator, work) {
   try {
     results = await work();
   } catch (error) {
-    faults.push(error instanceof WebAssembly.RuntimeError ? `wasm trap: ${error.message}` : text(error));
+    const trapped = error instanceof WebAssembly.RuntimeError || error?.name === "ExitStatus";
+    faults.push(trapped ? `wasm trap: ${text(error)}` : text(error));
   }
   try {
     const captured = await Promise.all(SCOPES.map(() => operator.device.popErrorScope()));
@@ -139,7 +143,7 @@ async function load({ build, functions }, payload) {
   const { faults } = await watched(operator, () => operator.load(payload, functions));
   const complaints = operator.lost ? [] : await operator.complaints();
   if (complaints.length > 0 || faults.length > 0) {
-    operator.dispose();
+    await operator.dispose();
     const lost = operator.lost !== null;
     return [complaints.length > 0 ? { rejected: complaints.join("; ") } : { fault: faults.join("; "), lost }, []];
   }
@@ -155,12 +159,12 @@ async function run(header, payload) {
   operators.delete(header.build);
   // tvmjs destroys the device when it cannot make a buffer: that costs the operator; a device lost, the browser.
   const lost = operator.lost !== null && operator.lost.reason !== "destroyed";
-  operator.dispose();
+  await operator.dispose();
   return [{ fault: faults.join("; "), lost }, []];
 }
 
-function drop({ build }) {
-  operators.get(build)?.dispose();
+async function drop({ build }) {
+  await operators.get(build)?.dispose();
   operators.delete(build);
   return [{}, []];
 }

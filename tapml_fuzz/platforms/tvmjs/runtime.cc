@@ -1,4 +1,4 @@
-// TVM's runtime for WebAssembly as far as one operator needs it: tensors, devices, modules, WebGPU. It is built from
+// TVM's runtime for WebAssembly as far as one operator needs it: tensors, devices, WebGPU. It is built, like ffi.cc, from
 // the sources in the Python wheels of TVM and tvm-ffi; only the glue is here. TVM's own web/emcc/wasm_runtime.cc also
 // has the virtual machine, RPC and sampling, and with them sources that the wheel lacks.
 
@@ -6,8 +6,6 @@
 #define TVM_LOG_CUSTOMIZE 1
 #define TVM_FFI_USE_LIBBACKTRACE 0
 #define TVM_FFI_BACKTRACE_ON_SEGFAULT 0
-// There are no exceptions: what is thrown traps. Its message goes to the console before.
-#define TVM_FFI_ALWAYS_LOG_BEFORE_THROW 1
 
 #include <tvm/ffi/any.h>
 #include <tvm/ffi/function.h>
@@ -19,24 +17,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
-
-// Of tvm-ffi's wheel.
-#include "src/ffi/backtrace.cc"
-#include "src/ffi/container.cc"
-#include "src/ffi/custom_allocator.cc"
-#include "src/ffi/dtype.cc"
-#include "src/ffi/error.cc"
-#include "src/ffi/extra/env_c_api.cc"
-#include "src/ffi/extra/env_context.cc"
-#include "src/ffi/extra/json_parser.cc"
-#include "src/ffi/extra/json_writer.cc"
-#include "src/ffi/extra/library_module.cc"
-#include "src/ffi/extra/library_module_system_lib.cc"
-#include "src/ffi/extra/module.cc"
-#include "src/ffi/function.cc"
-#include "src/ffi/init_once.cc"
-#include "src/ffi/object.cc"
-#include "src/ffi/tensor.cc"
+#include <typeinfo>
 
 // Of TVM's wheel.
 #include "src/runtime/cpu_device_api.cc"
@@ -61,6 +42,18 @@ TVM_DLL const char* TVMFFIWasmGetLastError() {
   message = tvm::ffi::details::MoveFromSafeCallRaised().what();
   return message.c_str();
 }
+}
+
+// WebAssembly is built without exceptions: what is thrown ends the program, but not without a word.
+extern "C" void* __cxa_allocate_exception(size_t size) noexcept { return malloc(size); }
+extern "C" [[noreturn]] void __cxa_throw(void* thrown, std::type_info* type, void (*)(void*)) {
+  if (*type == typeid(tvm::ffi::Error)) {
+    auto* error = static_cast<tvm::ffi::Error*>(thrown);
+    std::cerr << error->kind() << ": " << error->message() << std::endl;
+  } else {
+    std::cerr << type->name() << std::endl;
+  }
+  abort();
 }
 
 namespace tvm {
