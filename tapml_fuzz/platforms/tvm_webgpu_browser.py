@@ -160,7 +160,7 @@ class TvmWebGPUBrowser:
             raise BuildRejected(f"invalid shader: {reply['rejected']}", build.source)
         _raise_fault(reply)
         self._loaded[build.number] = None
-        if len(self._loaded) > _LOADED:
+        while len(self._loaded) > _LOADED:
             oldest, _ = self._loaded.popitem(last=False)
             self._ask({"op": "drop", "build": oldest}, (), _LOAD_S)
 
