@@ -24,6 +24,7 @@ _LOCATIONS = {
     "tvm-metal": "tapml_fuzz.platforms.tvm_devices:TvmMetal",
     "tvm-rocm": "tapml_fuzz.platforms.tvm_devices:TvmRocm",
     "tvm-vulkan": "tapml_fuzz.platforms.tvm_devices:TvmVulkan",
+    "tvm-webgpu-browser": "tapml_fuzz.platforms.tvm_webgpu_browser:TvmWebGPUBrowser",
     "onnxruntime-cpu": "tapml_fuzz.platforms.onnxruntime_cpu:OnnxRuntimeCpu",
     "iree-llvm-cpu": "tapml_fuzz.platforms.iree:IreeLlvmCpu",
     "iree-vulkan": "tapml_fuzz.platforms.iree:IreeVulkan",
@@ -37,9 +38,10 @@ SOURCES = ("torch-cuda", "torch-cpu")
 
 # Fuzzed only when named. A build of inductor's takes a C++ compiler or Triton seconds, so a short run would spend its
 # time on building; `tvm-c` differs from `tvm-llvm` in its last step alone. The witnesses through ONNX take half a
-# second to export an operator, and IREE one more to compile it.
+# second to export an operator, and IREE one more to compile it; the browser's WebAssembly takes one to link.
 ON_REQUEST = (
-    "torch-inductor", "torch-inductor-cuda", "tvm-c", "onnxruntime-cpu", "iree-llvm-cpu", "iree-vulkan", "iree-cuda",
+    "torch-inductor", "torch-inductor-cuda", "tvm-c", "tvm-webgpu-browser", "onnxruntime-cpu", "iree-llvm-cpu",
+    "iree-vulkan", "iree-cuda",
 )  # fmt: skip
 
 

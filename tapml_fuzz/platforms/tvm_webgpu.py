@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities
@@ -20,15 +18,13 @@ from tapml_fuzz.platforms.spelling import parameters, text_block
 from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm_program import Program
 from tapml_fuzz.platforms.webgpu_device import (
-    ABSENT,
     BACKENDS,
-    POLICY,
     RAISED_LIMITS,
     Pipeline,
     WebGPUDevice,
-    narrowed,
 )
 from tapml_fuzz.platforms.webgpu_script import helpers
+from tapml_fuzz.platforms.wgsl_tensors import POLICY, narrowed, narrowed_unit, refuse_outputs
 
 _MARK = re.compile(r"^// Function: (\w+)$", re.MULTILINE)
 _STORAGE = re.compile(r"^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> \w+ : ", re.MULTILINE)
@@ -75,9 +71,7 @@ class TvmWebGPU(GpuRunner):
 
     def build(self, unit: Unit) -> GpuBuild:
         build = super().build(self._narrow(unit))
-        for value in build.program.outputs:
-            if value.dtype in (*ABSENT, "int64"):
-                raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")
+        refuse_outputs(build.program)
         return build
 
     def script(
@@ -86,23 +80,7 @@ class TvmWebGPU(GpuRunner):
         return super().script(self._narrow(unit), sizes, layouts, careful=careful)
 
     def _narrow(self, unit: Unit) -> Unit:
-        """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold."""
-        from tapml_fuzz.operators.export import NotExpressible, output_dtypes
-
-        absent = [dtype for dtype in unit.dtypes if dtype in ABSENT]
-        if "float16" in unit.dtypes and "float16" not in self._device.dtypes:
-            absent.append("float16 without the adapter's shader-f16")
-        if absent:
-            raise NotSupported(f"WGSL has no {absent[0]}")
-        narrowed = tuple("int32" if dtype == "int64" else dtype for dtype in unit.dtypes)
-        if narrowed != unit.dtypes:
-            try:
-                outputs = output_dtypes(unit.operator, unit.dtypes, unit.sizes)
-            except NotExpressible as error:
-                raise NotSupported(f"int64 inputs, and {error}") from error
-            if "int64" in outputs:
-                raise NotSupported("WGSL has no int64, and an output is int64")
-        return msgspec.structs.replace(unit, dtypes=narrowed)
+        return narrowed_unit(unit, half="float16" in self._device.dtypes)
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]

@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
-from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Unavailable
-
-POLICY = Policy(
-    flushes_subnormals=True, assumes_finite=True, accuracy="wgsl", source="WGSL, 15.7 (floating point evaluation)"
-)
+from tapml_fuzz.platforms.base import BuildRejected, Unavailable
 
 BACKENDS = ("Vulkan", "Metal", "D3D12")
 # What is asked for beyond the defaults of the WebGPU specification, 3.6.2, as far as the adapter goes.
@@ -30,11 +25,7 @@ RAISED_LIMITS = (
     "max-compute-workgroups-per-dimension",
 )
 
-# WGSL has no type of these names (WGSL, 6.2 scalar types), so no shader can hold such a tensor.
-ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
-
 _MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
-_INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True)
@@ -141,15 +132,6 @@ class WebGPUDevice:
             self._device.queue.submit([encoder.finish()])
         except self._wgpu.GPUError as error:
             raise RuntimeError(f"dispatch of {tuple(workgroups)} work groups: {_plain(error)}") from error
-
-
-def narrowed(tensor: Array) -> Array:
-    """int64 as int32, which is all WGSL has; raises `NotSupported` where a value does not fit."""
-    if tensor.dtype != np.int64:
-        return tensor
-    if tensor.size and (tensor.min() < _INT32.min or tensor.max() > _INT32.max):
-        raise NotSupported("an int64 value exceeds 32 bits, and WGSL has no int64")
-    return tensor.astype(np.int32)
 
 
 def _plain(error: Exception) -> str:

@@ -17,8 +17,9 @@ from tapml_fuzz.platforms.gpu_script import compute_source
 from tapml_fuzz.platforms.kernel_backend import Compiled, KernelCall, Steps
 from tapml_fuzz.platforms.kernel_header import KernelHeader
 from tapml_fuzz.platforms.spelling import text_block
-from tapml_fuzz.platforms.webgpu_device import BACKENDS, POLICY, RAISED_LIMITS, WebGPUDevice, narrowed
+from tapml_fuzz.platforms.webgpu_device import BACKENDS, RAISED_LIMITS, WebGPUDevice
 from tapml_fuzz.platforms.webgpu_script import helpers
+from tapml_fuzz.platforms.wgsl_tensors import POLICY, narrowed
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _ENABLE = re.compile(r"^[ \t]*enable [^;]*;", re.MULTILINE)
