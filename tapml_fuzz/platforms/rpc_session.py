@@ -8,6 +8,7 @@ up, the worker is killed, whatever it is doing.
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import os
 import select
 import signal
@@ -17,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tapml_fuzz import __version__
 from tapml_fuzz.core.errors import TapmlFuzzError
 from tapml_fuzz.core.outcome import Crash
 from tapml_fuzz.platforms.address import is_remote
@@ -49,7 +49,11 @@ class Host:
         self._shelf = Shelf()
 
     def about(self) -> bytes:
-        return encode_about(About(VERSION, __version__, known()))
+        try:
+            version = importlib.metadata.version("tapml_fuzz")
+        except importlib.metadata.PackageNotFoundError:
+            version = "unknown"
+        return encode_about(About(VERSION, version, known()))
 
     def open(self, name: str) -> bytes:
         """Start the platform in a fresh worker; what it says of itself. Raises `WireError` for an unknown name."""
