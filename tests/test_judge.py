@@ -293,6 +293,32 @@ def test_half_precision_has_columns_of_its_own(
     assert verdict.kind == ("permitted" if permitted else "wrong")
 
 
+def test_fast_math_is_permitted_as_far_as_its_table_goes() -> None:
+    """tvm-cuda on an H100, where TVM compiles with --use_fast_math: three of its results."""
+    fast = Policy(flushes_subnormals=True, accuracy="cuda-fast", source="CUDA")
+    x = np.array([0.02], np.float32)
+    seen, wrong = np.array([0.0199975017], np.float32), np.array([0.0200175], np.float32)
+    assert _on(Ok((seen,)), "aten.tanh.default", [x]).kind == "wrong"
+    assert _on(Ok((seen,)), "aten.tanh.default", [x], policy=fast).kind == "permitted"
+    assert _on(Ok((wrong,)), "aten.tanh.default", [x], policy=fast).kind == "wrong"
+    scores = np.array([[0.0, -90.5]], np.float32)
+    flushed, other = np.array([[1.0, 0.0]], np.float32), np.array([[1.0, 1e-37]], np.float32)
+    assert _on(Ok((flushed,)), "aten._softmax.default", [scores, -1, False], policy=fast).kind == "permitted"
+    assert _on(Ok((other,)), "aten._softmax.default", [scores, -1, False], policy=fast).kind == "wrong"
+
+
+def test_tritons_division_is_permitted_two_units() -> None:
+    """torch-inductor on an H100: one unit more than IEEE division has, on a recorded input."""
+    x, y = np.array([1.0], np.float32), np.array([3.0], np.float32)
+    third = np.float32(1) / np.float32(3)
+    off = np.array([third + 2 * np.spacing(third)], np.float32)
+    far = np.array([third + 4 * np.spacing(third)], np.float32)
+    triton = Policy(accuracy="triton", source="PTX ISA")
+    assert _on(Ok((off,)), "aten.div.Tensor", [x, y]).kind == "wrong"
+    assert _on(Ok((off,)), "aten.div.Tensor", [x, y], policy=triton).kind == "permitted"
+    assert _on(Ok((far,)), "aten.div.Tensor", [x, y], policy=triton).kind == "wrong"
+
+
 def test_driver_messages_lose_their_frames() -> None:
     drawn = "invalid shader: no definition in scope for identifier: `i8` ┌─ wgsl:5:68 │ 5 │ var<storage> x"
     assert _on(BuildError(drawn)).message == "invalid shader: no definition in scope for identifier: `i8`"

@@ -11,7 +11,8 @@ class Policy(msgspec.Struct, frozen=True):
     Attributes:
         flushes_subnormals: results and operands below the smallest normal may be replaced by zero.
         assumes_finite: the specification lets the implementation assume that no NaN or infinity occurs.
-        accuracy: name of the specification's accuracy table in `oracle.accuracy` (`"ieee"`, `"opencl"`, `"wgsl"`).
+        accuracy: name of the specification's accuracy table in `oracle.accuracy` (`"ieee"`, `"cuda-fast"`,
+            `"triton"`, `"opencl"`, `"wgsl"`).
         source: the section of the specification that says so.
     """
 

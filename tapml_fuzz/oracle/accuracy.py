@@ -82,6 +82,34 @@ IEEE = Accuracy(
     },
 )
 
+# tanh is tanh.approx.f32, of relative error 2^-11. tan is the quotient of sin and cos, pow inherits from
+# exp2(y * log2(x)); see `elementwise.power`. Division and square root are those of -prec-div=false, -prec-sqrt=false.
+CUDA_FAST = Accuracy(
+    "CUDA C++ Programming Guide, Mathematical Functions, intrinsic functions, as --use_fast_math substitutes them",
+    {
+        "div": Builtin(2),
+        "reciprocal": Builtin(1),
+        "sqrt": Builtin(1),
+        "rsqrt": Builtin(2),
+        "exp": Builtin(2, 1.173),
+        "exp2": Builtin(2),
+        "log": Builtin(3, 0, 2.0**-21.41),
+        "log2": Builtin(2, 0, 2.0**-22),
+        "log10": Builtin(3, 0, 2.0**-24),
+        "tanh": Builtin(2.0**12),
+        "sin": Builtin(0.5, 0, 2.0**-21.41),
+        "cos": Builtin(0.5, 0, 2.0**-21.19),
+        "tan": Builtin(3, 0, 2.0**-20),
+        "pow": Builtin(2, 2, 2.0**-22),
+    },
+    divisors=(2.0**-126, 2.0**126),
+)
+
+TRITON = Accuracy(
+    "PTX ISA, div.full.f32, which is Triton's division",
+    {"div": Builtin(2), "reciprocal": Builtin(2)},
+)
+
 OPENCL = Accuracy(
     "OpenCL SPIR-V Environment Specification, Relative Error as ULPs, full profile, float32 column",
     {
@@ -210,6 +238,8 @@ WGSL_HALF = Accuracy(
     nearest=False,
 )
 
-TABLES: Mapping[str, Accuracy] = {"ieee": IEEE, "opencl": OPENCL, "wgsl": WGSL}
+TABLES: Mapping[str, Accuracy] = {
+    "ieee": IEEE, "cuda-fast": CUDA_FAST, "triton": TRITON, "opencl": OPENCL, "wgsl": WGSL,
+}  # fmt: skip
 # What counts where every floating tensor is float16: in float16's own ULP.
 HALF_TABLES: Mapping[str, Accuracy] = {"opencl": OPENCL_HALF, "wgsl": WGSL_HALF}

@@ -220,7 +220,7 @@ class TorchInductorCuda(_Inductor, TorchCuda):
         return None
 
     def policy(self) -> Policy:
-        return Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; TF32 off")
+        return Policy(accuracy="triton", source="PTX ISA, div.full.f32: Triton's division; TF32 off")
 
 
 def traced(unit: Unit) -> Any:

@@ -23,6 +23,11 @@ _NO_COMPILER = "put CUDA's nvcc on PATH, or pip install cuda-bindings and CUDA's
 _PROBE = 'extern "C" __global__ void probe(float* x) { x[threadIdx.x] = expf(x[threadIdx.x]); }\n'
 _FORMATS = {"nvrtc": "cubin", "nvcc": "fatbin"}
 _SAID = 600  # characters of a compiler's message that are kept
+FAST_MATH = Policy(
+    flushes_subnormals=True,
+    accuracy="cuda-fast",
+    source="CUDA C++ Programming Guide, intrinsic functions: TVM compiles with --use_fast_math",
+)
 
 
 class TvmCuda(TvmRuntime):
@@ -57,7 +62,7 @@ class TvmCuda(TvmRuntime):
             device=str(self.device.device_name),
             versions={"apache-tvm": str(tvm.__version__), "cuda": _toolkit(), "compiler": self._compiler},
             capabilities=Capabilities(dtypes=DTYPES, strided=False, symbolic=True),
-            policy=Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; no fast math"),
+            policy=_policy(self._compiler),
         )
 
     def prepare(self, architecture: str) -> None:
@@ -136,6 +141,13 @@ class TvmCuda(TvmRuntime):
         except Exception as error:  # RuntimeError from both, and whatever the bindings raise
             raise BuildRejected(f"{self._compiler}: {_complaint(str(error))}", source) from error
         return bytes(binary)
+
+
+def _policy(compiler: str) -> Policy:
+    """nvcc can be told by its environment variable to leave fast mathematics alone."""
+    if compiler == "nvcc" and os.environ.get("TVM_CUDA_NVCC_NO_FAST_MATH"):
+        return Policy(accuracy="ieee", source="CUDA C++ Programming Guide, Mathematical Functions")
+    return FAST_MATH
 
 
 def _present(compiler: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
 from tapml_fuzz.platforms.base import Info, NotSupported, Script, Unit
+from tapml_fuzz.platforms.tvm_cuda import FAST_MATH
 from tapml_fuzz.platforms.tvm_runtime import DTYPES, RuntimeBuild, TvmRuntime
 from tapml_fuzz.platforms.tvm_script import device_script
 
@@ -45,10 +46,7 @@ KINDS = {
         "cpu", {"kind": "llvm"}, "cpu_generic", DTYPES,
         Policy(accuracy="ieee", source="LLVM's default code generation: no fast-math flags"),
     ),
-    "tvm-cuda": Kind(
-        "cuda", {"kind": "cuda"}, "cuda", DTYPES,
-        Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; no fast math"),
-    ),
+    "tvm-cuda": Kind("cuda", {"kind": "cuda"}, "cuda", DTYPES, FAST_MATH),
     "tvm-opencl": Kind(
         "opencl", {"kind": "opencl"}, "gpu_generic", tuple(d for d in DTYPES if d not in ("float64", "float16")),
         Policy(flushes_subnormals=True, accuracy="opencl", source="OpenCL C 3.0, 7.4 (relative error) and 7.5.3"),
