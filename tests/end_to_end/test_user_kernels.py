@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tapml_fuzz.cli.campaign import _implemented, load_sources
+from tapml_fuzz.cli.selection import select_operators
 from tapml_fuzz.core.errors import UnknownOperator
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.local import Local
@@ -43,7 +44,7 @@ def test_faulty_kernel_is_found_and_its_twin_is_not(tmp_path: Path) -> None:
 
 
 def test_only_what_some_candidate_implements_is_fuzzed() -> None:
-    sources = load_sources(None, GLOBS)
+    sources = load_sources(*select_operators(None, GLOBS))
     said = io.StringIO()
     softmax, everything = Info("user:a", True, operators=("softmax",)), Info("tvm-llvm", True)
     kept = _implemented(sources, [softmax], Terminal(said))
@@ -53,7 +54,7 @@ def test_only_what_some_candidate_implements_is_fuzzed() -> None:
 
 
 def test_candidate_that_implements_nothing_that_is_fuzzed_is_one_line() -> None:
-    sources = load_sources(None, GLOBS)
+    sources = load_sources(*select_operators(None, GLOBS))
     with pytest.raises(
         UnknownOperator, match=r"user:a implements tanh, which is not among the operators to fuzz .*corpus"
     ):

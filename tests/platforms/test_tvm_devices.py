@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from typing import Any
 
@@ -42,6 +43,17 @@ def metal() -> TvmMetal:
     return platform
 
 
+def import_matmul_rules() -> None:
+    """What TVM imports to schedule a matrix product for Metal.
+
+    For each of its tensor intrinsics it asks `inspect` for the module of every frame of the stack, and where a frame
+    has no file each question goes through all of `sys.modules`: minutes in a test. Nothing needs the answer.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "getmodule", lambda *_: None)
+        importlib.import_module("tvm.s_tir.tensor_intrin")
+
+
 def lowered(platform: TvmDevice, entry: Entry) -> tuple[Program, dict[str, int]]:
     """The corpus operator's program, with as many open axes as TVM can leave, and sizes to run it at."""
     operator = entry.operator
@@ -60,6 +72,8 @@ def floats(module: Any) -> list[float]:
 
 @pytest.mark.parametrize("entry", _CORPUS, ids=lambda entry: entry.operator.key)
 def test_metal_source_of_every_operator(entry: Entry, metal: TvmMetal, monkeypatch: pytest.MonkeyPatch) -> None:
+    if entry.operator.short_name in ("addmm", "bmm"):
+        import_matmul_rules()
     program, sizes = lowered(metal, entry)
     if not program.calls:  # a view
         return
@@ -78,7 +92,10 @@ def test_metal_source_of_every_operator(entry: Entry, metal: TvmMetal, monkeypat
     scalars = program.scalars(tensors)  # type: ignore[arg-type]
     storages = {number: f"buffer {number}" for number in range(program.storages)}
     launches = list(program.launches(host.functions, storages, scalars, lambda shape, dtype: "temporary"))
-    assert {launch.kernel for launch in launches} == set(host.kernels)
+    launched = {launch.kernel for launch in launches}
+    assert launched <= set(host.kernels)
+    # TVM keeps the functions of reshapes that it has made views of.
+    assert all(name.startswith("reshape") for name in set(host.kernels) - launched)
     assert faults(host, launches, intended) == _KNOWN.get(entry.operator.key, [])
 
 
