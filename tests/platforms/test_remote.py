@@ -142,11 +142,11 @@ def test_hostile_bytes_are_refused_and_the_server_goes_on(server: Server) -> Non
         magic + struct.pack("<i", 10) + b"\xff" * 10,
         magic,
     ):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
+        # The server may hang up before it has read everything, and at any step.
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer, contextlib.suppress(OSError):
             peer.sendall(greeting)
             peer.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(ConnectionResetError):  # hung up before it had read everything
-                assert len(peer.recv(100)) in (0, 4)  # hung up, or "no such key"
+            assert len(peer.recv(100)) in (0, 4)  # hung up, or "no such key"
     assert not processes(server, "rpc_session"), "a stranger was given a process"
     session = connect(parse(f"rpc://127.0.0.1:{server.port}"))
     ask, opened = session.get_function(ASK), session.get_function(OPEN)
