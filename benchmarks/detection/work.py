@@ -57,7 +57,7 @@ FULL = Size(
     10, 500, every=12, seconds=10.0, timed_every=2, realistic=100, control_trials=500, twin_trials=150, other_trials=100
 )
 QUICK = Size(
-    2, 100, every=12, seconds=0.0, timed_every=1, realistic=30, control_trials=30, twin_trials=10, other_trials=50
+    2, 100, every=12, seconds=0.0, timed_every=1, realistic=10, control_trials=20, twin_trials=8, other_trials=30
 )
 
 
