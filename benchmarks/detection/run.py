@@ -30,7 +30,6 @@ from benchmarks.detection.plot import plot
 from benchmarks.detection.report import summary, table
 from benchmarks.detection.rows import Row, append, load
 
-
 _QUICK_LABELS = 4  # the quick run labels one fault in so many
 
 
