@@ -125,7 +125,7 @@ class Bench:
         usable = reference if isinstance(reference, Ok) else None
         for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, Unreachable):
-                self.absent[name] = outcome.reason
+                self.absent.setdefault(name, outcome.reason)  # the first reason says why; later ones, that it is so
                 continue
             self.absent.pop(name, None)
             if isinstance(outcome, Unsupported):

@@ -8,7 +8,7 @@ import torch
 
 from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import RunOutcome
+from tapml_fuzz.core.outcome import RunOutcome, Unreachable
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tests.platforms.operators import SUB
@@ -36,3 +36,21 @@ def test_a_candidate_here_is_not_asked_what_the_source_platform_rejects(width: i
     finally:
         bench.close()
     assert (len(results), candidate.asked) == (int(tried), int(tried))
+
+
+class Vanishing(Counting):
+    """A candidate whose machine goes: the first answer says how it was lost, later ones that it still is; then back."""
+
+    def run(self, case: Case) -> RunOutcome:
+        self.asked += 1
+        return Unreachable(f"reason {self.asked}") if self.asked < 3 else CallableSession.run(self, case)
+
+
+def test_the_first_reason_of_an_absence_stays_until_it_ends() -> None:
+    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": Vanishing()}, overlap=False)
+    case = Case(SUB, {"a": 2, "b": 3}, (np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
+    try:
+        seen = [dict(bench.absent) for _ in range(3) if bench.trial(case) is not None]
+    finally:
+        bench.close()
+    assert seen == [{"candidate": "reason 1"}, {"candidate": "reason 1"}, {}]
