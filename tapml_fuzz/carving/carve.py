@@ -13,25 +13,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import torch
 
-from tapml_fuzz.carving import choose, models, sentences, trace, window
+from tapml_fuzz.carving import choose, models, recognise, sentences, trace, window
 from tapml_fuzz.carving.choose import Sighting
 from tapml_fuzz.carving.match import as_call
-from tapml_fuzz.carving.trace import Recorded, TracedModel
-from tapml_fuzz.core.errors import BadModel, BadOption, TapmlFuzzError
+from tapml_fuzz.carving.trace import Recorded
+from tapml_fuzz.core.errors import BadModel, BadOption
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.profile import ProfileBuilder
-from tapml_fuzz.operators.axes import Call, infer_many
+from tapml_fuzz.operators.axes import Call
 from tapml_fuzz.operators.invoke import call as invoke
 from tapml_fuzz.operators.invoke import resolve, to_numpy
 from tapml_fuzz.storage import corpus as corpus_files
 from tapml_fuzz.storage.corpus import ModelRecord
 from tapml_fuzz.storage.seeds import Provenance, Seed, Sentence
 
-# Two small runs whose sizes differ from each other and from usual model dimensions tell free axes from fixed ones.
-_PROBES = ((3, 11), (5, 7))
 # Input elements of an operator's seeds, in the order they are chosen: one large, several that run fast.
 _LIMITS = (window.MAX_ELEMENTS, 8192, 1024, 4096, 2048, 256)
 # Seeds of operators that only move data are smaller: they have no arithmetic to go wrong in a long reduction.
@@ -167,9 +164,11 @@ class _Carving:
         self._signatures: dict[str, _Signature] = {}
         scripts = Counter(sentences.script(text) for batch in batches for text in batch.texts)
         self._main_script = scripts.most_common(1)[0][0]
-        probes = [self._probe(count, length) for count, length in _PROBES]
+        probes = recognise.probes(model, [text for batch in batches for text in batch.texts], device)
         self._traced = trace.trace(model.module, probes[0])
-        self._operators = self._infer(self._traced, probes)
+        recognised = recognise.recognise(self._traced, probes)
+        self._operators = recognised.operators
+        self.skipped.update(recognised.skipped)
 
     def look(self, number: int) -> None:
         """Run one batch, profile its calls and note them."""
@@ -235,40 +234,6 @@ class _Carving:
             else:
                 kept.append((signature, seeds))
         return kept
-
-    def _probe(self, count: int, length: int) -> models.Inputs:
-        texts = [text for batch in self.batches for text in batch.texts]
-        some = [texts[i % len(texts)] for i in range(count)]
-        encoded = self._model.tokenizer(
-            some, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-        )
-        return {name: tensor.to(self._device) for name, tensor in encoded.items()}
-
-    def _infer(self, traced: TracedModel, probes: Sequence[models.Inputs]) -> dict[str, Operator]:
-        """The operator behind every node, from two runs with different sizes."""
-        first: dict[str, Recorded] = {}
-        found: dict[str, Operator] = {}
-        known: dict[str, Operator] = {}
-
-        def learn(recorded: Recorded) -> None:
-            earlier = first[recorded.node]
-            if not any(isinstance(a, torch.Tensor) for a in _leaves((recorded.args, list(recorded.kwargs.values())))):
-                self._skip(recorded.operator, "it takes no tensor")
-                return
-            forms = [(_form(r.args), _form(r.kwargs)) for r in (earlier, recorded)]
-            form = repr((recorded.operator, recorded.used, forms))
-            try:
-                if form not in known:
-                    examples = [(r.args, r.kwargs) for r in (earlier, recorded)]
-                    whole = infer_many(recorded.operator, examples)[0].operator
-                    known[form] = msgspec.structs.replace(whole, outputs=recorded.used)
-                found[recorded.node] = known[form]
-            except TapmlFuzzError as error:
-                self._skip(recorded.operator, str(error))
-
-        traced.run(probes[0], lambda recorded: first.__setitem__(recorded.node, recorded))
-        traced.run(probes[1], learn)
-        return found
 
     def _as_call(self, recorded: Recorded) -> Call | None:
         operator = self._operators.get(recorded.node)
@@ -348,23 +313,6 @@ def _peak(call: Call, recorded: Recorded) -> float:
 
 def _among(tensor: torch.Tensor, others: Sequence[torch.Tensor]) -> bool:
     return any(tensor is other for other in others)
-
-
-def _leaves(value: object) -> list[object]:
-    if isinstance(value, list | tuple):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [value]
-
-
-def _form(value: object) -> object:
-    """An argument with every tensor replaced by its dtype and shape."""
-    if isinstance(value, torch.Tensor):
-        return (value.dtype, tuple(value.shape))
-    if isinstance(value, list | tuple):
-        return [_form(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _form(item) for key, item in value.items()}
-    return value
 
 
 def _short(text: str) -> str:

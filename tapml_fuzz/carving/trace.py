@@ -15,7 +15,7 @@ from tapml_fuzz.core.errors import BadModel
 from tapml_fuzz.operators.invoke import flatten
 
 # Nodes that check or rename but compute no tensor.
-_WITHOUT_MEANING = frozenset(
+WITHOUT_MEANING = frozenset(
     {
         "aten._assert_async.msg",
         "aten._assert_scalar.default",
@@ -51,16 +51,16 @@ Observer = Callable[[Recorded], None]
 
 
 class TracedModel:
-    """A model as a graph of aten calls that serves any batch size and sequence length."""
+    """A model as a graph of aten calls that serves any batch size and sequence length: `graph_module`."""
 
     def __init__(self, graph_module: torch.fx.GraphModule) -> None:
-        self._graph_module = graph_module
+        self.graph_module = graph_module
         self._weights_only = _nodes_of_weights(graph_module.graph)
 
     def run(self, inputs: Inputs, observer: Observer) -> tuple[torch.Tensor, ...]:
         """Run one batch; `observer` sees every aten call that has tensors, in order. Returns the model's outputs."""
         with torch.no_grad():
-            interpreter = _Watching(self._graph_module, observer, self._weights_only)
+            interpreter = _Watching(self.graph_module, observer, self._weights_only)
             return flatten(interpreter.run(*inputs.values()))
 
 
@@ -95,16 +95,16 @@ class _Watching(torch.fx.Interpreter):
         if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
             outputs = flatten(result)
             name = str(node.target)
-            if outputs and name.startswith("aten.") and name not in _WITHOUT_MEANING:
+            if outputs and name.startswith("aten.") and name not in WITHOUT_MEANING:
                 args, kwargs = self.fetch_args_kwargs_from_env(node)
                 weights = flatten([self.env[n] for n in node.all_input_nodes if n in self._weights])
-                path = _module_path(node)
-                only, used = node in self._weights, _used(node, result)
+                path = module_path(node)
+                only, used = node in self._weights, used_outputs(node, result)
                 self._observer(Recorded(node.name, path, name, args, kwargs, outputs, weights, only, used))
         return result
 
 
-def _used(node: torch.fx.Node, result: Any) -> tuple[int, ...]:
+def used_outputs(node: torch.fx.Node, result: Any) -> tuple[int, ...]:
     """Which of several outputs the graph reads; empty when it reads all of them, or the result whole."""
     if not isinstance(result, tuple | list) or any(user.target is not operator.getitem for user in node.users):
         return ()
@@ -112,7 +112,7 @@ def _used(node: torch.fx.Node, result: Any) -> tuple[int, ...]:
     return read if len(read) < len(result) else ()
 
 
-def _module_path(node: torch.fx.Node) -> str:
+def module_path(node: torch.fx.Node) -> str:
     """The innermost module a node came from, e.g. `transformer.network.encoder.layer.0.attention.self`."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] for entry in stack.values()]

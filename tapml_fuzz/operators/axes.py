@@ -76,6 +76,24 @@ def infer_many(name: str, examples: Sequence[Example]) -> list[Call]:
     return [Call(operator, _solve(factors, p), tuple(p.tensors)) for p in parsed]
 
 
+def fixed(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: tuple[int, ...] = ()) -> Call:
+    """One call as an operator of its own, with every size a constant: for calls whose axes nothing tells.
+
+    `outputs` as in `Operator`. Raises `BadInputs` for an argument that is neither tensor, number, text nor list.
+    """
+    example = ParsedExample(args, kwargs)
+    factors = {position: Product((), value) for position, value in example.values.items()}
+    operator = Operator(
+        name=name,
+        args=tuple(example.template(a, ("attribute", "args", i), factors) for i, a in enumerate(example.args)),
+        kwargs={k: example.template(v, ("attribute", "kwargs", k), factors) for k, v in example.kwargs.items()},
+        axes=tuple(tuple(Product((), extent) for extent in tensor.shape) for tensor in example.tensors),
+        dtypes=example.dtypes,
+        outputs=outputs,
+    )
+    return Call(operator, {}, tuple(example.tensors))
+
+
 def _generators(trial: Trial) -> list[frozenset[Position]]:
     """Sets of positions that scale together. A position in several sets is the product of several free sizes."""
     example = trial.examples[0]

@@ -38,6 +38,10 @@ class Local(Session):
                 self._info = Info(self.name, False, f"activation failed: {type(error).__name__}: {error}")
         return self._info
 
+    def built(self, handle: int) -> Any:
+        """The platform's own object behind a `Built`, for whoever computes with it here."""
+        return self._builds[handle]
+
     def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
         while self._dropped:
             self._builds.pop(self._dropped.pop(), None)

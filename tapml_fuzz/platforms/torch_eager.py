@@ -12,6 +12,7 @@ from tapml_fuzz.core.case import Layout, as_laid_out
 from tapml_fuzz.core.dtypes import NAMES, Array, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Script, Unit
+from tapml_fuzz.platforms.residence import on_device
 from tapml_fuzz.platforms.torch_script import torch_script
 
 
@@ -63,6 +64,41 @@ class _TorchEager:
         from tapml_fuzz.operators.invoke import call
 
         return call(build, tensors, sizes)
+
+    def place(self, array: Array) -> Any:
+        """See `residence.Resident`; on the CPU the tensor is over the array's own memory."""
+        import warnings
+
+        from tapml_fuzz.operators.invoke import to_torch
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes
+            return to_torch(array).to(self.device)
+
+    def adopt(self, tensor: Any) -> Any | None:
+        import torch
+
+        kind = 1 if self.device == "cpu" else 2
+        if isinstance(tensor, np.ndarray):
+            return self.place(tensor) if self.device == "cpu" else None
+        return torch.utils.dlpack.from_dlpack(tensor) if on_device(tensor, kind, 0) else None
+
+    def compute(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        import torch
+
+        with torch.no_grad():
+            results = self.results(build, [t.contiguous() for t in tensors] if self.packs(build) else tensors, sizes)
+        self._wait()
+        return list(results)
+
+    def packs(self, build: Any) -> bool:
+        """Whether a build needs packed inputs: operators keep no memory format, and eagerly only a view asks for one."""
+        return bool(build.name == "aten.view.default")
+
+    def fetch(self, tensor: Any) -> Array:
+        from tapml_fuzz.operators.invoke import to_numpy
+
+        return to_numpy(tensor)
 
     def script(
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False

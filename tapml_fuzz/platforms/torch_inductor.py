@@ -158,6 +158,9 @@ class _Inductor(_TorchEager):
             raise ValueError(f"inputs have shapes {[tuple(tensor.shape) for tensor in tensors]}, not {list(expected)}")
         return tuple(operator.used(flatten(build.compiled(*tensors))))
 
+    def packs(self, build: _Build) -> bool:
+        return True
+
     def _placed(self, array: Array, layout: Layout) -> Any:
         """A packed tensor with the strides that torch itself gives one; numpy's differ where a size is 0."""
         import torch

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Run, Script, Unit
 from tapml_fuzz.platforms.host_program import HostProgram, ReadyLaunch, compile_kernels
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
@@ -23,6 +25,14 @@ class GpuBuild:
     program: Program
     host: HostProgram
     pipelines: dict[str, Any]
+
+
+class DeviceTensor(NamedTuple):
+    """A buffer and what it holds."""
+
+    buffer: Any
+    shape: tuple[int, ...]
+    dtype: str
 
 
 class GpuRunner:
@@ -105,8 +115,15 @@ class GpuRunner:
     def _execute(
         self, build: GpuBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int
     ) -> tuple[list[Array], list[int]]:
+        outputs = self._launched(build, [self.upload(t) for t in tensors], scalars, which)
+        return [self.fetch(output) for output in outputs], []
+
+    def _launched(
+        self, build: GpuBuild, inputs: Sequence[Any], scalars: Mapping[Any, Any], which: int
+    ) -> list[DeviceTensor]:
+        """Launch every kernel on buffers filled with poison `which`, and wait."""
         program = build.program
-        storages = {value.storage: self.upload(t) for value, t in zip(program.inputs, tensors, strict=True)}
+        storages = {value.storage: buffer for value, buffer in zip(program.inputs, inputs, strict=True)}
         storages.update({storage: self.upload(constant) for storage, constant in program.constants.items()})
         for value in program.allocated:
             storages[value.storage] = self.upload(poisoned(value.shape(scalars), value.dtype, which))
@@ -117,5 +134,19 @@ class GpuRunner:
         for launch in program.launches(build.host.functions, storages, scalars, temporary):
             self.launch(build.pipelines[launch.kernel], build.host, launch)
         self.finish()
-        outputs = [self.download(storages[v.storage], v.shape(scalars), v.dtype) for v in program.outputs]
-        return outputs, []
+        return [DeviceTensor(storages[v.storage], v.shape(scalars), v.dtype) for v in program.outputs]
+
+    def place(self, array: Array) -> DeviceTensor:
+        """See `residence.Resident`."""
+        return DeviceTensor(self.upload(np.ascontiguousarray(array).reshape(array.shape)), array.shape, name_of(array))
+
+    def adopt(self, tensor: Any) -> DeviceTensor | None:
+        """Buffers of these APIs are nobody else's memory."""
+        return None
+
+    def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        scalars = build.program.scalars(tensors)
+        return self._launched(build, [tensor.buffer for tensor in tensors], scalars, which=0)
+
+    def fetch(self, tensor: DeviceTensor) -> Array:
+        return self.download(tensor.buffer, tensor.shape, tensor.dtype)

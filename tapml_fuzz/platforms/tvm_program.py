@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Unit
@@ -41,6 +41,13 @@ class Call:
     arguments: tuple[Value | Function, ...]
 
 
+class Shaped(Protocol):
+    """Anything with a shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
 @dataclass
 class Program:
     """Storages are numbered: inputs first, then allocations, constants among them.
@@ -64,7 +71,7 @@ class Program:
     functions: Any = None
     storages: int = 0
 
-    def scalars(self, tensors: Sequence[Array]) -> dict[Any, int | float]:
+    def scalars(self, tensors: Sequence[Shaped]) -> dict[Any, int | float]:
         """The shape variables' values; raises `ValueError` when the tensors do not have the program's shapes."""
         scalars: dict[Any, int | float] = {
             variable: tensors[index].shape[axis] for variable, (index, axis) in self.axes.items()

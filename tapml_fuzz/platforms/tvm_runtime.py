@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.dtypes import Array, to_bits
+from tapml_fuzz.core.dtypes import Array, name_of, to_bits
 from tapml_fuzz.platforms.base import BuildRejected, Run, Unit
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
+from tapml_fuzz.platforms.residence import on_device
 from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
 
 # What TVM's code generators for CPUs take; those that cannot print a dtype refuse it at build.
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+_ALIGNMENT = 64  # bytes; TVM's kAllocAlignment
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,46 @@ class TvmRuntime:
         for value in program.allocated:
             shape = value.shape(scalars)
             storages[value.storage] = self.upload(poisoned(shape, value.dtype, which), value.dtype)
-        for call in program.calls:
-            arguments = [
-                _seen(storages[a.storage], a.shape(scalars)) if isinstance(a, Value) else a(scalars)
-                for a in call.arguments
-            ]
-            build.functions[call.function](*arguments)
         # `numpy()` waits for the device.
-        outputs = [_seen(storages[v.storage], v.shape(scalars)).numpy() for v in program.outputs]
+        outputs = [tensor.numpy() for tensor in _called(build, storages, scalars)]
         return outputs, held
+
+    def place(self, array: Array) -> Any:
+        """See `residence.Resident`."""
+        return self.upload(np.ascontiguousarray(array).reshape(array.shape), name_of(array))
+
+    def adopt(self, tensor: Any) -> Any | None:
+        """A tensor of torch's or TVM's on this very device, packed and aligned as TVM's kernels expect; else None."""
+        import tvm
+
+        if not on_device(tensor, self.device.dlpack_device_type(), self.device.index):
+            return None
+        if hasattr(tensor, "contiguous"):
+            tensor = tensor.detach().contiguous()
+            if tensor.data_ptr() % _ALIGNMENT:
+                tensor = tensor.clone()
+        try:
+            return tvm.runtime.from_dlpack(tensor)
+        except (BufferError, RuntimeError, TypeError, ValueError):  # a dtype that one of the two cannot name
+            return None
+
+    def compute(self, build: RuntimeBuild, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        import tvm
+
+        program = build.program
+        scalars = program.scalars([_Shaped(tuple(map(int, tensor.shape))) for tensor in tensors])
+        storages: dict[int, Any] = {v.storage: t for v, t in zip(program.inputs, tensors, strict=True)}
+        for storage, constant in program.constants.items():
+            storages[storage] = self.upload(constant, str(constant.dtype))
+        for value in program.allocated:
+            storages[value.storage] = tvm.runtime.empty(value.shape(scalars), value.dtype, self.device)
+        outputs = _called(build, storages, scalars)
+        self.device.sync()
+        return outputs
+
+    def fetch(self, tensor: Any) -> Array:
+        array: Array = tensor.numpy()
+        return array
 
     def upload_unchanged(self, array: Array, dtype: str) -> Any:
         """A tensor on the device that the program should only read."""
@@ -110,6 +144,20 @@ class TvmRuntime:
         tensor = tvm.runtime.empty(array.shape, dtype, self.device)
         tensor.copyfrom(array)
         return tensor
+
+
+class _Shaped(NamedTuple):
+    shape: tuple[int, ...]
+
+
+def _called(build: RuntimeBuild, storages: Mapping[int, Any], scalars: Mapping[Any, Any]) -> list[Any]:
+    """Call the functions of a build in order; the outputs, which a device may still be computing."""
+    for call in build.program.calls:
+        arguments = [
+            _seen(storages[a.storage], a.shape(scalars)) if isinstance(a, Value) else a(scalars) for a in call.arguments
+        ]
+        build.functions[call.function](*arguments)
+    return [_seen(storages[v.storage], v.shape(scalars)) for v in build.program.outputs]
 
 
 def _seen(tensor: Any, shape: tuple[int, ...]) -> Any:

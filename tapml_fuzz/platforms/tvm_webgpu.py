@@ -15,7 +15,7 @@ from tapml_fuzz.platforms.base import Info, NotSupported, Run, Script, Unavailab
 from tapml_fuzz.platforms.gpu_script import Steps, compute_source
 from tapml_fuzz.platforms.host_program import HostProgram, Kernel, ReadyLaunch
 from tapml_fuzz.platforms.spelling import parameters, text_block
-from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
+from tapml_fuzz.platforms.tvm_gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm_program import Program
 from tapml_fuzz.platforms.webgpu_device import (
     BACKENDS,
@@ -86,6 +86,9 @@ class TvmWebGPU(GpuRunner):
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Run:
         return super().run(build, [narrowed(tensor) for tensor in tensors], layouts, sizes)
+
+    def place(self, array: Array) -> DeviceTensor:
+        return super().place(narrowed(array))
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""

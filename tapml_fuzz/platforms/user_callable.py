@@ -81,6 +81,9 @@ class _Callable(_TorchEager):
             self._compile(operator, unit.dtypes)
         return operator
 
+    def packs(self, build: Any) -> bool:
+        return True
+
     def results(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
         from tapml_fuzz.operators.invoke import flatten, torch_dtype
         from tapml_fuzz.platforms.calling import Calling, fresh_memory_filled

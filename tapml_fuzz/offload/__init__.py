@@ -1,0 +1,1 @@
+"""Gradual target offloading: a whole model moved from one platform to another, operator by operator."""

@@ -1,0 +1,202 @@
+"""Running a recording with every step on the platform that it is assigned to; tensors follow by themselves."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Built
+from tapml_fuzz.offload.recording import Recording, Step
+from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.platforms.base import Info, Platform
+from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.registry import load, location
+from tapml_fuzz.platforms.residence import resident
+
+Assignment = Mapping[str, str]  # operator key -> platform; what is not named runs on the source platform
+
+
+class CannotRun(Exception):
+    """A step did not run on its platform, which says why."""
+
+    def __init__(self, platform: str, step: str, reason: str) -> None:
+        super().__init__(f"{step} on {platform}: {reason}")
+        self.platform, self.step, self.reason = platform, step, reason
+
+
+@dataclass
+class Traffic:
+    """What a run cost.
+
+    Attributes:
+        seconds: per step, inside its platform, in order.
+        copied: bytes per (from, to) that were copied; shared: tensors that changed hands without.
+        elapsed: wall clock of the whole run.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    copied: Counter[tuple[str, str]] = field(default_factory=Counter)
+    shared: int = 0
+    elapsed: float = 0.0
+
+
+class Site:
+    """A platform in this process that keeps tensors and builds each operator once."""
+
+    def __init__(self, name: str, platform: Platform | None = None) -> None:
+        self.name = name
+        self._platform = platform or load(location(name))
+        self._session = Local(self._platform)
+        self.info: Info = self._session.info()
+        self.tensors = resident(self._platform)
+
+    def prepare(self, step: Step) -> Any:
+        """The build of a step's operator; raises `CannotRun`."""
+        outcome = self._session.build(step.operator, step.operator.dtypes, step.sizes)
+        if not isinstance(outcome, Built):
+            raise CannotRun(self.name, step.name, str(getattr(outcome, "reason", getattr(outcome, "message", outcome))))
+        return self._session.built(outcome.handle)
+
+    def compute(self, step: Step, build: Any, tensors: Sequence[Any]) -> list[Any]:
+        """The step's outputs as tensors of this platform, when they are done; raises `CannotRun`."""
+        try:
+            outputs = self.tensors.compute(build, tensors, step.sizes)
+        except Exception as error:  # whatever a platform raises is its way to say no
+            raise CannotRun(self.name, step.name, f"{type(error).__name__}: {error}") from error
+        if len(outputs) != len(step.outputs):
+            raise CannotRun(self.name, step.name, f"{len(outputs)} outputs, expected {len(step.outputs)}")
+        return outputs
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class Hybrid:
+    """The sites of a hybrid graph. Use as a context manager. The source platform is the first."""
+
+    def __init__(self, source: Site, *others: Site) -> None:
+        self.source = source
+        self._sites = {site.name: site for site in (source, *others)}
+        self._weights: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def __enter__(self) -> Hybrid:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for site in self._sites.values():
+            site.close()
+
+    def run(
+        self,
+        recording: Recording,
+        assignment: Assignment,
+        *,
+        carried: Mapping[str, Array] | None = None,
+        observe: Callable[[Step, list[Array]], None] | None = None,
+        traffic: Traffic | None = None,
+    ) -> list[Array]:
+        """The model's outputs, in order, with every step where `assignment` puts it.
+
+        `carried` gives inputs in place of the recorded ones. `observe` sees what every step gave, as numpy arrays.
+        Raises `CannotRun` at the first step that did not run.
+        """
+        traffic = traffic if traffic is not None else Traffic()
+        flow = _Flow(self, recording, carried or {}, traffic)
+        last = _last_uses(recording)
+        began = time.perf_counter()
+        for number, step in enumerate(recording.steps):
+            site = self._sites[assignment.get(step.operator.key, self.source.name)]
+            build = site.prepare(step)
+            tensors = [flow.on(site, name) for name in step.inputs]
+            started = time.perf_counter()
+            outputs = site.compute(step, build, tensors)
+            traffic.seconds.append(time.perf_counter() - started)
+            flow.made(site, step, outputs)
+            if observe is not None:
+                observe(step, [site.tensors.fetch(tensor) for tensor in outputs])
+            for name in last[number]:
+                flow.forget(name)
+        results = [flow.on_host(name) for name in recording.outputs]
+        traffic.elapsed = time.perf_counter() - began
+        return results
+
+    def alone(self, recording: Recording, step: Step, platform: str) -> list[Array]:
+        """What a step gives on a platform from what the source run gave it (teacher-forced)."""
+        site = self._sites[platform]
+        build = site.prepare(step)
+        tensors = [site.tensors.place(to_numpy(recording.tensor(name))) for name in step.inputs]
+        return [site.tensors.fetch(tensor) for tensor in site.compute(step, build, tensors)]
+
+    def weight(self, site: Site, tensor: Any) -> Any:
+        """A given tensor as the site has it, placed once however often the graph runs."""
+        key = (site.name, id(tensor))
+        if key not in self._weights:
+            placed = site.tensors.adopt(tensor)
+            if placed is None:
+                placed = site.tensors.place(to_numpy(tensor))
+            self._weights[key] = (tensor, placed)  # the tensor too, or its id could be another's
+        return self._weights[key][1]
+
+
+class _Flow:
+    """Where the values of one run are: at every site that made or asked for them, until their last use."""
+
+    def __init__(self, hybrid: Hybrid, recording: Recording, carried: Mapping[str, Array], traffic: Traffic) -> None:
+        self._hybrid, self._recording, self._carried, self._traffic = hybrid, recording, carried, traffic
+        self._homes: dict[str, dict[str, tuple[Site, Any]]] = {}
+
+    def made(self, site: Site, step: Step, outputs: Sequence[Any]) -> None:
+        for name, tensor in zip(step.outputs, outputs, strict=True):
+            self._homes[name] = {site.name: (site, tensor)}
+
+    def on(self, site: Site, name: str) -> Any:
+        homes = self._homes.setdefault(name, {})
+        if site.name not in homes:
+            homes[site.name] = (site, self._brought(site, name, homes))
+        return homes[site.name][1]
+
+    def on_host(self, name: str) -> Array:
+        homes = self._homes.get(name)
+        if not homes:
+            return self._given(name)
+        home, tensor = next(iter(homes.values()))
+        return home.tensors.fetch(tensor)
+
+    def forget(self, name: str) -> None:
+        self._homes.pop(name, None)
+
+    def _given(self, name: str) -> Array:
+        return self._carried[name] if name in self._carried else to_numpy(self._recording.given[name])
+
+    def _brought(self, site: Site, name: str, homes: Mapping[str, tuple[Site, Any]]) -> Any:
+        if not homes:
+            if name in self._carried:
+                return site.tensors.place(self._carried[name])
+            return self._hybrid.weight(site, self._recording.given[name])
+        home, tensor = next(iter(homes.values()))
+        shared = site.tensors.adopt(tensor)
+        if shared is not None:
+            self._traffic.shared += 1
+            return shared
+        array = home.tensors.fetch(tensor)
+        self._traffic.copied[home.name, site.name] += array.nbytes
+        return site.tensors.place(array)
+
+
+def _last_uses(recording: Recording) -> list[list[str]]:
+    """Per step, the values that nobody reads after it; the model's outputs are kept."""
+    kept = set(recording.outputs)
+    seen: set[str] = set()
+    last: list[list[str]] = []
+    for step in reversed(recording.steps):
+        names = {*step.inputs, *step.outputs} - kept - seen
+        seen |= names
+        last.append(sorted(names))
+    return last[::-1]

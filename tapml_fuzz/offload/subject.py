@@ -1,0 +1,167 @@
+"""The model under offloading: what it does on the source platform, and how far from that another may be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapml_fuzz.carving import models, recognise, sentences, trace
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
+from tapml_fuzz.offload.recording import Recording, Step, record
+from tapml_fuzz.offload.tolerance import Tolerances, tolerances
+from tapml_fuzz.offload.views import View, view
+from tapml_fuzz.operators.invoke import to_numpy
+
+_DEVICES = {"torch-cpu": "cpu", "torch-cuda": "cuda"}
+SOURCES = tuple(_DEVICES)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A value of the model in a hybrid run: how far it is from the source run's, over what is allowed."""
+
+    step: str
+    module: str
+    key: str
+    value: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """A hybrid run beside the source run.
+
+    Attributes:
+        grown: every value that a step made, in order.
+        view: what a user of the model sees of the difference.
+        traffic: what the run cost, per recording.
+    """
+
+    grown: tuple[Grown, ...]
+    view: View
+    traffic: tuple[Traffic, ...]
+
+    @property
+    def failed(self) -> bool:
+        return any(g.ratio > 1 for g in self.grown)
+
+    @property
+    def worst(self) -> Grown:
+        return max(self.grown, key=lambda g: g.ratio)
+
+    @property
+    def first(self) -> Grown | None:
+        """Where the model leaves the bound first."""
+        return next((g for g in self.grown if g.ratio > 1), None)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with recordings of its source run and their tolerances.
+
+    Attributes:
+        task: `"embedding"` or `"generation"`: what its first output is for.
+        digest: hash over the weights and every input.
+    """
+
+    name: str
+    source: str
+    task: str
+    digest: str
+    recordings: tuple[Recording, ...]
+    tolerances: tuple[Tolerances, ...]
+    operators: Mapping[str, Operator]
+    versions: Mapping[str, str]
+
+    def check(self, hybrid: Hybrid, assignment: Assignment) -> Check:
+        """Run every recording with `assignment` and compare each value with the source run's.
+
+        A decoder's state goes from one recording to the next as the hybrid run made it, its tokens as the source run
+        chose them. Raises `hybrid.CannotRun`.
+        """
+        grown: list[Grown] = []
+        spent: list[Traffic] = []
+        given: list[list[Array]] = []
+        before: list[Array] = []
+        for recording, allowed in zip(self.recordings, self.tolerances, strict=True):
+
+            def observe(
+                step: Step, outputs: list[Array], recording: Recording = recording, allowed: Tolerances = allowed
+            ) -> None:
+                for name, actual in zip(step.outputs, outputs, strict=True):
+                    ratio, _ = allowed.ratio(name, actual, to_numpy(recording.values[name]))
+                    grown.append(Grown(step.name, step.module, step.operator.key, name, ratio))
+
+            traffic = Traffic()
+            carried = {name: before[number] for name, number in recording.carried.items()}
+            before = hybrid.run(recording, assignment, carried=carried, observe=observe, traffic=traffic)
+            given.append(before)
+            spent.append(traffic)
+        wanted = [[to_numpy(r.tensor(name)) for name in r.outputs] for r in self.recordings]
+        return Check(tuple(grown), view(self.task, given, wanted), tuple(spent))
+
+
+def prepare(
+    model: str,
+    texts: Sequence[str],
+    source: str,
+    batches: int,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Subject:
+    """Load MODEL, run it on up to `batches` batches of `texts` on the source platform, and work out its tolerances.
+
+    Batches are spread over the lengths of the texts, padded and unpadded ones among them. Raises `BadModel`.
+    """
+    device = _DEVICES[source]
+    progress("loading and tracing the model")
+    loaded = models.load(model, device)
+    probes = recognise.probes(loaded, texts, device)
+    traced = trace.trace(loaded.module, probes[0])
+    operators = recognise.recognise(traced, probes).operators
+    progress("running it on the source platform")
+    recordings = [
+        record(traced, operators, loaded.tokenize(batch.texts, device), _label(batch))
+        for batch in _some(texts, batches)
+    ]
+    progress("working out how far errors may grow")
+    return subject_of(loaded, source, "embedding", recordings)
+
+
+def subject_of(loaded: models.Model, source: str, task: str, recordings: Sequence[Recording]) -> Subject:
+    """A subject from recordings that are made."""
+    allowed: list[Tolerances] = []
+    for number, recording in enumerate(recordings):
+        carried: dict[str, Array | None] = {}
+        for name, output in recording.carried.items():
+            carried[name] = allowed[-1].propagated[recordings[number - 1].outputs[output]]
+        allowed.append(tolerances(recording, carried, seed=number))
+    digest = hashlib.blake2b(loaded.weights.encode(), digest_size=8)
+    for recording in recordings:
+        for name, tensor in sorted(recording.given.items()):
+            if not tensor.is_floating_point():
+                digest.update(repr((name, tuple(tensor.shape))).encode() + np.ascontiguousarray(tensor).tobytes())
+    used = {step.operator.key: step.operator for r in recordings for step in r.steps}
+    return Subject(
+        loaded.name, source, task, digest.hexdigest(), tuple(recordings), tuple(allowed), used, loaded.versions
+    )
+
+
+def _some(texts: Sequence[str], count: int) -> list[sentences.Batch]:
+    """At most `count` batches, from short to long."""
+    every = sorted(sentences.batches(texts), key=lambda batch: sum(map(len, batch.texts)))
+    if len(every) <= count:
+        return every
+    return [every[round(i * (len(every) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def _label(batch: sentences.Batch) -> str:
+    numbers = ", ".join(map(str, batch.numbers))
+    return f"sentence{'s' if len(batch.numbers) > 1 else ''} {numbers}"
+
+
+__all__ = ["SOURCES", "Check", "Grown", "Subject", "prepare", "subject_of"]

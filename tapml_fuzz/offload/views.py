@@ -1,0 +1,63 @@
+"""What a user of a model sees of a difference: embeddings that point elsewhere, other tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from scipy.special import log_softmax
+
+from tapml_fuzz.core.dtypes import Array
+
+
+class View(msgspec.Struct, frozen=True):
+    """How the hybrid's result compares with the source's, over all batches.
+
+    Attributes:
+        cosine: the smallest cosine between an embedding (or a position's logits) and the source's.
+        agreement: share of positions where both choose the same next token; None for a model without tokens.
+        divergence: the largest Kullback-Leibler divergence of the next token's distribution, in nats; None likewise.
+    """
+
+    cosine: float
+    agreement: float | None = None
+    divergence: float | None = None
+
+    def __str__(self) -> str:
+        if self.agreement is None:
+            return f"cosine {self.cosine:.9f}"
+        return f"{100 * self.agreement:.4g}% of next tokens equal, KL at most {self.divergence:.3g} nats"
+
+
+def view(task: str, given: Sequence[Sequence[Array]], wanted: Sequence[Sequence[Array]]) -> View:
+    """Compare the first output of every batch; `[..., features]` each, logits where `task` is `"generation"`."""
+    pairs = [(_rows(g[0]), _rows(w[0])) for g, w in zip(given, wanted, strict=True)]
+    pairs = [(g, w) for g, w in pairs if g.shape == w.shape and g.size]
+    cosine = min((float(_cosine(g, w).min()) for g, w in pairs), default=1.0)
+    if task != "generation":
+        return View(cosine)
+    same = np.concatenate([g.argmax(-1) == w.argmax(-1) for g, w in pairs])
+    divergence = max(float(_divergence(g, w).max()) for g, w in pairs)
+    return View(cosine, float(same.mean()), divergence)
+
+
+def _rows(array: Array) -> Array:
+    return array.astype(np.float64).reshape(-1, array.shape[-1]) if array.ndim else np.zeros((0, 1))
+
+
+def _cosine(one: Array, other: Array) -> Array:
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+        found = (one * other).sum(-1) / lengths
+    result: Array = np.nan_to_num(found, nan=-1.0)
+    return result
+
+
+def _divergence(given: Array, wanted: Array) -> Array:
+    """KL(wanted || given), with infinity where the given logits are no distribution."""
+    with np.errstate(all="ignore"):
+        p, q = log_softmax(wanted, -1), log_softmax(given, -1)
+        terms = np.where(np.isneginf(p), 0.0, np.exp(p) * (p - q))
+    result: Array = np.nan_to_num(terms.sum(-1), nan=np.inf)
+    return result
