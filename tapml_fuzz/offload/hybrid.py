@@ -11,7 +11,7 @@ from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Built
-from tapml_fuzz.offload.recording import Recording, Step
+from tapml_fuzz.offload.recording import Recording, Step, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import Info, Platform
 from tapml_fuzz.platforms.local import Local
@@ -109,7 +109,7 @@ class Hybrid:
         """
         traffic = traffic if traffic is not None else Traffic()
         flow = _Flow(self, recording, carried or {}, traffic)
-        last = _last_uses(recording)
+        last = last_uses(recording)
         began = time.perf_counter()
         for number, step in enumerate(recording.steps):
             site = self._sites[assignment.get(step.operator.key, self.source.name)]
@@ -188,15 +188,3 @@ class _Flow:
         array = home.tensors.fetch(tensor)
         self._traffic.copied[home.name, site.name] += array.nbytes
         return site.tensors.place(array)
-
-
-def _last_uses(recording: Recording) -> list[list[str]]:
-    """Per step, the values that nobody reads after it; the model's outputs are kept."""
-    kept = set(recording.outputs)
-    seen: set[str] = set()
-    last: list[list[str]] = []
-    for step in reversed(recording.steps):
-        names = {*step.inputs, *step.outputs} - kept - seen
-        seen |= names
-        last.append(sorted(names))
-    return last[::-1]

@@ -77,7 +77,7 @@ def record(
 ) -> Recording:
     """Run a traced model on one batch, on the device where it is; `operators` are those of its nodes.
 
-    `carried` as in `Recording`, by the names of `inputs`. Raises `BadModel` for a graph with calls that are no aten operators.
+    `carried` as in `Recording`, by the names of `inputs`. Raises `BadModel` for calls that are no aten operators.
     """
     recorder = _Recorder(traced.graph_module, operators)
     with torch.no_grad():
@@ -168,3 +168,15 @@ class _Recorder(torch.fx.Interpreter):
 def calls_of(recordings: Sequence[Recording], key: str) -> list[tuple[Recording, Step]]:
     """Every call of one operator signature, in order."""
     return [(r, step) for r in recordings for step in r.steps if step.operator.key == key]
+
+
+def last_uses(recording: Recording) -> list[list[str]]:
+    """Per step, the values that nobody reads after it; the model's outputs are kept."""
+    kept = set(recording.outputs)
+    seen: set[str] = set()
+    last: list[list[str]] = []
+    for step in reversed(recording.steps):
+        names = {*step.inputs, *step.outputs} - kept - seen
+        seen |= names
+        last.append(sorted(names))
+    return last[::-1]

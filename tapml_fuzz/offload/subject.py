@@ -11,6 +11,7 @@ import numpy as np
 from tapml_fuzz.carving import models, recognise, sentences, trace
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
 from tapml_fuzz.offload.recording import Recording, Step, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
@@ -65,12 +66,14 @@ class Subject:
     """A model with recordings of its source run and their tolerances.
 
     Attributes:
+        policy: the target's; what its specification allows is no failure.
         task: `"embedding"` or `"generation"`: what its first output is for.
         digest: hash over the weights and every input.
     """
 
     name: str
     source: str
+    policy: Policy
     task: str
     digest: str
     recordings: tuple[Recording, ...]
@@ -110,10 +113,12 @@ def prepare(
     model: str,
     texts: Sequence[str],
     source: str,
+    policy: Policy,
     batches: int,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Subject:
-    """Load MODEL, run it on up to `batches` batches of `texts` on the source platform, and work out its tolerances.
+    """Load MODEL, run it on up to `batches` batches of `texts` on the source platform, and work out its tolerances
+    for a target with `policy`.
 
     Batches are spread over the lengths of the texts, padded and unpadded ones among them. Raises `BadModel`.
     """
@@ -129,17 +134,19 @@ def prepare(
         for batch in _some(texts, batches)
     ]
     progress("working out how far errors may grow")
-    return subject_of(loaded, source, "embedding", recordings)
+    return subject_of(loaded, source, policy, "embedding", recordings)
 
 
-def subject_of(loaded: models.Model, source: str, task: str, recordings: Sequence[Recording]) -> Subject:
+def subject_of(
+    loaded: models.Model, source: str, policy: Policy, task: str, recordings: Sequence[Recording]
+) -> Subject:
     """A subject from recordings that are made."""
     allowed: list[Tolerances] = []
     for number, recording in enumerate(recordings):
         carried: dict[str, Array | None] = {}
         for name, output in recording.carried.items():
             carried[name] = allowed[-1].propagated[recordings[number - 1].outputs[output]]
-        allowed.append(tolerances(recording, carried, seed=number))
+        allowed.append(tolerances(recording, policy, carried, seed=number))
     digest = hashlib.blake2b(loaded.weights.encode(), digest_size=8)
     for recording in recordings:
         for name, tensor in sorted(recording.given.items()):
@@ -147,7 +154,7 @@ def subject_of(loaded: models.Model, source: str, task: str, recordings: Sequenc
                 digest.update(repr((name, tuple(tensor.shape))).encode() + np.ascontiguousarray(tensor).tobytes())
     used = {step.operator.key: step.operator for r in recordings for step in r.steps}
     return Subject(
-        loaded.name, source, task, digest.hexdigest(), tuple(recordings), tuple(allowed), used, loaded.versions
+        loaded.name, source, policy, task, digest.hexdigest(), tuple(recordings), tuple(allowed), used, loaded.versions
     )
 
 

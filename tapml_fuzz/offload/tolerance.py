@@ -12,7 +12,7 @@ of a call the same way, as a biased function does.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,8 @@ import torch
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import TapmlFuzzError
-from tapml_fuzz.offload.recording import Recording, Step
+from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.offload.recording import Recording, Step, last_uses
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.oracle import Truth, truth
@@ -37,12 +38,10 @@ class Tolerances:
     """Per value of a recording: how far a platform's may be from the source run's.
 
     Attributes:
-        truths: the oracle's answer to every step alone, on what the source run gave it; none where it has none.
         propagated: per value, the distance allowed, float64 of the value's shape; infinite elements are unjudged.
             None stands for "equal": nothing before it rounds.
     """
 
-    truths: Mapping[str, Truth]
     propagated: Mapping[str, Array | None] = field(repr=False)
 
     def ratio(self, name: str, actual: Array, source: Array) -> tuple[float, int]:
@@ -65,37 +64,45 @@ class Tolerances:
         return float(ratios.reshape(-1)[worst]), worst
 
 
-def tolerances(recording: Recording, carried: Mapping[str, Array | None] | None = None, seed: int = 0) -> Tolerances:
-    """Tolerances of a recording; `carried` are those of its inputs that the recording before has made."""
-    truths = {step.name: found for step in recording.steps if (found := _truth(recording, step)) is not None}
-    plain = _Run(recording, truths, carried or {}, None)
-    draws = [_Run(recording, truths, carried or {}, (seed, n, n % 2 == 1)) for n in range(_DRAWS)]
-    lost = _Run(recording, truths, carried or {}, "unjudged") if _any_unjudged(truths) else None
+def tolerances(
+    recording: Recording,
+    policy: Policy,
+    carried: Mapping[str, Array | None] | None = None,
+    seed: int = 0,
+) -> Tolerances:
+    """Tolerances of a recording on a platform with that policy: what its specification allows is no failure.
+
+    `carried` are those of inputs that the recording before has made.
+    """
+    plain = _Run(recording, carried or {}, _STILL)
+    draws = [_Run(recording, carried or {}, _Draw(seed, n, together=n % 2 == 1)) for n in range(_DRAWS)]
+    lost = _Run(recording, carried or {}, _LOST)
     propagated: dict[str, Array | None] = {}
-    for step in recording.steps:
-        values = plain.step(step)
-        moved = [draw.step(step) for draw in draws]
-        gone = lost.step(step) if lost is not None else None
+    for step, gone in zip(recording.steps, last_uses(recording), strict=True):
+        own = alone(recording, step, policy)
+        bounds = own.bounds if own is not None else (None,) * len(step.outputs)
+        given = {name: _wide(recording.given[name]) for name in step.inputs if name in recording.given}
+        values = plain.step(step, bounds, given)
+        moved = [draw.step(step, bounds, given) for draw in draws]
+        unjudged = lost.step(step, bounds, given)
         for i, name in enumerate(step.outputs):
-            own = truths[step.name].bounds[i] if step.name in truths else None
-            source = to_numpy(recording.values[name])
-            allowed = _allowed(values[i], [m[i] for m in moved], own, source)
-            if gone is not None and allowed is not None:
-                allowed = np.where(torch.isnan(gone[i].double()).numpy(), np.inf, allowed)
+            allowed = _allowed(values[i], [m[i] for m in moved], bounds[i], to_numpy(recording.values[name]))
+            if allowed is not None and unjudged[i].is_floating_point():
+                spoilt = torch.isnan(unjudged[i]) & ~torch.isnan(values[i])
+                allowed[spoilt.numpy()] = np.inf
             propagated[name] = allowed
-    return Tolerances(truths, propagated)
+        for run in (plain, *draws, lost):
+            run.forget(gone)
+    return Tolerances(propagated)
 
 
-def _truth(recording: Recording, step: Step) -> Truth | None:
+def alone(recording: Recording, step: Step, policy: Policy) -> Truth | None:
+    """The oracle's answer to a step on what the source run gave it; None where it has none."""
     case = recording.case(step)
     try:
-        return truth(step.operator, case.tensors, step.sizes)
-    except (TapmlFuzzError, RuntimeError, ValueError, IndexError):  # no truth (random), or torch's CPU rejects it
+        return truth(step.operator, case.tensors, step.sizes, accuracy=policy.accuracy, flush=policy.flushes_subnormals)
+    except (TapmlFuzzError, RuntimeError, ValueError, IndexError):  # random, or torch's CPU rejects it
         return None
-
-
-def _any_unjudged(truths: Mapping[str, Truth]) -> bool:
-    return any(t.unjudged for t in truths.values())
 
 
 def _allowed(plain: torch.Tensor, moved: list[torch.Tensor], own: Array | None, source: Array) -> Array | None:
@@ -124,32 +131,60 @@ def _pooled(square: torch.Tensor) -> torch.Tensor:
     return square.maximum(rows).maximum(channels).sqrt()
 
 
+@dataclass(frozen=True)
+class _Draw:
+    """How one run moves what it computes: each element its own way, or all elements of a call `together`."""
+
+    seed: int
+    number: int
+    together: bool
+
+    def moved(self, name: str, value: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+        random = np.random.default_rng([self.seed, self.number, zlib.crc32(name.encode())])
+        direction = random.choice([-1.0, 1.0]) if self.together else random.uniform(-1.0, 1.0, tuple(value.shape))
+        return value + torch.where(torch.isfinite(bound), bound, 0.0) * torch.as_tensor(direction)
+
+
+class _Still:
+    """Moves nothing."""
+
+    def moved(self, name: str, value: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+        return value
+
+
+class _Lost:
+    """Loses what is unjudged, so that NaN shows where it reaches."""
+
+    def moved(self, name: str, value: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+        return torch.where(torch.isinf(bound), torch.nan, value)
+
+
+_STILL, _LOST = _Still(), _Lost()
+
+
 class _Run:
     """The recording in float64, one step at a time, with every result moved within its bound (or not)."""
 
-    def __init__(
-        self,
-        recording: Recording,
-        truths: Mapping[str, Truth],
-        carried: Mapping[str, Array | None],
-        draw: tuple[int, int, bool] | str | None,
-    ) -> None:
-        self._recording, self._truths, self._draw = recording, truths, draw
+    def __init__(self, recording: Recording, carried: Mapping[str, Array | None], draw: _Draw | _Still | _Lost) -> None:
+        self._recording, self._draw = recording, draw
         self._values: dict[str, torch.Tensor] = {}
         for name, allowed in carried.items():
             value = _wide(recording.given[name])
-            self._values[name] = value if allowed is None else self._moved(name, value, torch.from_numpy(allowed) / 2)
+            moves = allowed is not None and value.is_floating_point()
+            self._values[name] = draw.moved(name, value, torch.from_numpy(allowed) / 2) if moves else value
 
-    def step(self, step: Step) -> list[torch.Tensor]:
-        inputs = [self._values[n] if n in self._values else _wide(self._recording.given[n]) for n in step.inputs]
+    def step(self, step: Step, bounds: Sequence[Array | None], given: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        inputs = [self._values[n] if n in self._values else given[n] for n in step.inputs]
         results = [_wide(r) for r in self._called(step, inputs)]
-        found = self._truths.get(step.name)
-        for i, name in enumerate(step.outputs):
-            bound = found.bounds[i] if found is not None else None
+        for i, (name, bound) in enumerate(zip(step.outputs, bounds, strict=True)):
             if bound is not None and results[i].is_floating_point():
-                results[i] = self._moved(name, results[i], torch.from_numpy(np.ascontiguousarray(bound)))
+                results[i] = self._draw.moved(name, results[i], torch.from_numpy(np.ascontiguousarray(bound)))
             self._values[name] = results[i]
         return results
+
+    def forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._values.pop(name, None)
 
     def _called(self, step: Step, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         with torch.no_grad():
@@ -162,17 +197,6 @@ class _Run:
                 except RuntimeError:
                     given = [self._recording.tensor(name).dtype for name in step.inputs]
                     return invoke.call(step.operator, [t.to(d) for t, d in zip(packed, given, strict=True)], step.sizes)
-
-    def _moved(self, name: str, value: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
-        if self._draw is None:
-            return value
-        if isinstance(self._draw, str):
-            return torch.where(torch.isinf(bound), torch.nan, value)
-        seed, number, together = self._draw
-        random = np.random.default_rng([seed, number, zlib.crc32(name.encode())])
-        direction = random.choice([-1.0, 1.0]) if together else random.uniform(-1.0, 1.0, tuple(value.shape))
-        step = torch.where(torch.isfinite(bound), bound, 0.0) * torch.as_tensor(direction)
-        return value + step
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:

@@ -92,7 +92,7 @@ class _TorchEager:
         return list(results)
 
     def packs(self, build: Any) -> bool:
-        """Whether a build needs packed inputs: operators keep no memory format, and eagerly only a view asks for one."""
+        """Whether a build needs packed inputs: operators keep no memory format, and eagerly only views ask for one."""
         return bool(build.name == "aten.view.default")
 
     def fetch(self, tensor: Any) -> Array:

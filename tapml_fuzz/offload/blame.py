@@ -1,0 +1,94 @@
+"""Whose fault it is that the model fails: the smallest set of moved units, and the error's way through the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.judge import judge
+from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
+from tapml_fuzz.offload.ledger import Growth
+from tapml_fuzz.offload.subject import Check, Subject
+from tapml_fuzz.offload.tolerance import alone
+
+# Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
+_SHOWN = 24
+
+
+def smallest_failing(items: Sequence[str], fails: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
+    """A subset of `items` that fails and of which no item can be left out (`items` fails, in their order).
+
+    This is ddmin of Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2), 2002.
+    """
+    if fails(frozenset()):
+        return ()
+    current, granularity = list(items), 2
+    while len(current) >= 2:
+        size = -(-len(current) // granularity)
+        parts = [current[i : i + size] for i in range(0, len(current), size)]
+        rests = [[item for item in current if item not in part] for part in parts] if len(parts) > 2 else []
+        if (smaller := next((p for p in parts if fails(frozenset(p))), None)) is not None:
+            current, granularity = smaller, 2
+        elif (rest := next((r for r in rests if fails(frozenset(r))), None)) is not None:
+            current, granularity = rest, max(granularity - 1, 2)
+        elif granularity < len(current):
+            granularity = min(len(current), 2 * granularity)
+        else:
+            break
+    return tuple(current)
+
+
+def partners(subject: Subject, hybrid: Hybrid, target: str, unit: str, moved: Sequence[str]) -> tuple[str, ...]:
+    """Which of the units moved before must be on the target too for `unit` to fail there; often none."""
+    known: dict[frozenset[str], bool] = {}
+
+    def fails(others: frozenset[str]) -> bool:
+        if others not in known:
+            known[others] = breaks(subject, hybrid, dict.fromkeys((unit, *others), target))
+        return known[others]
+
+    if not fails(frozenset(moved)):
+        return ()  # it does not fail every time, so nothing can be taken away from it
+    return smallest_failing(moved, fails)
+
+
+def breaks(subject: Subject, hybrid: Hybrid, assignment: Assignment) -> bool:
+    """Whether the model leaves its bound, or does not run."""
+    try:
+        return subject.check(hybrid, assignment).failed
+    except CannotRun:
+        return True
+
+
+def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+    """The way of a failure: values as far out as any before them, up to the first outside the bound and on to the end.
+
+    Each is also computed alone, on the platform where it was, from the source run's values: a step that is right
+    alone only passes on what came before.
+    """
+    way, highest = [], 0.0
+    for number, grown in enumerate(check.grown):
+        if grown.ratio > highest or number == len(check.grown) - 1:
+            way.append(grown)
+            highest = max(highest, grown.ratio)
+    first = next((i for i, g in enumerate(way) if g.ratio > 1), 0)
+    start = max(0, first - _SHOWN // 2)
+    shown = [*way[start : start + _SHOWN - 1], *way[start + _SHOWN - 1 :][-1:]]
+    return tuple(Growth(g.step, g.module, g.key, g.ratio, _forced(subject, hybrid, assignment, g.step)) for g in shown)
+
+
+def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, name: str) -> float | None:
+    for recording in subject.recordings:
+        step = next((s for s in recording.steps if s.name == name), None)
+        if step is None:
+            continue
+        own = alone(recording, step, subject.policy)
+        if own is None:
+            return None
+        platform = assignment.get(step.operator.key, subject.source)
+        try:
+            outputs = hybrid.alone(recording, step, platform)
+        except CannotRun:
+            return None
+        return judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio
+    return None

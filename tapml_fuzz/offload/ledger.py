@@ -1,0 +1,154 @@
+"""What a walk has settled, kept line by line so that a kill at any time loses at most the unit at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tapml_fuzz.core.errors import BadOption
+from tapml_fuzz.offload.views import View
+from tapml_fuzz.storage.tensors import MALFORMED
+
+FORMAT = 1
+_MAX_BYTES = 64 << 20
+
+Status = Literal["moved", "blocked", "unsupported"]
+# Where a blocked unit failed: on its own calls, in the model though not alone, or by taking the process with it.
+Where = Literal["", "alone", "model", "crash", "hang"]
+
+
+class Walk(msgspec.Struct, frozen=True, tag="walk"):
+    """The first line: what is moved where. Only a walk with an equal one can be resumed."""
+
+    format: int
+    model: str
+    digest: str
+    source: str
+    target: str
+    versions: dict[str, str]
+
+
+class Trying(msgspec.Struct, frozen=True, tag="trying"):
+    """Unit `key` is about to run in the model; without a result after it, that is what ended the process."""
+
+    key: str
+    what: str = ""
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """One value on the way of a failure through the model; both ratios are distances over what is allowed.
+
+    `propagated`: in the hybrid run. `forced`: the step alone on the source run's inputs, on the platform where it
+    was; None where it was not run again.
+    """
+
+    step: str
+    module: str
+    key: str
+    propagated: float
+    forced: float | None = None
+
+
+class UnitResult(msgspec.Struct, frozen=True, tag="unit"):
+    """What became of one unit.
+
+    Attributes:
+        key, operator: of the signature, and its text for people; `calls` of it in the recordings.
+        status, where, reason: see `Status` and `Where`; `reason` is one line.
+        findings: ids of what was filed.
+        partners: units moved before without which the model would not fail, smallest such set.
+        noticed: whether the model left its bound with this unit on the target; None where that was not run.
+        worst: the largest distance of a value in the model, over what is allowed, with this unit on the target.
+        growth: the failure's way through the model, in order.
+    """
+
+    key: str
+    operator: str
+    calls: int
+    status: Status
+    where: Where = ""
+    reason: str = ""
+    findings: tuple[str, ...] = ()
+    partners: tuple[str, ...] = ()
+    noticed: bool | None = None
+    worst: float | None = None
+    view: View | None = None
+    growth: tuple[Growth, ...] = ()
+    seconds: float = 0.0
+
+
+_Line = Walk | Trying | UnitResult
+
+
+class Ledger:
+    """The file `walk.jsonl` in a walk's output folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "walk.jsonl"
+        self.results: dict[str, UnitResult] = {}
+        self.interrupted: Trying | None = None
+
+    def begin(self, walk: Walk, *, resume: bool) -> bool:
+        """Start anew, or go on with the walk that is there; whether it goes on.
+
+        Raises `BadOption` when there is a walk of something else to resume. One whose versions differ is begun anew:
+        another compiler has other faults.
+        """
+        lines = self._read() if resume else []
+        if lines and isinstance(lines[0], Walk) and _same(lines[0], walk):
+            if lines[0].versions == walk.versions:
+                self._replay(lines[1:])
+                return True
+        elif lines:
+            raise BadOption(
+                f"{self.path} is a walk of something else", mend="leave out --resume, or give another --output"
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".new")
+        temporary.write_bytes(msgspec.json.encode(walk) + b"\n")
+        temporary.replace(self.path)
+        return False
+
+    def add(self, line: Trying | UnitResult) -> None:
+        """Append one line, on the disk before this returns."""
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if isinstance(line, UnitResult):
+            self.results[line.key] = line
+
+    def _replay(self, lines: list[_Line]) -> None:
+        for line in lines:
+            if isinstance(line, UnitResult):
+                self.results[line.key] = line
+        last = lines[-1] if lines else None
+        self.interrupted = last if isinstance(last, Trying) else None
+
+    def _read(self) -> list[_Line]:
+        """Every line that is whole; the last may have been cut short by a kill."""
+        try:
+            if self.path.stat().st_size > _MAX_BYTES:
+                raise BadOption(f"{self.path} has more than {_MAX_BYTES} bytes", mend="leave out --resume")
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        lines: list[_Line] = []
+        whole = raw[: raw.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                lines.append(msgspec.json.decode(line, type=_Line))
+            except MALFORMED as error:
+                raise BadOption(
+                    f"{self.path} is malformed in line {number}: {error}", mend="leave out --resume"
+                ) from None
+        if len(whole) < len(raw):  # what comes next must not continue it
+            self.path.write_bytes(whole)
+        return lines
+
+
+def _same(one: Walk, other: Walk) -> bool:
+    return (one.format, one.digest, one.source, one.target) == (other.format, other.digest, other.source, other.target)

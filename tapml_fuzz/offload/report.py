@@ -1,0 +1,76 @@
+"""What a walk came to, as data: for JSON, the terminal and the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tapml_fuzz.offload.ledger import UnitResult, Walk
+from tapml_fuzz.offload.subject import Check, Subject
+
+
+@dataclass(frozen=True)
+class OffloadReport:
+    """A finished walk.
+
+    Attributes:
+        walk: what moved where; `subject` and `units` in the order walked.
+        final: the model with every moved unit on the target, beside the source run; None where it did not run,
+            with `failure` saying why.
+        seconds: wall clock, of this run alone when it was resumed.
+    """
+
+    walk: Walk
+    subject: Subject = field(repr=False)
+    units: tuple[UnitResult, ...]
+    final: Check | None
+    failure: str
+    seconds: float
+
+    @property
+    def blocked(self) -> tuple[UnitResult, ...]:
+        """Units that stay on the source, those first whose fault the model notices."""
+        stay = [unit for unit in self.units if unit.status != "moved"]
+        return tuple(sorted(stay, key=lambda u: (u.status == "unsupported", not u.noticed, -(u.worst or 0.0))))
+
+    @property
+    def source_nodes(self) -> int:
+        """Nodes of the graph that still run on the source platform."""
+        moved = {unit.key for unit in self.units if unit.status == "moved"}
+        return sum(step.operator.key not in moved for step in self.subject.recordings[0].steps)
+
+    def summary(self) -> dict[str, Any]:
+        """The walk as plain data."""
+        recordings = self.subject.recordings
+        return {
+            **{k: v for k, v in msgspec.to_builtins(self.walk).items() if k not in ("type", "format")},
+            "task": self.subject.task,
+            "recordings": [{"label": r.label, "nodes": len(r.steps), "on_host": list(r.on_host)} for r in recordings],
+            "units": [{k: v for k, v in msgspec.to_builtins(u).items() if k != "type"} for u in self.units],
+            "moved": sum(u.status == "moved" for u in self.units),
+            "blocked": sum(u.status == "blocked" for u in self.units),
+            "unsupported": sum(u.status == "unsupported" for u in self.units),
+            "nodes": len(recordings[0].steps),
+            "source_nodes": self.source_nodes,
+            "final": self._final(),
+            "elapsed_s": round(self.seconds, 3),
+        }
+
+    def _final(self) -> dict[str, Any]:
+        if self.final is None:
+            return {"failed": True, "failure": self.failure}
+        copied: Counter[str] = Counter()
+        for traffic in self.final.traffic:
+            copied.update({f"{a} -> {b}": count for (a, b), count in traffic.copied.items()})
+        return {
+            "failed": self.final.failed,
+            "worst": self.final.worst.ratio,
+            "worst_value": self.final.worst.value,
+            "view": msgspec.to_builtins(self.final.view),
+            "node_seconds": round(sum(sum(t.seconds) for t in self.final.traffic), 4),
+            "copied_bytes": dict(copied),
+            "shared_tensors": sum(t.shared for t in self.final.traffic),
+        }

@@ -1,0 +1,186 @@
+"""`offload`: move a model from the source platform to a target, operator by operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from strategies import Source
+from tapml_fuzz.campaign.bench import Bench, Result
+from tapml_fuzz.campaign.filing import Filer
+from tapml_fuzz.campaign.hunt import Hunt
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.errors import BadOption, UnavailablePlatform
+from tapml_fuzz.core.events import Event
+from tapml_fuzz.core.outcome import Unsupported
+from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.core.profile import profile_of
+from tapml_fuzz.core.version import __version__
+from tapml_fuzz.offload.alone import cases_of
+from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site
+from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
+from tapml_fuzz.offload.report import OffloadReport
+from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
+from tapml_fuzz.offload.walk import Alone, Settled, Started, Unit, Walker, ordered, units_of
+from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.registry import load, location
+from tapml_fuzz.platforms.session import Session
+from tapml_fuzz.reporting.reproducers import reproducers
+from tapml_fuzz.storage.findings import FindingStore
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """What is done before the first unit."""
+
+    text: str
+
+
+OffloadEvent = Event | Preparing | Started | Settled
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a walk goes.
+
+    Attributes:
+        source, target: names of platforms; the source is one of torch's.
+        order: `"common"`, `"graph"`, or globs with commas between.
+        fuzz: seconds of fuzzing per unit after its own calls have passed.
+        batches: batches of the texts that run, spread over their lengths.
+        resume: go on with the walk in `output`.
+        where: `module:Class` of a target that the registry does not know.
+    """
+
+    target: str
+    source: str = "torch-cpu"
+    order: str = "common"
+    fuzz: float = 0.0
+    batches: int = 2
+    resume: bool = False
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise BadOption(f"--from {self.source!r} is no source platform", mend=f"one of {', '.join(SOURCES)}")
+        if self.target == self.source:
+            raise BadOption("source and target are the same platform", mend="give another --to")
+
+
+def offload(
+    model: str,
+    texts: Sequence[str],
+    options: Options,
+    output: Path,
+    listener: Callable[[OffloadEvent], None] = lambda event: None,
+) -> OffloadReport:
+    """Walk MODEL to `options.target`; findings and the walk's ledger go to `output`.
+
+    Raises `BadModel`, `BadOption`, `UnavailablePlatform`, and whatever `registry.location` raises.
+    """
+    began = time.monotonic()
+    torch.set_num_threads(1)
+    where = options.where or location(options.target)
+    with Isolated(options.source) as source, Isolated(options.target, where=where) as candidate:
+        source.start()
+        candidate.start()
+        listener(Preparing(f"starting {options.source} and {options.target}"))
+        infos = {options.source: _available(source), options.target: _available(candidate)}
+        policy = infos[options.target].policy or Policy()
+        subject = prepare(model, texts, options.source, policy, options.batches, lambda text: listener(Preparing(text)))
+        ledger = Ledger(output)
+        ledger.begin(_walk_of(subject, options, infos), resume=options.resume)
+        bench = Bench(options.source, source, {options.target: candidate}, doubt_reference=False)
+        store = FindingStore(output)
+        try:
+            with Hybrid(Site(options.source), Site(options.target, load(where))) as hybrid:
+                validate = _Validation(subject, bench, candidate, store, options, infos, listener)
+                walker = Walker(subject, hybrid, options.target, ledger, validate, listener)
+                units = ordered(units_of(subject, hybrid), options.order)
+                results = walker.walk(units)
+                listener(Preparing("running the model with every moved unit on the target"))
+                try:
+                    final, failure = walker.final(), ""
+                except CannotRun as error:
+                    final, failure = None, str(error)
+        finally:
+            bench.close()
+            store.close()
+    walk = _walk_of(subject, options, infos)
+    return OffloadReport(walk, subject, tuple(results), final, failure, time.monotonic() - began)
+
+
+def _available(session: Session) -> Info:
+    info = session.info()
+    if not info.available:
+        raise UnavailablePlatform(f"{session.name} cannot run here: {info.reason}", mend=info.mend)
+    return info
+
+
+def _walk_of(subject: Subject, options: Options, infos: dict[str, Info]) -> Walk:
+    versions = {f"{name} {part}": v for name, info in infos.items() for part, v in info.versions.items()}
+    return Walk(
+        FORMAT, subject.name, subject.digest, options.source, options.target, {"tapml_fuzz": __version__, **versions}
+    )
+
+
+@dataclass
+class _Validation:
+    """A unit alone: its own calls first, then recipes around them; what fails is reduced and filed as in a campaign."""
+
+    subject: Subject
+    bench: Bench
+    candidate: Session
+    store: FindingStore
+    options: Options
+    infos: dict[str, Info]
+    listener: Callable[[OffloadEvent], None]
+    _filer: Filer = field(init=False)
+
+    def __post_init__(self) -> None:
+        facts = {"offload": self.subject.name, "platforms": [self.options.target], "version": __version__}
+        run = self.store.begin_run(facts)
+        self._filer = Filer(self.store, run, self.listener, self.infos, reproducers)
+
+    def __call__(self, unit: Unit) -> Alone:
+        cases = cases_of(self.subject.recordings, unit.key)
+        refused = self._refused(cases[0])
+        if refused:
+            return Alone(unsupported=True, reason=refused)
+        columns = zip(*(case.tensors for case in cases), strict=True)
+        source = Source(unit.operator, tuple(profile_of(list(column)) for column in columns), cases)
+        failures: list[Result] = []
+        until = [float("inf")]
+        hunt = Hunt(
+            source,
+            self.bench,
+            self._filer,
+            expired=lambda: time.monotonic() > until[0],
+            on_trial=lambda results: failures.extend(r for r in results if r.verdict.failed),
+        )
+        before = {record.id for record in self._filer.met()}
+        hunt.replay(len(cases))
+        on_its_calls = list(failures)
+        if self.options.fuzz and not on_its_calls:
+            until[0] = time.monotonic() + self.options.fuzz
+            for number in range(1 << 20):
+                if hunt.expired():
+                    break
+                hunt.search(64, 64 * number, number)
+        findings = tuple(r.id for r in self._filer.met() if r.id not in before or r.operator_key == unit.key)
+        if not on_its_calls:
+            return Alone(findings=findings)
+        worst = max(on_its_calls, key=lambda r: r.verdict.metrics.ratio)
+        told = f"{len(on_its_calls)} of its {len(cases)} calls: {worst.verdict.kind}, {worst.verdict.message}"
+        return Alone(failed=True, reason=told, findings=findings)
+
+    def _refused(self, case: Case) -> str:
+        """Why the target does not take the unit, in its own words; empty when it does."""
+        built = self.candidate.build(case.operator, case.dtypes, case.sizes)
+        outcome = built if isinstance(built, Unsupported) else self.candidate.run(case)
+        return outcome.reason if isinstance(outcome, Unsupported) else ""
