@@ -159,11 +159,18 @@ def subject_of(
 
 
 def _some(texts: Sequence[str], count: int) -> list[sentences.Batch]:
-    """At most `count` batches, from short to long."""
+    """`count` batches: half of them of several texts (so padded), half of one, each from short to long."""
     every = sorted(sentences.batches(texts), key=lambda batch: sum(map(len, batch.texts)))
     if len(every) <= count:
         return every
-    return [every[round(i * (len(every) - 1) / max(1, count - 1))] for i in range(count)]
+    padded, alone = [b for b in every if len(b.texts) > 1], [b for b in every if len(b.texts) == 1]
+    first = min(len(padded), max((count + 1) // 2, count - len(alone)))
+    return [*_spread(padded, first), *_spread(alone, count - first)]
+
+
+def _spread(batches: Sequence[sentences.Batch], count: int) -> list[sentences.Batch]:
+    """At even steps, the ends left out."""
+    return [batches[(2 * i + 1) * len(batches) // (2 * count)] for i in range(count)]
 
 
 def _label(batch: sentences.Batch) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -85,9 +86,14 @@ def tolerances(
         values = plain.step(step, bounds, given)
         moved = [draw.step(step, bounds, given) for draw in draws]
         unjudged = lost.step(step, bounds, given)
+        shown = _moved_along(step, propagated)
         for i, name in enumerate(step.outputs):
-            allowed = _allowed(values[i], [m[i] for m in moved], bounds[i], to_numpy(recording.values[name]))
-            if allowed is not None and unjudged[i].is_floating_point():
+            allowed = (
+                shown
+                if shown is not None
+                else _allowed(values[i], [m[i] for m in moved], bounds[i], to_numpy(recording.values[name]))
+            )
+            if shown is None and allowed is not None and unjudged[i].is_floating_point():
                 spoilt = torch.isnan(unjudged[i]) & ~torch.isnan(values[i])
                 allowed[spoilt.numpy()] = np.inf
             propagated[name] = allowed
@@ -105,21 +111,44 @@ def alone(recording: Recording, step: Step, policy: Policy) -> Truth | None:
         return None
 
 
+def _moved_along(step: Step, allowed: Mapping[str, Array | None]) -> Array | None:
+    """The tolerance of the one value that a step only shows in another shape, shown likewise; None for other steps."""
+    own = allowed.get(step.inputs[0])
+    if own is None or len(step.inputs) > 1 or not _only_moves(step.operator.name):
+        return None
+    with torch.no_grad():
+        return to_numpy(invoke.call(step.operator, [torch.from_numpy(own)], step.sizes)[0])
+
+
+@cache
+def _only_moves(name: str) -> bool:
+    schema = getattr(invoke.resolve(name), "_schema", None)
+    views = schema is not None and any(r.alias_info is not None for r in schema.returns)
+    return views or name == "aten.clone.default"
+
+
 def _allowed(plain: torch.Tensor, moved: list[torch.Tensor], own: Array | None, source: Array) -> Array | None:
     """From the spread of the draws: an element's own, or its row's or channel's where that is wider."""
-    values = plain.double()
-    apart = torch.stack([(m.double() - values).abs() for m in moved])
-    same = torch.stack([(m == plain) | (m.isnan() & plain.isnan()) for m in moved])
-    apart[same] = 0.0
-    if own is None and not bool(apart.any()):
-        return None
     if not plain.is_floating_point():
-        return torch.where(apart.amax(0) > 0, torch.inf, 0.0).numpy()  # an integer that hangs on a rounding
-    spread = _SPREADS * _pooled(apart.square().mean(0))
-    # Twice: the source run has errors of its own. And both round what they store.
-    grid = dtypes.unit_roundoff(dtypes.name_of(source)) if dtypes.is_float(dtypes.name_of(source)) else 0.0
-    allowed = 2 * (spread + grid * values.abs() + (0 if own is None else torch.from_numpy(own)))
-    return torch.where(torch.isnan(allowed), torch.inf, allowed).numpy()
+        changed = torch.stack([m != plain for m in moved]).any(0)  # an integer that hangs on a rounding
+        return torch.where(changed, torch.inf, 0.0).double().numpy() if bool(changed.any()) else None
+    square = torch.zeros_like(plain)
+    finite = bool(torch.isfinite(plain).all())
+    for m in moved:
+        apart = m - plain
+        if not finite:
+            apart[(m == plain) | (m.isnan() & plain.isnan())] = 0.0
+        square.addcmul_(apart, apart)
+    if own is None and not bool(square.any()):
+        return None
+    allowed = _pooled(square.div_(len(moved))).mul_(_SPREADS)
+    if own is not None:
+        allowed += torch.from_numpy(own)
+    # Both platforms round what they store, and the source run has errors of its own.
+    name = dtypes.name_of(source)
+    allowed.addcmul_(plain.abs(), torch.tensor(dtypes.unit_roundoff(name) if dtypes.is_float(name) else 0.0).double())
+    allowed *= 2
+    return allowed.nan_to_num_(nan=torch.inf, posinf=torch.inf).numpy()
 
 
 def _pooled(square: torch.Tensor) -> torch.Tensor:
