@@ -159,7 +159,7 @@ def subject_of(
 
 
 def _some(texts: Sequence[str], count: int) -> list[sentences.Batch]:
-    """`count` batches: half of them of several texts (so padded), half of one, each from short to long."""
+    """`count` batches: half of them of several texts (so padded), half of one."""
     every = sorted(sentences.batches(texts), key=lambda batch: sum(map(len, batch.texts)))
     if len(every) <= count:
         return every
@@ -169,8 +169,8 @@ def _some(texts: Sequence[str], count: int) -> list[sentences.Batch]:
 
 
 def _spread(batches: Sequence[sentences.Batch], count: int) -> list[sentences.Batch]:
-    """At even steps, the ends left out."""
-    return [batches[(2 * i + 1) * len(batches) // (2 * count)] for i in range(count)]
+    """At even steps through the shorter quarter: the model runs once for every unit that moves."""
+    return [batches[(2 * i + 1) * len(batches) // (8 * count)] for i in range(count)]
 
 
 def _label(batch: sentences.Batch) -> str:

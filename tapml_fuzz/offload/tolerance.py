@@ -52,15 +52,20 @@ class Tolerances:
         if actual.size == 0:
             return 0.0, -1
         allowed = self.propagated[name]
-        one, other = np.asarray(actual, np.float64), np.asarray(source, np.float64)
+        wide = np.float64 if actual.dtype == np.float64 or actual.dtype.kind in "iu" else np.float32
+        one: Array = actual.astype(wide, copy=False)
+        other: Array = source.astype(wide, copy=False)
         with np.errstate(all="ignore"):
             apart = np.abs(one - other)
-        apart[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
-        apart[np.isnan(apart)] = np.inf
-        limit = np.zeros(()) if allowed is None else allowed
-        with np.errstate(all="ignore"):
-            ratios = np.where(apart > 0, apart / limit, 0.0)
-        ratios[np.isinf(np.broadcast_to(limit, ratios.shape))] = 0.0
+            # Equal infinities and two NaNs are no distance; anything else that gives NaN is the longest.
+            if not np.isfinite(apart).all():
+                apart[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
+                apart[np.isnan(apart)] = np.inf
+            if not apart.any():
+                return 0.0, -1
+            if allowed is None:
+                return np.inf, int(apart.argmax())
+            ratios = np.where((apart > 0) & np.isfinite(allowed), apart / allowed, 0.0)
         worst = int(ratios.argmax())
         return float(ratios.reshape(-1)[worst]), worst
 
