@@ -16,6 +16,7 @@ from tapml_fuzz.core.errors import TapmlFuzzError
 COMMANDS = {
     "run": ("tapml_fuzz.cli.run", "Fuzz the corpus's operators on every available platform."),
     "carve": ("tapml_fuzz.cli.carve", "Record a model's operators on real text into a corpus."),
+    "offload": ("tapml_fuzz.cli.offload", "Move a model to another platform, operator by operator."),
     "platforms": ("tapml_fuzz.cli.platforms", "List platforms: which can run here, and how to get the others."),
     "corpus": ("tapml_fuzz.cli.corpus", "List, show, count and verify the seeds of a corpus."),
     "findings": ("tapml_fuzz.cli.findings", "List and show what runs have found."),

@@ -32,10 +32,17 @@ class Walk(msgspec.Struct, frozen=True, tag="walk"):
 
 
 class Trying(msgspec.Struct, frozen=True, tag="trying"):
-    """Unit `key` is about to run in the model; without a result after it, that is what ended the process."""
+    """Unit `key` is about to run in the model."""
 
     key: str
-    what: str = ""
+
+
+class Died(msgspec.Struct, frozen=True, tag="died"):
+    """Whoever watches the walk saw its process end, twice, while it ran unit `key` in the model."""
+
+    key: str
+    where: Literal["crash", "hang"]
+    reason: str
 
 
 class Growth(msgspec.Struct, frozen=True):
@@ -80,7 +87,7 @@ class UnitResult(msgspec.Struct, frozen=True, tag="unit"):
     seconds: float = 0.0
 
 
-_Line = Walk | Trying | UnitResult
+_Line = Walk | Trying | Died | UnitResult
 
 
 class Ledger:
@@ -89,7 +96,7 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "walk.jsonl"
         self.results: dict[str, UnitResult] = {}
-        self.interrupted: Trying | None = None
+        self.deaths: dict[str, Died] = {}
 
     def begin(self, walk: Walk, *, resume: bool) -> bool:
         """Start anew, or go on with the walk that is there; whether it goes on.
@@ -101,6 +108,7 @@ class Ledger:
         if lines and isinstance(lines[0], Walk) and _same(lines[0], walk):
             if lines[0].versions == walk.versions:
                 self._replay(lines[1:])
+                self._end_line()
                 return True
         elif lines:
             raise BadOption(
@@ -112,7 +120,7 @@ class Ledger:
         temporary.replace(self.path)
         return False
 
-    def add(self, line: Trying | UnitResult) -> None:
+    def add(self, line: Trying | Died | UnitResult) -> None:
         """Append one line, on the disk before this returns."""
         with self.path.open("ab") as file:
             file.write(msgspec.json.encode(line) + b"\n")
@@ -121,12 +129,23 @@ class Ledger:
         if isinstance(line, UnitResult):
             self.results[line.key] = line
 
+    def _end_line(self) -> None:
+        """Cut off what a kill has left of a last line, so that the next does not continue it."""
+        raw = self.path.read_bytes()
+        with self.path.open("r+b") as file:
+            file.truncate(raw.rfind(b"\n") + 1)
+
+    def trying(self) -> str:
+        """The unit that runs in the model, by the last line of the file; empty when none does."""
+        lines = self._read()
+        return lines[-1].key if lines and isinstance(lines[-1], Trying) else ""
+
     def _replay(self, lines: list[_Line]) -> None:
         for line in lines:
             if isinstance(line, UnitResult):
                 self.results[line.key] = line
-        last = lines[-1] if lines else None
-        self.interrupted = last if isinstance(last, Trying) else None
+            elif isinstance(line, Died):
+                self.deaths[line.key] = line
 
     def _read(self) -> list[_Line]:
         """Every line that is whole; the last may have been cut short by a kill."""
@@ -145,8 +164,6 @@ class Ledger:
                 raise BadOption(
                     f"{self.path} is malformed in line {number}: {error}", mend="leave out --resume"
                 ) from None
-        if len(whole) < len(raw):  # what comes next must not continue it
-            self.path.write_bytes(whole)
         return lines
 
 

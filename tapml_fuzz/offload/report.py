@@ -53,11 +53,26 @@ class OffloadReport:
             "moved": sum(u.status == "moved" for u in self.units),
             "blocked": sum(u.status == "blocked" for u in self.units),
             "unsupported": sum(u.status == "unsupported" for u in self.units),
-            "nodes": len(recordings[0].steps),
+            "nodes": self._nodes(),
             "source_nodes": self.source_nodes,
             "final": self._final(),
             "elapsed_s": round(self.seconds, 3),
         }
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        """The graph of the first recording: where each node ended, and its distance in the final run."""
+        status = {unit.key: unit.status for unit in self.units}
+        ratios = {g.step: g.ratio for g in reversed(self.final.grown)} if self.final else {}
+        return [
+            {
+                "node": step.name,
+                "module": step.module,
+                "key": step.operator.key,
+                "status": status[step.operator.key],
+                "ratio": ratios.get(step.name),
+            }
+            for step in self.subject.recordings[0].steps
+        ]
 
     def _final(self) -> dict[str, Any]:
         if self.final is None:
@@ -70,6 +85,7 @@ class OffloadReport:
             "worst": self.final.worst.ratio,
             "worst_value": self.final.worst.value,
             "view": msgspec.to_builtins(self.final.view),
+            "seen": str(self.final.view),
             "node_seconds": round(sum(sum(t.seconds) for t in self.final.traffic), 4),
             "copied_bytes": dict(copied),
             "shared_tensors": sum(t.shared for t in self.final.traffic),

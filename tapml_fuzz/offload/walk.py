@@ -142,11 +142,9 @@ class Walker:
 
     def _settle(self, unit: Unit) -> UnitResult:
         began = time.monotonic()
-        ended = self._ledger.interrupted
-        if ended is not None and ended.key == unit.key:
-            where = "hang" if ended.what == "hang" else "crash"
-            told = "it never returned" if where == "hang" else "it took the process with it"
-            return self._result(unit, began, status="blocked", where=where, reason=f"in the model {told}", noticed=True)
+        died = self._ledger.deaths.get(unit.key)
+        if died is not None:
+            return self._result(unit, began, status="blocked", where=died.where, reason=died.reason, noticed=True)
         alone = self._validate(unit)
         if alone.unsupported:
             return self._result(unit, began, status="unsupported", reason=alone.reason)

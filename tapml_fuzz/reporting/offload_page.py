@@ -1,0 +1,184 @@
+"""The page of a walk: the model's module tree coloured by where each node runs, and how errors grow along it.
+
+It is one file without scripts or outside references. Everything in it that comes from a model is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+_COLOURS = {"moved": "#2e9e5b", "blocked": "#c8352b", "unsupported": "#b9972f"}
+_WORDS = {
+    "moved": "runs on the target",
+    "blocked": "stays on the source: it fails",
+    "unsupported": "stays on the source: the target does not take it",
+}
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem; vertical-align: top;
+  border-bottom: 1px solid #dde2ea; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
+details { margin-left: 1.1rem; } summary { cursor: pointer; padding: .1rem 0; }
+.node { display: inline-block; width: .85rem; height: .85rem; border-radius: 2px; margin: 1px; }
+.legend span.node { vertical-align: -.1rem; } .quiet { color: #67718a; }
+svg text { font: 12px system-ui, sans-serif; fill: #67718a; }
+"""
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 960, 260, 56, 28
+# Decades of the growth chart: errors below a hundred-thousandth of what is allowed are drawn there.
+_LOWEST, _HIGHEST = -5.0, 3.0
+
+
+def page(summary: Mapping[str, Any]) -> str:
+    """The HTML of a walk's summary (`offload.report.OffloadReport.summary`)."""
+    title = f"{summary['model']}: {summary['source']} to {summary['target']}"
+    return "\n".join(
+        [
+            "<!doctype html>",
+            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+            f"<style>{_STYLE}</style></head><body>",
+            f"<h1>{escape(title)}</h1>",
+            f"<p>{escape(_verdict(summary))}</p>",
+            "<h2>What stays behind</h2>",
+            *_blocked(summary["units"]),
+            "<h2>The model</h2>",
+            _legend(),
+            *_tree(summary["nodes"]),
+            "<h2>Error along the model</h2>",
+            *_growth(summary),
+            "<h2>Every operator</h2>",
+            *_units(summary["units"]),
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    nodes, final = summary["nodes"], summary["final"]
+    counts = f"{summary['moved']} of {len(summary['units'])} operators run on {summary['target']}"
+    stay = f"{summary['source_nodes']} of {len(nodes)} nodes stay on {summary['source']}"
+    if "failure" in final:
+        return f"{counts}; {stay}. The model does not run so: {final['failure']}"
+    state = "outside its bound" if final["failed"] else "within its bound"
+    worst = f"its worst value is at {final['worst']:.2g} of what is allowed"
+    return f"{counts}; {stay}. The model is {state}: {worst}; {final['seen']}."
+
+
+def _blocked(units: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    stay = [unit for unit in units if unit["status"] != "moved"]
+    if not stay:
+        yield "<p>Nothing.</p>"
+        return
+    yield "<table><tr><th>operator</th><th>calls</th><th>why</th><th>findings</th></tr>"
+    for unit in sorted(stay, key=lambda u: (u["status"], not u["noticed"])):
+        why = escape(unit["reason"])
+        if unit["partners"]:
+            why += f"<br>only together with <code>{escape(', '.join(unit['partners']))}</code>"
+        if unit["where"] == "alone":
+            why += '<br><span class="quiet">the model ' + (
+                "notices</span>" if unit["noticed"] else "does not notice</span>"
+            )
+        links = "<br>".join(f'<a href="findings/{escape(f)}/">{escape(f)}</a>' for f in unit["findings"])
+        yield f"<tr><td><code>{escape(unit['operator'])}</code></td><td class=number>{unit['calls']}</td>"
+        yield f"<td>{why}</td><td>{links}</td></tr>"
+    yield "</table>"
+
+
+def _legend() -> str:
+    marks = [f'<span class="node" style="background:{_COLOURS[s]}"></span> {_WORDS[s]}' for s in _COLOURS]
+    return f'<p class="legend">{" &nbsp; ".join(marks)}</p>'
+
+
+def _tree(nodes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Modules in the order of the graph, nested as they are named."""
+    root: dict[str, Any] = {"nodes": [], "parts": {}}
+    for node in nodes:
+        place = root
+        for part in filter(None, node["module"].split(".")):
+            place = place["parts"].setdefault(part, {"nodes": [], "parts": {}})
+        place["nodes"].append(node)
+    yield from _branch("model", root, depth=0)
+
+
+def _branch(name: str, branch: Mapping[str, Any], depth: int) -> Iterable[str]:
+    inside = list(_below(branch))
+    worst = next((s for s in ("blocked", "unsupported") if any(n["status"] == s for n in inside)), "moved")
+    mark = f'<span class="node" style="background:{_COLOURS[worst]}"></span>'
+    opened = " open" if depth < 3 or worst != "moved" else ""
+    yield f'<details{opened}><summary>{mark} {escape(name)} <span class="quiet">{len(inside)}</span></summary>'
+    if branch["nodes"]:
+        yield "<div>" + "".join(_square(node) for node in branch["nodes"]) + "</div>"
+    for part, below in branch["parts"].items():
+        yield from _branch(part, below, depth + 1)
+    yield "</details>"
+
+
+def _below(branch: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    yield from branch["nodes"]
+    for below in branch["parts"].values():
+        yield from _below(below)
+
+
+def _square(node: Mapping[str, Any]) -> str:
+    ratio = "" if node["ratio"] is None else f", {node['ratio']:.2g} of what is allowed"
+    told = f"{node['node']} ({node['key']}): {_WORDS[node['status']]}{ratio}"
+    return f'<span class="node" style="background:{_COLOURS[node["status"]]}" title="{escape(told)}"></span>'
+
+
+def _growth(summary: Mapping[str, Any]) -> Iterable[str]:
+    """A chart of the final run, and one of the way of every failure that only the model shows."""
+    nodes = summary["nodes"]
+    yield "<p>Distance from the source run at every node, over what rounding may cause there; 1 is the bound.</p>"
+    yield _chart([node["ratio"] for node in nodes], [f"{n['node']} in {n['module'] or 'the model'}" for n in nodes])
+    for unit in summary["units"]:
+        if unit["growth"]:
+            yield f"<h3>With <code>{escape(unit['operator'])}</code> on the target</h3>"
+            yield "<table><tr><th>value of</th><th>in the model</th><th>alone</th></tr>"
+            for row in unit["growth"]:
+                alone = "-" if row["forced"] is None else f"{row['forced']:.3g}"
+                yield f"<tr><td><code>{escape(row['step'])}</code> <span class=quiet>{escape(row['module'])}</span></td>"
+                yield f"<td class=number>{row['propagated']:.3g}</td><td class=number>{alone}</td></tr>"
+            yield "</table>"
+
+
+def _chart(ratios: Sequence[float | None], names: Sequence[str]) -> str:
+    def x(index: int) -> float:
+        return _LEFT + (_WIDTH - _LEFT - 8) * index / max(1, len(ratios) - 1)
+
+    def y(ratio: float) -> float:
+        decade = min(_HIGHEST, max(_LOWEST, math.log10(ratio) if ratio > 0 else _LOWEST))
+        return 8 + (_HEIGHT - _BOTTOM - 8) * (_HIGHEST - decade) / (_HIGHEST - _LOWEST)
+
+    lines = []
+    for decade in range(int(_LOWEST), int(_HIGHEST) + 1):
+        colour, width = ("#c8352b", 1.5) if decade == 0 else ("#e6eaf0", 1)
+        height = y(10.0**decade)
+        lines.append(f'<path d="M{_LEFT} {height:.1f}H{_WIDTH - 8}" stroke="{colour}" stroke-width="{width}"/>')
+        lines.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{10.0**decade:g}</text>')
+    points = [(x(i), y(r), r, names[i]) for i, r in enumerate(ratios) if r is not None]
+    path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py, _, _ in points) if points else ""
+    dots = [
+        f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.5" fill="{"#c8352b" if r > 1 else "#2e9e5b"}">'
+        f"<title>{escape(name)}: {r:.3g}</title></circle>"
+        for px, py, r, name in points
+    ]
+    label = f'<text x="{_LEFT}" y="{_HEIGHT - 8}">from the first node to the last</text>'
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Error along the model">{"".join(lines)}'
+        f'<path d="{path}" fill="none" stroke="#8fb8a1" stroke-width="1"/>{"".join(dots)}{label}</svg>'
+    )
+
+
+def _units(units: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    yield "<table><tr><th>operator</th><th>calls</th><th>status</th><th>model's worst</th><th>seconds</th></tr>"
+    for unit in units:
+        worst = "-" if unit["worst"] is None else f"{unit['worst']:.2g}"
+        mark = f'<span class="node" style="background:{_COLOURS[unit["status"]]}"></span>'
+        yield f"<tr><td><code>{escape(unit['operator'])}</code></td><td class=number>{unit['calls']}</td>"
+        yield f"<td>{mark} {unit['status']}</td><td class=number>{worst}</td>"
+        yield f"<td class=number>{unit['seconds']:.1f}</td></tr>"
+    yield "</table>"
