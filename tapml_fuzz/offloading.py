@@ -101,7 +101,7 @@ def offload(
             with Hybrid(Site(options.source), Site(options.target, load(where))) as hybrid:
                 validate = _Validation(subject, bench, candidate, store, options, infos, listener)
                 walker = Walker(subject, hybrid, options.target, ledger, validate, listener)
-                units = ordered(units_of(subject, hybrid), options.order)
+                units = ordered(units_of(subject), options.order)
                 results = walker.walk(units)
                 listener(Preparing("running the model with every moved unit on the target"))
                 try:

@@ -23,14 +23,11 @@ ORDERS = ("common", "graph")
 
 @dataclass(frozen=True)
 class Unit:
-    """An operator signature: all calls of one build together.
-
-    `seconds` is what its calls take on the source platform.
-    """
+    """An operator signature: all calls of one build together, with `elements` of input over all of them."""
 
     operator: Operator
     calls: int
-    seconds: float
+    elements: int
 
     @property
     def key(self) -> str:
@@ -70,26 +67,26 @@ class Settled:
 Listener = Callable[[Started | Settled], None]
 
 
-def units_of(subject: Subject, hybrid: Hybrid) -> list[Unit]:
-    """The subject's units in the order of the graph, with their cost in one run on the source platform."""
-    check = subject.check(hybrid, {})
+def units_of(subject: Subject) -> list[Unit]:
+    """The subject's units in the order of the graph."""
     calls: dict[str, int] = {}
-    seconds: dict[str, float] = {}
-    for recording, traffic in zip(subject.recordings, check.traffic, strict=True):
-        for step, spent in zip(recording.steps, traffic.seconds, strict=True):
-            calls[step.operator.key] = calls.get(step.operator.key, 0) + 1
-            seconds[step.operator.key] = seconds.get(step.operator.key, 0.0) + spent
-    return [Unit(subject.operators[key], calls[key], seconds[key]) for key in calls]
+    elements: dict[str, int] = {}
+    for recording in subject.recordings:
+        for step in recording.steps:
+            key = step.operator.key
+            calls[key] = calls.get(key, 0) + 1
+            elements[key] = elements.get(key, 0) + sum(recording.tensor(name).numel() for name in step.inputs)
+    return [Unit(subject.operators[key], calls[key], elements[key]) for key in calls]
 
 
 def ordered(units: Sequence[Unit], order: str) -> list[Unit]:
-    """`common`: from many cheap calls to few dear ones; `graph`: as they come; else globs, what they match first.
+    """`common`: from many calls on small tensors to few on large ones; `graph`: as they come; else globs, what they match first.
 
     A glob matches as in `Operator.matches`; raises `BadOption` for one that matches nothing.
     """
     if order == "graph":
         return list(units)
-    common = sorted(units, key=lambda u: (-u.calls, u.seconds / u.calls, u.key))
+    common = sorted(units, key=lambda u: (-u.calls, u.elements / u.calls, u.key))
     if order == "common":
         return common
     globs = [part.strip() for part in order.split(",") if part.strip()]

@@ -140,7 +140,8 @@ def _growth(summary: Mapping[str, Any]) -> Iterable[str]:
             yield "<table><tr><th>value of</th><th>in the model</th><th>alone</th></tr>"
             for row in unit["growth"]:
                 alone = "-" if row["forced"] is None else f"{row['forced']:.3g}"
-                yield f"<tr><td><code>{escape(row['step'])}</code> <span class=quiet>{escape(row['module'])}</span></td>"
+                module = f"<span class=quiet>{escape(row['module'])}</span>"
+                yield f"<tr><td><code>{escape(row['step'])}</code> {module}</td>"
                 yield f"<td class=number>{row['propagated']:.3g}</td><td class=number>{alone}</td></tr>"
             yield "</table>"
 
