@@ -80,9 +80,11 @@ def units_of(subject: Subject) -> list[Unit]:
 
 
 def ordered(units: Sequence[Unit], order: str) -> list[Unit]:
-    """`common`: from many calls on small tensors to few on large ones; `graph`: as they come; else globs, what they match first.
+    """Units in the order they move.
 
-    A glob matches as in `Operator.matches`; raises `BadOption` for one that matches nothing.
+    `common`: from many calls on small tensors to few on large ones. `graph`: as they come. Else globs with commas
+    between (as in `Operator.matches`): what they match first, the rest after. Raises `BadOption` for a glob that
+    matches nothing.
     """
     if order == "graph":
         return list(units)

@@ -161,7 +161,8 @@ def _chart(ratios: Sequence[float | None], names: Sequence[str]) -> str:
         lines.append(f'<path d="M{_LEFT} {height:.1f}H{_WIDTH - 8}" stroke="{colour}" stroke-width="{width}"/>')
         lines.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{10.0**decade:g}</text>')
     points = [(x(i), y(r), r, names[i]) for i, r in enumerate(ratios) if r is not None]
-    path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py, _, _ in points) if points else ""
+    rounded = [(px, py) for px, py, r, _ in points if r > 0]  # what is exact says nothing of growth
+    path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in rounded) if rounded else ""
     dots = [
         f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.5" fill="{"#c8352b" if r > 1 else "#2e9e5b"}">'
         f"<title>{escape(name)}: {r:.3g}</title></circle>"
