@@ -96,6 +96,28 @@ def test_matrix_product_in_float16() -> None:
     assert verdict_on(narrow, "aten.mm.default", [a, b]).kind == "wrong"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_bias_added_to_parts_of_a_product_in_float16(dtype: str) -> None:
+    """The whole product may be stored before the bias is added, in the tensors' dtype; its halves may not be."""
+    a, b = RNG.standard_normal((8, 256)).astype(np.float16), RNG.standard_normal((256, 8)).astype(np.float16)
+    a[:, 128:], b[128:] = -a[:, :128], b[:128] + RNG.standard_normal((128, 8)).astype(np.float16) * np.float16(0.01)
+    a, b = a.astype(dtype), b.astype(dtype)
+    bias = RNG.standard_normal((8, 8)).astype(dtype) * np.asarray(0.01, dtype)
+    parts = [(a[:, k].astype(np.float32) @ b[k].astype(np.float32)) for k in (slice(128), slice(128, None))]
+    whole = (parts[0] + parts[1]).astype(dtype)
+    halves = parts[0].astype(np.float16).astype(np.float32) + parts[1].astype(np.float16)
+    args = [bias, a, b]
+    assert verdict_on((whole.astype(np.float32) + bias).astype(dtype), "aten.addmm.default", args).kind is None
+    assert verdict_on((halves + bias).astype(dtype), "aten.addmm.default", args).kind == "wrong"
+
+
+def test_a_product_of_float32_stored_in_float16() -> None:
+    a, b = RNG.standard_normal((8, 256)).astype(np.float32), RNG.standard_normal((256, 8)).astype(np.float32)
+    stored = (a @ b).astype(np.float16) + NORMAL[:8, :8]
+    assert verdict_on(a @ b + NORMAL[:8, :8], "aten.addmm.default", [NORMAL[:8, :8], a, b]).kind is None
+    assert verdict_on(stored, "aten.addmm.default", [NORMAL[:8, :8], a, b]).kind == "wrong"
+
+
 def test_softmax_whose_sum_is_in_float16() -> None:
     x = (RNG.standard_normal((4, 2000)) * 0.1).astype(np.float16)
     powers = np.exp(x.astype(np.float32) - x.max(-1, keepdims=True).astype(np.float32))
