@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from tapml_fuzz.oracle.compare import difference
 from tests.oracle.support import as_array, run_torch, verdict_on
 
 RNG = np.random.default_rng(0)
@@ -214,3 +216,15 @@ def test_finite_where_nan_belongs() -> None:
     x = np.array([1, np.nan, 2], np.float32)
     assert verdict_on(as_array(np.maximum(x, 0)), "aten.relu.default", [x]).kind is None
     assert verdict_on(np.fmax(x, np.float32(0)), "aten.relu.default", [x]).kind == "nonfinite"
+
+
+def test_the_largest_float64_is_a_number() -> None:
+    """Beside an element that is wrong too, and where the largest number must come out exactly."""
+    x = np.array([np.finfo(np.float64).max, 1.0, -2.0])
+    clamped = np.maximum(x, 0.0)
+    assert verdict_on(clamped, "aten.relu.default", [x]).kind is None
+    verdict = verdict_on(clamped + np.array([0, 1e-9, 0]), "aten.relu.default", [x])
+    assert (verdict.kind, verdict.index) == ("wrong", 1)
+    bound = torch.zeros(3, dtype=torch.float64)
+    assert difference(torch.from_numpy(clamped), torch.from_numpy(clamped), bound, "float64").ratio == 0.0
+    assert verdict_on(np.array([np.inf, 1.0, 0.0]), "aten.relu.default", [x]).kind == "nonfinite"
