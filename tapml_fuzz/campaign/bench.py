@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Verdict
@@ -66,6 +67,12 @@ class Result:
     verdict: Verdict
     outcome: RunOutcome
     truth: Truth
+
+    @property
+    def bounds(self) -> tuple[Array | None, ...]:
+        """The truth's error bounds; infinite for outputs that hold indices, of which several may be right."""
+        outputs = zip(self.truth.values, self.truth.bounds, self.truth.selections, strict=True)
+        return tuple(bound if s is None else np.full(value.shape, np.inf) for value, bound, s in outputs)
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Growth(msgspec.Struct, frozen=True):
     step: str
     module: str
     key: str
-    propagated: float
+    propagated: float | None
     forced: float | None = None
 
 
@@ -68,7 +68,8 @@ class UnitResult(msgspec.Struct, frozen=True, tag="unit"):
         findings: ids of what was filed.
         partners: units moved before without which the model would not fail, smallest such set.
         noticed: whether the model left its bound with this unit on the target; None where that was not run.
-        worst: the largest distance of a value in the model, over what is allowed, with this unit on the target.
+        worst: the largest distance of a value in the model, over what is allowed, with this unit on the target; None
+            where no number says it.
         growth: the failure's way through the model, in order.
     """
 

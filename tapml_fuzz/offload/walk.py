@@ -17,6 +17,7 @@ from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Ledger, Trying, UnitResult
 from tapml_fuzz.offload.subject import Check, Subject
+from tapml_fuzz.storage.findings import finite
 
 ORDERS = ("common", "graph")
 
@@ -153,7 +154,7 @@ class Walker:
             check = self._subject.check(self._hybrid, trial)
         except CannotRun as error:
             return self._did_not_run(unit, alone, error, began)
-        seen = {"noticed": check.failed, "worst": check.worst.ratio, "view": check.view}
+        seen = {"noticed": check.failed, "worst": finite(check.worst.ratio), "view": check.view}
         if alone.failed:
             facts = {"reason": alone.reason, "findings": alone.findings, **seen}
             return self._result(unit, began, status="blocked", where="alone", **facts)

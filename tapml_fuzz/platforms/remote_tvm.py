@@ -79,7 +79,7 @@ class RemoteTvm(TvmRuntime):
             True,
             device=name,
             versions={"apache-tvm": str(tvm.__version__)},
-            capabilities=Capabilities(dtypes=kind.dtypes, strided=False, symbolic=True),
+            capabilities=Capabilities(dtypes=kind.dtypes, strided=False, symbolic=True, empty=self.empty),
             policy=kind.policy,
         )
 

@@ -139,10 +139,10 @@ def _growth(summary: Mapping[str, Any]) -> Iterable[str]:
             yield f"<h3>With <code>{escape(unit['operator'])}</code> on the target</h3>"
             yield "<table><tr><th>value of</th><th>in the model</th><th>alone</th></tr>"
             for row in unit["growth"]:
-                alone = "-" if row["forced"] is None else f"{row['forced']:.3g}"
+                far, alone = ("-" if row[k] is None else f"{row[k]:.3g}" for k in ("propagated", "forced"))
                 module = f"<span class=quiet>{escape(row['module'])}</span>"
                 yield f"<tr><td><code>{escape(row['step'])}</code> {module}</td>"
-                yield f"<td class=number>{row['propagated']:.3g}</td><td class=number>{alone}</td></tr>"
+                yield f"<td class=number>{far}</td><td class=number>{alone}</td></tr>"
             yield "</table>"
 
 

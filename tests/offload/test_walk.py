@@ -87,8 +87,8 @@ def test_a_walk_resumed_validates_nothing_again(
     again = walked(first_layer, str(folder / "plan.json"), folder / "out", events, resume=True)
     assert again.units == report.units
     assert all(event.resumed for event in events if isinstance(event, Settled))
+    options = Options("planted", batches=2, where=f"{WHERE}{folder / 'plan.json'}", resume=True)
     with pytest.raises(BadOption, match="something else"):
-        options = Options("planted", batches=2, where=f"{WHERE}{folder / 'plan.json'}", resume=True)
         offload(str(first_layer), TEXTS, options, folder / "out")
 
 
