@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
+from tapml_fuzz.campaign.ahead import WINDOW, run_ahead, windows
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
@@ -23,6 +25,9 @@ from tapml_fuzz.platforms.base import Info, Script
 # One passing case in this many is run a second time, to see whether the platform repeats itself.
 REPEAT_EVERY = 16
 
+_Tag = TypeVar("_Tag")
+_Ran = TypeVar("_Ran", RunOutcome, list[RunOutcome])
+
 
 class Session(Protocol):
     """A platform ready to run cases: isolated in a worker, or in this process."""
@@ -33,6 +38,7 @@ class Session(Protocol):
 
     def info(self) -> Info: ...
     def run(self, case: Case) -> RunOutcome: ...
+    def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]: ...
     def script(self, case: Case) -> Script | None: ...
     def close(self) -> None: ...
 
@@ -74,7 +80,8 @@ class Bench:
 
     Running a case on it is a *trial* per candidate. With `doubt_reference` a source platform outside the bound is a
     result of its own; without, it only keeps the candidates from being blamed. With `overlap` the source platform,
-    the candidates and the oracle work at the same time, and what is booked is how long each was waited for.
+    the candidates and the oracle work at the same time, on as many cases as are known; what is booked is how long each
+    was waited for.
 
     Attributes:
         absent: candidates whose machine does not answer now, with the reason.
@@ -103,16 +110,49 @@ class Bench:
         one platform (a candidate, or the source platform alone); with `repeat` every candidate runs twice, to see
         whether it repeats itself.
         """
+        _, results = next(self.trials([(case, None)], only, repeat=repeat))
+        return results
+
+    def trials(
+        self, cases: Iterable[tuple[Case, _Tag]], only: str | None = None, *, repeat: bool = False
+    ) -> Iterator[tuple[_Tag, list[Result]]]:
+        """`trial` on each case, in order, with what came along with the case.
+
+        With `overlap` a window of them has been run before the first is judged. Between two of them the bench may be
+        used for anything else.
+        """
+        for window in windows(cases, WINDOW if self.overlap else 1):
+            for (_, tag), results in zip(window, self._window([case for case, _ in window], only, repeat), strict=True):
+                yield tag, results
+
+    def _window(self, cases: list[Case], only: str | None, repeat: bool) -> Iterator[list[Result]]:
         names = [n for n in self.candidates if only in (None, n)]
-        sessions = [self.candidates[n] for n in names]
-        awaited, *waiting = [self._begun(session, case) for session in (self.reference, *sessions)]
-        expected = self._truth(case)
-        reference = self._ended(self.reference, awaited)
-        is_case = not isinstance(reference, RunError | Unsupported | BuildError) and not isinstance(expected, NoAnswer)
-        if not is_case and not self.overlap:
-            return []  # a candidate in this process is not asked: it might never return
-        outcomes = [self._ended(s, run) for s, run in zip(sessions, waiting, strict=True)]
-        if not is_case:
+        sessions = [self.reference, *(self.candidates[n] for n in names)]
+        begun = [self._begun(session, cases) for session in sessions]
+        truths = [self._truth(case) for case in cases]
+        ran = [self._ended(self.reference, begun[0])]
+        if not self.overlap and not _is_case(ran[0][0], truths[0]):
+            yield []  # a candidate in this process is not asked: it might never return
+            return
+        ran += [self._ended(session, run) for session, run in zip(sessions[1:], begun[1:], strict=True)]
+        for number, (case, expected) in enumerate(zip(cases, truths, strict=True)):
+            for session, outcomes in zip(sessions, ran, strict=True):
+                if number == len(outcomes):  # what comes after a crash or a hang was left
+                    outcomes += self._ended(session, partial(run_ahead, session, cases[number:]))
+            yield self._results(case, [outcomes[number] for outcomes in ran], expected, names, only, repeat)
+
+    def _results(
+        self,
+        case: Case,
+        ran: list[RunOutcome],
+        expected: Truth | Exception,
+        names: list[str],
+        only: str | None,
+        repeat: bool,
+    ) -> list[Result]:
+        """Judge what ran, the source platform first."""
+        reference, *outcomes = ran
+        if not _is_case(reference, expected):
             return []
         if isinstance(expected, Exception):
             raise expected
@@ -168,14 +208,14 @@ class Bench:
         for session in (self.reference, *self.candidates.values()):
             session.close()
 
-    def _begun(self, session: Session, case: Case) -> Callable[[], RunOutcome]:
-        """The run of a case: under way in a worker while other things are done, or done when asked for."""
+    def _begun(self, session: Session, cases: list[Case]) -> Callable[[], list[RunOutcome]]:
+        """Runs of cases (see `run_ahead`): under way while other things are done, or done when asked for."""
         if self._pool is None:
-            return lambda: session.run(case)
-        return self._pool.submit(session.run, case).result
+            return partial(run_ahead, session, cases)
+        return self._pool.submit(run_ahead, session, cases).result
 
-    def _ended(self, session: Session, run: Callable[[], RunOutcome]) -> RunOutcome:
-        """Wait for a run. Time spent building is booked as that; while one builds, others may be building too."""
+    def _ended(self, session: Session, run: Callable[[], _Ran]) -> _Ran:
+        """Wait for runs. Time spent building is booked as that; while one builds, others may be building too."""
         began = time.perf_counter()
         outcome = run()
         waited = time.perf_counter() - began
@@ -222,7 +262,7 @@ class Bench:
         self._runs += 1
         if isinstance(outcome, Ok) and (repeat or verdict.failed or self._runs % REPEAT_EVERY == 0):
             session = self.candidates[name]
-            again = self._ended(session, lambda: session.run(case))
+            again = self._ended(session, partial(session.run, case))
             if isinstance(again, Unsupported) or (isinstance(again, Ok) and _same(outcome, again)):
                 return verdict
             if verdict.failed:
@@ -234,6 +274,10 @@ class Bench:
                 return Verdict("nondeterministic", "only one of two runs is right", second.metrics)
             return second
         return verdict
+
+
+def _is_case(reference: RunOutcome, expected: Truth | Exception) -> bool:
+    return not isinstance(reference, RunError | Unsupported | BuildError) and not isinstance(expected, NoAnswer)
 
 
 def _with_kind(verdict: Verdict, kind: Kind | None) -> Verdict:

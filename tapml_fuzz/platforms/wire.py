@@ -24,6 +24,7 @@ _MAGIC = b"tfz1"
 MAX_HEADER = 16 << 20  # bytes; the largest headers carry the source of a rejected shader
 MAX_PAYLOAD = 2 << 30
 _MAX_DIMS = 64
+_MAX_BUFFERS = 1024  # that one system call takes (Linux and macOS: IOV_MAX)
 
 
 class WireError(Exception):
@@ -56,13 +57,19 @@ class BuildRequest(msgspec.Struct, frozen=True, tag="build"):
     drop: tuple[int, ...] = ()
 
 
-class RunRequest(msgspec.Struct, frozen=True, tag="run"):
-    """Run build `handle` on the payload's tensors."""
+class CaseSpec(msgspec.Struct, frozen=True, array_like=True):
+    """One case of a `RunRequest`: `tensors` are its share of the payload."""
 
-    handle: int
     tensors: tuple[TensorSpec, ...]
     layouts: tuple[str, ...]
     sizes: dict[str, int]
+
+
+class RunRequest(msgspec.Struct, frozen=True, tag="run"):
+    """Run build `handle` on one case after the other; each is answered by itself, as soon as it has run."""
+
+    handle: int
+    cases: tuple[CaseSpec, ...]
 
 
 class ScriptRequest(msgspec.Struct, frozen=True, tag="script"):
@@ -158,7 +165,7 @@ class Channel:
         parts = frame(message, tensors)
         try:
             self._arm(deadline)
-            left = self._socket.sendmsg(parts)  # one system call where the socket's buffer takes it all
+            left = self._socket.sendmsg(parts[:_MAX_BUFFERS])  # one system call where the socket's buffer takes it all
             for part in parts:
                 if left < len(part):
                     self._arm(deadline)
@@ -238,7 +245,7 @@ def _opened(header: bytes | bytearray | memoryview, payload: int) -> tuple[Messa
         raise WireError(f"malformed header: {error}") from error
     specs: tuple[TensorSpec, ...] = ()
     if isinstance(message, RunRequest):
-        specs = message.tensors
+        specs = tuple(spec for case in message.cases for spec in case.tensors)
     elif isinstance(message, RunReply):
         specs = message.outputs
     _check(specs, payload)
