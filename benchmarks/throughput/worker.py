@@ -11,7 +11,7 @@ from strategies import Source
 from tapml_fuzz.campaign.ahead import WINDOW
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Built, Ok
-from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.session import Session
 
 _ANY = range(1, 16385)
 _SHAPES = 8
@@ -47,7 +47,7 @@ class Speed:
     any: Rate | None
 
 
-def speed(session: Isolated, source: Source, seconds: float) -> Speed | None:
+def speed(session: Session, source: Source, seconds: float) -> Speed | None:
     """Measure one operator for about twice `seconds`; None where the platform does not run it."""
     near, mixed = cases(source, NEAR, _SHAPES), cases(source, _ANY, _SHAPES)
     first = (near or mixed or list(source.seeds))[0]
@@ -65,7 +65,7 @@ def speed(session: Isolated, source: Source, seconds: float) -> Speed | None:
     return Speed(source.operator.describe(), None if eager else took, called, *rates)
 
 
-def _rate(session: Isolated, given: Sequence[Case], seconds: float) -> Rate | None:
+def _rate(session: Session, given: Sequence[Case], seconds: float) -> Rate | None:
     """As a campaign runs them: windows of known cases."""
     began = time.perf_counter()
     warm = []
