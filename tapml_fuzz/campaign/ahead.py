@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Crash, RunOutcome, Timeout
 
 WINDOW = 16  # cases
-_ELEMENTS = 1 << 19  # of a window's inputs; outputs, truth and bounds are some ten times that in bytes
+_ELEMENTS = 1 << 19  # of a window's inputs; with outputs, truth and bounds some fifty bytes each
+# A window ends before the clock is looked at again, or a Ctrl-C.
+_SECONDS = 0.5
 
 _Tag = TypeVar("_Tag")
 
@@ -20,7 +22,17 @@ class Runs(Protocol):
     def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]: ...
 
 
-def windows(cases: Iterable[tuple[Case, _Tag]], limit: int) -> Iterator[list[tuple[Case, _Tag]]]:
+class Pace:
+    """How many cases make a window: what runs in half a second, by the last window. One to begin with."""
+
+    def __init__(self) -> None:
+        self.limit = 1
+
+    def took(self, cases: int, seconds: float) -> None:
+        self.limit = max(1, min(WINDOW, int(_SECONDS * cases / max(seconds, 1e-6))))
+
+
+def windows(cases: Iterable[tuple[Case, _Tag]], limit: Callable[[], int]) -> Iterator[list[tuple[Case, _Tag]]]:
     """Cut into lists of at most `limit` cases that fit into memory together; no case is made before its window."""
     window: list[tuple[Case, _Tag]] = []
     elements = 0
@@ -30,7 +42,7 @@ def windows(cases: Iterable[tuple[Case, _Tag]], limit: int) -> Iterator[list[tup
             window, elements = [], 0
         window.append((case, tag))
         elements += case.elements
-        if len(window) >= limit:
+        if len(window) >= limit():
             yield window
             window, elements = [], 0
     if window:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import msgspec
 import numpy as np
 
-from tapml_fuzz.campaign.ahead import WINDOW, run_ahead, windows
+from tapml_fuzz.campaign.ahead import Pace, run_ahead, windows
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
@@ -95,6 +95,7 @@ class Bench:
     times: Times = field(default_factory=Times)
     absent: dict[str, str] = field(default_factory=dict)
     _runs: int = 0
+    _pace: Pace = field(default_factory=Pace, repr=False)
     _built: dict[str, float] = field(default_factory=dict, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
     _policies: dict[str, Policy] = field(default_factory=dict, repr=False)
@@ -121,13 +122,14 @@ class Bench:
         With `overlap` a window of them has been run before the first is judged. Between two of them the bench may be
         used for anything else.
         """
-        for window in windows(cases, WINDOW if self.overlap else 1):
+        for window in windows(cases, lambda: self._pace.limit if self.overlap else 1):
             for (_, tag), results in zip(window, self._window([case for case, _ in window], only, repeat), strict=True):
                 yield tag, results
 
     def _window(self, cases: list[Case], only: str | None, repeat: bool) -> Iterator[list[Result]]:
         names = [n for n in self.candidates if only in (None, n)]
         sessions = [self.reference, *(self.candidates[n] for n in names)]
+        began, built = time.perf_counter(), self.times.build
         begun = [self._begun(session, cases) for session in sessions]
         truths = [self._truth(case) for case in cases]
         ran = [self._ended(self.reference, begun[0])]
@@ -135,6 +137,7 @@ class Bench:
             yield []  # a candidate in this process is not asked: it might never return
             return
         ran += [self._ended(session, run) for session, run in zip(sessions[1:], begun[1:], strict=True)]
+        self._pace.took(len(cases), time.perf_counter() - began - (self.times.build - built))
         for number, (case, expected) in enumerate(zip(cases, truths, strict=True)):
             for session, outcomes in zip(sessions, ran, strict=True):
                 if number == len(outcomes):  # what comes after a crash or a hang was left

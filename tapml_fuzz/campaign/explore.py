@@ -114,9 +114,9 @@ class Exploration:
     def _draw(self, recipe: Recipe) -> None:
         if self.expired():
             raise _Enough
-        scores = []
-        for variant, results in self.bench.trials(self._realised(recipe)):
-            self.tried += 1
+        scores, before = [], self.tried
+        for (number, variant), results in self.bench.trials(self._realised(recipe)):
+            self.tried = before + number
             if results:
                 self.on_trial(results)
             scores += [_score(result) for result in results]
@@ -129,6 +129,7 @@ class Exploration:
                     raise _failing(identity)
             if self.expired():
                 raise _Enough
+        self.tried = before + self._variants
         if not scores:
             reject()
         if self._steered:
@@ -148,16 +149,14 @@ class Exploration:
                     self.recipe, self.result = variant, result
                     raise _failing(self.identity)
 
-    def _realised(self, recipe: Recipe) -> Iterator[tuple[Case, Recipe]]:
-        """Cases on which to try a drawn recipe, with the recipe of each; what gives none counts as tried."""
-        for variant in self._on_recorded_cases(recipe):
+    def _realised(self, recipe: Recipe) -> Iterator[tuple[Case, tuple[int, Recipe]]]:
+        """Cases on which to try a drawn recipe, with the number and the recipe of each; not every recipe gives one."""
+        for number, variant in enumerate(self._on_recorded_cases(recipe), 1):
             began = time.perf_counter()
             case = realise(variant, self.source, self.max_elements)
             self.bench.times.generate += time.perf_counter() - began
-            if case is None:
-                self.tried += 1
-            else:
-                yield case, variant
+            if case is not None:
+                yield case, (number, variant)
 
 
 def _score(result: Result) -> float:

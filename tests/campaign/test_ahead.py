@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +24,7 @@ def sub(value: float, rows: int = 2) -> Case:
 
 
 class Moody(CallableSession):
-    """Subtracts; hangs at 13, crashes at 14, declines 15 and is wrong at 16. Remembers what it was asked."""
+    """Subtracts; hangs at 13, crashes at 14, declines 15, is wrong at 16, slow at 17. Remembers what it was asked."""
 
     def __init__(self) -> None:
         super().__init__("candidate", torch.sub, arrays="torch", positional=True, timeout=5.0)
@@ -41,6 +42,8 @@ class Moody(CallableSession):
                 return Unsupported("not this one")
             case 16:
                 return super().run(sub(99))
+            case 17:
+                time.sleep(0.3)
         return super().run(case)
 
 
@@ -79,6 +82,20 @@ def test_what_comes_after_a_hang_is_run_when_it_is_asked_for(bench: Bench, candi
     assert candidate.asked == [1, 13, 13]
 
 
+def test_no_more_is_run_ahead_than_half_a_second_takes(candidate: Moody) -> None:
+    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate})
+    try:
+        for count, _ in enumerate(bench.trials((sub(17), None) for _ in range(4)), 1):
+            assert len(candidate.asked) == count
+        candidate.asked.clear()
+        quick = bench.trials((sub(1), None) for _ in range(30))
+        for count in (1, 1 + WINDOW):
+            next(quick)
+            assert len(candidate.asked) == count
+    finally:
+        bench.close()
+
+
 def test_the_bench_can_be_used_between_two_trials(bench: Bench) -> None:
     values = [16 if n % 5 == 0 else 20 + n for n in range(20)]
     found = []
@@ -96,11 +113,11 @@ def test_windows_are_bounded_and_made_one_at_a_time() -> None:
             made.append(number)
             yield sub(0, rows), number
 
-    small = windows(cases(2), WINDOW)
+    small = windows(cases(2), lambda: WINDOW)
     assert [tag for _, tag in next(small)] == [*range(WINDOW)]
     assert made == [*range(WINDOW)]
-    large = windows(cases(1 << 15), WINDOW)
+    large = windows(cases(1 << 15), lambda: WINDOW)
     assert [len(next(large)) for _ in range(3)] == [2, 2, 2]
-    huge = windows(cases(1 << 18), WINDOW)
+    huge = windows(cases(1 << 18), lambda: WINDOW)
     assert [len(next(huge)) for _ in range(2)] == [1, 1]
-    assert [len(next(windows(cases(2), 1))) for _ in range(2)] == [1, 1]
+    assert [len(next(windows(cases(2), lambda: 1))) for _ in range(2)] == [1, 1]
