@@ -26,7 +26,6 @@ from tapml_fuzz.platforms.base import Info, Script
 REPEAT_EVERY = 16
 
 _Tag = TypeVar("_Tag")
-_Ran = TypeVar("_Ran", RunOutcome, list[RunOutcome])
 
 
 class Session(Protocol):
@@ -84,7 +83,8 @@ class Bench:
     was waited for.
 
     Attributes:
-        absent: candidates whose machine does not answer now, with the reason.
+        absent: candidates whose machine does not answer now, with the first reason: later ones say that it is so.
+        missed: those that did not answer the case judged last, which may have run before a machine was lost.
     """
 
     reference_name: str
@@ -94,6 +94,7 @@ class Bench:
     overlap: bool = True
     times: Times = field(default_factory=Times)
     absent: dict[str, str] = field(default_factory=dict)
+    missed: set[str] = field(default_factory=set)
     _runs: int = 0
     _pace: Pace = field(default_factory=Pace, repr=False)
     _built: dict[str, float] = field(default_factory=dict, repr=False)
@@ -134,6 +135,7 @@ class Bench:
         truths = [self._truth(case) for case in cases]
         ran = [self._ended(self.reference, begun[0])]
         if not self.overlap and not _is_case(ran[0][0], truths[0]):
+            self.missed = set()
             yield []  # a candidate in this process is not asked: it might never return
             return
         ran += [self._ended(session, run) for session, run in zip(sessions[1:], begun[1:], strict=True)]
@@ -155,6 +157,7 @@ class Bench:
     ) -> list[Result]:
         """Judge what ran, the source platform first."""
         reference, *outcomes = ran
+        self.missed = {name for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, Unreachable)}
         if not _is_case(reference, expected):
             return []
         if isinstance(expected, Exception):
@@ -167,10 +170,6 @@ class Bench:
             results.append(Result(self.reference_name, case, _with_kind(doubt, kind), reference, expected))
         usable = reference if isinstance(reference, Ok) else None
         for name, outcome in zip(names, outcomes, strict=True):
-            if isinstance(outcome, Unreachable):
-                self.absent.setdefault(name, outcome.reason)  # the first reason says why; later ones, that it is so
-                continue
-            self.absent.pop(name, None)
             if isinstance(outcome, Unsupported):
                 continue
             verdict = self._judged(name, case, outcome, usable, expected, doubt, repeat)
@@ -217,10 +216,10 @@ class Bench:
             return partial(run_ahead, session, cases)
         return self._pool.submit(run_ahead, session, cases).result
 
-    def _ended(self, session: Session, run: Callable[[], _Ran]) -> _Ran:
+    def _ended(self, session: Session, run: Callable[[], list[RunOutcome]]) -> list[RunOutcome]:
         """Wait for runs. Time spent building is booked as that; while one builds, others may be building too."""
         began = time.perf_counter()
-        outcome = run()
+        outcomes = run()
         waited = time.perf_counter() - began
         building = min(waited, session.build_seconds - self._built.get(session.name, 0.0))
         self._built[session.name] = session.build_seconds
@@ -229,7 +228,12 @@ class Bench:
             self.times.reference += waited - building
         else:
             self.times.candidate += waited - building
-        return outcome
+            for outcome in outcomes:
+                if isinstance(outcome, Unreachable):
+                    self.absent.setdefault(session.name, outcome.reason)
+                else:
+                    self.absent.pop(session.name, None)
+        return outcomes
 
     def _truth(self, case: Case) -> Truth | Exception:
         """The truth, or why there is none (which matters only if the source platform takes the case)."""
@@ -265,7 +269,7 @@ class Bench:
         self._runs += 1
         if isinstance(outcome, Ok) and (repeat or verdict.failed or self._runs % REPEAT_EVERY == 0):
             session = self.candidates[name]
-            again = self._ended(session, partial(session.run, case))
+            (again,) = self._ended(session, partial(run_ahead, session, [case]))
             if isinstance(again, Unsupported) or (isinstance(again, Ok) and _same(outcome, again)):
                 return verdict
             if verdict.failed:

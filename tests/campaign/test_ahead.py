@@ -13,7 +13,7 @@ import torch
 from tapml_fuzz.campaign.ahead import WINDOW, windows
 from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import Crash, RunOutcome, Timeout, Unsupported
+from tapml_fuzz.core.outcome import Crash, RunOutcome, Timeout, Unreachable, Unsupported
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tests.platforms.operators import SUB
@@ -24,7 +24,10 @@ def sub(value: float, rows: int = 2) -> Case:
 
 
 class Moody(CallableSession):
-    """Subtracts; hangs at 13, crashes at 14, declines 15, is wrong at 16, slow at 17. Remembers what it was asked."""
+    """Subtracts; hangs at 13, crashes at 14, declines 15, is wrong at 16, slow at 17, away at 18.
+
+    Remembers what it was asked.
+    """
 
     def __init__(self) -> None:
         super().__init__("candidate", torch.sub, arrays="torch", positional=True, timeout=5.0)
@@ -44,6 +47,8 @@ class Moody(CallableSession):
                 return super().run(sub(99))
             case 17:
                 time.sleep(0.3)
+            case 18:
+                return Unreachable("gone")
         return super().run(case)
 
 
@@ -103,6 +108,24 @@ def test_the_bench_can_be_used_between_two_trials(bench: Bench) -> None:
         found.append((value, kinds(results)))
         assert kinds(bench.trial(sub(16))) == ["wrong"]
     assert found == [(value, ["wrong"] if value == 16 else [None]) for value in values]
+
+
+def test_what_ran_before_a_machine_was_lost_does_not_bring_it_back(candidate: Moody) -> None:
+    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate})
+    try:
+        bench.trial(sub(1))
+        trials = bench.trials((sub(v), None) for v in (2, 3, 4))
+        next(trials)
+        assert candidate.asked[-3:] == [2, 3, 4]
+        bench.trial(sub(18))
+        assert bench.missed == {"candidate"}
+        for _, results in trials:
+            assert kinds(results) == [None]
+            assert (bench.absent, bench.missed) == ({"candidate": "gone"}, set())
+        bench.trial(sub(5))
+        assert bench.absent == {}
+    finally:
+        bench.close()
 
 
 def test_windows_are_bounded_and_made_one_at_a_time() -> None:
