@@ -18,8 +18,9 @@ from tapml_fuzz.platforms.session import Session
 
 
 def overhead(name: str, sources: Mapping[str, Source], seconds: float) -> dict[str, Any]:
-    """Milliseconds of a trial near 4k elements by itself in a worker, in a window, and here: medians over operators.
+    """Milliseconds of a trial near 4k elements here, by itself in a worker, and in a window: medians over operators.
 
+    Of an operator's repetitions the quickest counts, since what makes one slower is other processes (as in `timeit`).
     `single_costs` and `window_costs` are the medians of the differences per operator.
     """
     rows = []
@@ -59,7 +60,7 @@ def _operator(here: Session, there: Session, source: Source, seconds: float) -> 
             began = time.perf_counter()
             run()
             seen[way].append(1e3 * (time.perf_counter() - began) / len(window))
-    return {way: statistics.median(times) for way, times in seen.items()}
+    return {way: min(times) for way, times in seen.items()}
 
 
 def _one_by_one(session: Session, window: list[Case]) -> None:

@@ -47,7 +47,7 @@ def main() -> None:
         "platforms": {},
         "isolation": {},
     }
-    for name in options.platform or ["tvm-llvm"]:
+    for name in options.platform or ([] if options.isolation else ["tvm-llvm"]):
         result["platforms"][name] = _platform(name, sources, options.seconds)
         print(f"{name} done", file=sys.stderr)
     for name in options.isolation:
@@ -61,7 +61,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--platform", action="append", default=[], help="repeatable (default: tvm-llvm)")
+    parser.add_argument(
+        "--platform", action="append", default=[], help="repeatable (default: tvm-llvm, with --isolation none)"
+    )
     parser.add_argument("--isolation", action="append", default=[], help="a platform that is safe in this process")
     parser.add_argument("--operator", action="append", default=[], help="glob, repeatable (default: all)")
     parser.add_argument("--seconds", type=float, default=20.0, help="per platform and figure, for all operators")
@@ -126,11 +128,13 @@ def _together(rates: Sequence[Rate]) -> dict[str, float]:
 
 def table(result: Mapping[str, Any]) -> str:
     """What was measured, in Markdown."""
-    lines = [
-        "| platform | build ms | first call ms | worker: trials/s near 4k elements (median operator) | inside platform "
-        "| any size | campaign: trials/s | fuzzer's own ms a trial |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines: list[str] = []
+    if result["platforms"]:
+        lines.append(
+            "| platform | build ms | first call ms | worker: trials/s near 4k elements (median operator) "
+            "| inside platform | any size | campaign: trials/s | fuzzer's own ms a trial |"
+        )
+        lines.append("|---|---|---|---|---|---|---|---|")
     for name, seen in result["platforms"].items():
         if "unavailable" in seen:
             lines.append(f"| {name} | {seen['unavailable']} |")
@@ -143,7 +147,8 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {mixed['trials_per_s']:,.0f} | {whole['trials_per_s']:,.0f} | {whole['own']:.2f} |"
         )
     if result["isolation"]:
-        lines += ["", "| isolation, ms a trial | here | in a worker | in windows | costs | costs in windows |"]
+        lines += [""] if lines else []
+        lines.append("| isolation, ms a trial | here | in a worker | in windows | costs | costs in windows |")
         lines.append("|---|---|---|---|---|---|")
     for name, seen in result["isolation"].items():
         columns = ("local", "single", "window", "single_costs", "window_costs")
