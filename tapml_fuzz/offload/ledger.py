@@ -137,9 +137,13 @@ class Ledger:
             file.truncate(raw.rfind(b"\n") + 1)
 
     def trying(self) -> str:
-        """The unit that runs in the model, by the last line of the file; empty when none does."""
-        lines = self._read()
-        return lines[-1].key if lines and isinstance(lines[-1], Trying) else ""
+        """The unit that runs in the model, by the last whole line of the file; empty when none does."""
+        try:
+            raw = self.path.read_bytes()
+            last = msgspec.json.decode(raw[: raw.rfind(b"\n") + 1].splitlines()[-1], type=_Line)
+        except (OSError, IndexError, *MALFORMED):  # none yet, or another version's
+            return ""
+        return last.key if isinstance(last, Trying) else ""
 
     def _replay(self, lines: list[_Line]) -> None:
         for line in lines:

@@ -37,6 +37,17 @@ def test_results_come_back_and_a_line_cut_short_does_not(tmp_path: Path) -> None
     assert set(third.results) == {"a-1", "b-2"}
 
 
+def test_what_runs_now_is_read_from_whole_lines_of_our_own(tmp_path: Path) -> None:
+    assert Ledger(tmp_path).trying() == ""
+    ledger = begun(tmp_path, MOVED, Trying("b-2"))
+    assert ledger.trying() == "b-2"
+    with ledger.path.open("ab") as file:
+        file.write(b'{"type":"unit"')
+    assert ledger.trying() == "b-2"
+    ledger.path.write_bytes(b"of another version\n")
+    assert ledger.trying() == ""
+
+
 def test_another_compiler_begins_anew_and_another_model_is_refused(tmp_path: Path) -> None:
     begun(tmp_path, MOVED)
     with pytest.raises(BadOption, match="something else"):
