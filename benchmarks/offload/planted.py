@@ -32,7 +32,8 @@ class Plan(msgspec.Struct, frozen=True):
 def _value(array: Array) -> Array:
     """Everything is a thousandth too large; integers are one too large, truths reversed."""
     if is_float(name_of(array)):
-        larger: Array = (array * array.dtype.type(1.001)).astype(array.dtype)
+        with np.errstate(over="ignore"):
+            larger: Array = (array * array.dtype.type(1.001)).astype(array.dtype)
         return larger
     other: Array = ~array if array.dtype == bool else array + 1
     return other

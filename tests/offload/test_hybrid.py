@@ -74,7 +74,7 @@ def test_values_are_forgotten_after_their_last_use_and_never_before(subject: Sub
 
 def test_torch_and_tvm_share_one_memory() -> None:
     pytest.importorskip("tvm")
-    ours, theirs = Site("torch-cpu").tensors, Site("tvm-llvm").tensors
+    ours, theirs = Site("torch-cpu"), Site("tvm-llvm")
     tensor = torch.arange(64.0).reshape(8, 8)
     adopted = theirs.adopt(tensor)
     assert adopted is not None
@@ -88,7 +88,7 @@ def test_torch_and_tvm_share_one_memory() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.float64])
 def test_every_dtype_and_stride_survives_the_move(dtype: torch.dtype) -> None:
     pytest.importorskip("tvm")
-    theirs = Site("tvm-llvm").tensors
+    theirs = Site("tvm-llvm")
     tensor = (torch.arange(24).reshape(4, 6) % 3).to(dtype).t()
     moved = theirs.adopt(tensor)
     if moved is None:
