@@ -107,16 +107,19 @@ def _supervised(arguments: list[str], output: Path, resume: bool) -> int:
 
 def _listen(event: OffloadEvent) -> None:
     from tapml_fuzz.core.events import FindingFound
-    from tapml_fuzz.offload.walk import Settled
+    from tapml_fuzz.offload.walk import Settled, Started
     from tapml_fuzz.offloading import Preparing
 
     match event:
         case Preparing(text):
             click.echo(text)
+        case Started(unit, number, total) if sys.stdout.isatty():
+            click.echo(f"{number:>3}/{total} {unit.operator.describe()[:100]} ...\x1b[K\r", nl=False)
         case Settled(result, number, total, resumed):
             click.echo(f"{number:>3}/{total} ", nl=False)
             click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)
-            click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if resumed else ''}")
+            end = "\x1b[K" if sys.stdout.isatty() else ""  # what is left of a longer line before
+            click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if resumed else ''}{end}")
         case FindingFound(finding):
             click.secho(f"found    {finding.id}: {finding.message}", fg="red")
 
