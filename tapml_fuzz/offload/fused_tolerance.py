@@ -10,6 +10,11 @@ of the unit roundoff u, several times. Two things can be read off the results:
 - the slope is how far one unit roundoff of every input reaches when each goes its own way (Monte Carlo arithmetic,
   as in `tolerance`).
 
+Neither shows a rounding that no small step can change: 1 + erf(x) far below zero is one constant over whole stretches
+of x, and 7% wrong. So an element is lent the error of its row and channel, the root mean square; where the function
+works element by element, no more than one rounding of its own inputs. A number so much larger than the rest that no
+sum could hold both, a mask's -3e38 beside scores, lends nothing.
+
 The other library may add in another order, one by one where this one adds in a tree. Then errors grow with the square
 root of how many terms are added (Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J.
 Sci. Comput. 41(5), 2019). That number is measured as well: how many outputs change when one input element does. Sums
@@ -17,13 +22,15 @@ are expected in float32 at least, so for 16-bit types that part is counted in fl
 
 What this can miss: a fault that is smaller than the tolerance (`slack` says how large that is), above all where a
 function is rough (a rounding, a comparison, a quantisation between input and output) and so looks noisy; an error that
-both libraries make; and whatever the given inputs do not reach. A library that sums in 16 bits, or whose functions use
-approximations worse than float32's, is outside on purpose where A is not.
+both libraries make; and whatever the given inputs do not reach. A mask of -10000, added to scores in the function that
+computes them, makes them look rough. Where A sums in float32, one that sums thousands of terms in 16 bits is outside,
+on purpose, as is one whose functions are approximations worse than their dtype.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +45,10 @@ _PROBES = 4
 # Standard deviations allowed, as in `tolerance`; both libraries err.
 _SPREADS = 4.0
 _BOTH = 2.0
+# Functions of fewer terms than this work element by element, if their inputs' shapes say so too.
+_FEW = 8.0
+# A gap of this many binary orders parts a mask's numbers from others: log2 of 1/u, kept between these.
+_GAP = (11.0, 20.0)
 # Third differences of independent errors have 1 + 9 + 9 + 1 times their variance.
 _THIRD = 20.0
 
@@ -70,14 +81,14 @@ def tolerance(
 
     `outputs` are those of `inputs`, and `terms` is what `reduction` gave.
     """
-    units = [dtypes.unit_roundoff(dtypes.name_of(array)) for array in inputs if _is_float(array) and array.size]
-    if not units:
-        return [None] * len(outputs)
-    unit = max(units)
+    floats = [array for array in inputs if _is_float(array) and array.size]
+    unit = max(
+        (dtypes.unit_roundoff(dtypes.name_of(array)) for array in floats), default=dtypes.unit_roundoff("float64")
+    )
     step = unit**-0.25  # in units of every input's roundoff: h = u^(3/4), so that h^3 of the function is below u^2
     noise, slope = [np.zeros(output.shape) for output in outputs], [np.zeros(output.shape) for output in outputs]
     changed = [np.zeros(output.shape, bool) for output in outputs]
-    for number in range(_DIRECTIONS):
+    for number in range(_DIRECTIONS if floats else 0):
         line = _line(evaluate, inputs, step, number)
         for i, output in enumerate(outputs):
             points = [output, *(results[i] for results in line)]
@@ -89,7 +100,7 @@ def tolerance(
                 noise[i] += (y[3] - 3 * y[2] + 3 * y[1]) ** 2 / _THIRD
                 slope[i] += (y[3] / (3 * step)) ** 2
     return [
-        _allowed(output, noise[i] / _DIRECTIONS, slope[i] / _DIRECTIONS, unit, terms)
+        _allowed(output, noise[i] / _DIRECTIONS, slope[i] / _DIRECTIONS, unit, terms, floats)
         if _is_float(output)
         else (np.where(changed[i], np.inf, 0.0) if changed[i].any() else None)
         for i, output in enumerate(outputs)
@@ -106,15 +117,49 @@ def slack(allowed: Array | None, output: Array) -> float:
         return float(np.sqrt(np.mean(np.square(allowed))) / size) if size else 0.0
 
 
-def _allowed(output: Array, noise: Array, slope: Array, unit: float, terms: float) -> Array:
+def _allowed(output: Array, noise: Array, slope: Array, unit: float, terms: float, inputs: Sequence[Array]) -> Array:
     own = dtypes.unit_roundoff(dtypes.name_of(output))
     summed = np.sqrt(terms) * min(own, dtypes.unit_roundoff("float32"))
     with np.errstate(all="ignore"):
-        spread = np.sqrt(slope) * (1.0 + summed / unit)
         rounded = (own + summed) * np.abs(output.astype(np.float64))
-        # Each element by itself: a mask's -3e38 beside a score would lend its row an error of 1e31.
-        allowed: Array = _BOTH * _SPREADS * (np.sqrt(noise) + spread + rounded)
+        error = np.sqrt(noise) + np.sqrt(slope) * (1.0 + summed / unit) + rounded
+        lent = _lent(error, output, own)
+        if terms < _FEW and inputs and all(_fits(array, output) for array in inputs):
+            lent = np.minimum(lent, unit * sum(np.abs(array.astype(np.float64)) for array in inputs))
+        allowed: Array = _BOTH * _SPREADS * np.maximum(error, lent)
     return np.nan_to_num(allowed, nan=np.inf, posinf=np.inf)
+
+
+def _lent(error: Array, output: Array, unit: float) -> Array:
+    """Each element's row's or channel's error, the larger."""
+    lends = np.isfinite(error) & np.isfinite(output) & (np.abs(output.astype(np.float64)) < _masks(output, unit))
+    square = np.where(lends, error, 0.0) ** 2
+    if output.ndim < 2:
+        return np.full(output.shape, np.sqrt(_mean(square, lends, None)))
+    flat, counted = square.reshape(-1, output.shape[-1]), lends.reshape(-1, output.shape[-1])
+    rows, channels = _mean(square, lends, -1), _mean(flat, counted, 0)
+    result: Array = np.sqrt(np.maximum(rows, channels))
+    return result
+
+
+def _mean(square: Array, lends: Array, axis: int | None) -> Array:
+    result: Array = square.sum(axis, keepdims=axis == -1) / np.maximum(lends.sum(axis, keepdims=axis == -1), 1)
+    return result
+
+
+def _masks(output: Array, unit: float) -> float:
+    """The magnitude from which on numbers are a mask's; infinite where there is none."""
+    finite = output[np.isfinite(output) & (output != 0)]
+    orders = np.unique(np.frexp(finite.astype(np.float64))[1])
+    gaps = np.flatnonzero(np.diff(orders) > np.clip(-np.log2(unit), *_GAP))
+    return float(np.ldexp(1.0, int(orders[gaps[-1]]))) if gaps.size else np.inf
+
+
+def _fits(array: Array, output: Array) -> bool:
+    try:
+        return np.broadcast_shapes(array.shape, output.shape) == output.shape
+    except ValueError:
+        return False
 
 
 def _line(evaluate: Evaluate, inputs: Sequence[Array], step: float, number: int) -> list[list[Array]]:
@@ -131,7 +176,7 @@ def _moved(array: Array, signs: Array, units: float) -> Array:
     """x (1 + units u d), rounded to x's dtype; what is not finite stays, what is stays so."""
     name = dtypes.name_of(array)
     wide = np.float64 if name == "float64" else np.float32
-    factor = signs.astype(wide)
+    factor: Any = signs.astype(wide)  # of a dtype that numpy's types cannot follow
     factor *= units * dtypes.unit_roundoff(name)
     factor += 1
     largest = dtypes.largest(name)
