@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ class Fused:
         return Check(grown(reply.values), reply.view, ())
 
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
-        alone = {step_of(fact.number, fact.name): fact.ratio for fact in self.pair.facts}
+        alone = {step_of(fact.number, fact.name): min(fact.ratio, sys.float_info.max) for fact in self.pair.facts}
         return tuple(
             # What stays in A is A's own: on A's inputs there is no distance.
             Growth(g.step, g.module, g.key, g.ratio, alone.get(g.step) if g.key in assignment else 0.0)
@@ -105,7 +106,7 @@ def grown(values: Sequence[Value]) -> tuple[Grown, ...]:
             f"call {value.number}" if value.number >= 0 else "the result",
             value.name,
             f"{step_of(value.number, value.name)}:{value.output}",
-            value.ratio,
+            min(value.ratio, sys.float_info.max),  # JSON has no infinity
         )
         for value in values
     )

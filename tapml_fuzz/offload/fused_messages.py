@@ -1,4 +1,4 @@
-"""What the walk of two libraries and the process in which they run say to each other: JSON, and raw tensor bytes."""
+"""What the walk of two libraries and the process in which they run say to each other: msgpack, and raw tensor bytes."""
 
 from __future__ import annotations
 
@@ -140,11 +140,11 @@ Reply = Ready | Refusal | Calling | Surveyed | Checked | Stopped | OwnRun
 
 
 def encoded(message: Request | Reply) -> bytes:
-    return msgspec.json.encode(message)
+    return msgspec.msgpack.encode(message)
 
 
-_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
-_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def request(raw: bytes) -> Request:

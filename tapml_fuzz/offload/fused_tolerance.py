@@ -149,8 +149,10 @@ def _mean(square: Array, lends: Array, axis: int | None) -> Array:
 
 def _masks(output: Array, unit: float) -> float:
     """The magnitude from which on numbers are a mask's; infinite where there is none."""
-    finite = output[np.isfinite(output) & (output != 0)]
-    orders = np.unique(np.frexp(finite.astype(np.float64))[1])
+    sizes = np.abs(output[np.isfinite(output) & (output != 0)].astype(np.float64))
+    if sizes.size and sizes.min() == sizes.max():
+        return float(sizes[0])  # the mask itself, one number and zeros
+    orders = np.unique(np.frexp(sizes)[1])
     gaps = np.flatnonzero(np.diff(orders) > np.clip(-np.log2(unit), *_GAP))
     return float(np.ldexp(1.0, int(orders[gaps[-1]]))) if gaps.size else np.inf
 

@@ -106,6 +106,17 @@ def test_a_masked_score_lends_its_neighbours_nothing() -> None:
     assert (allowed[:, 6:] > 1e25).all()
 
 
+def test_a_mask_alone_is_exact_where_it_is_zero() -> None:
+    def chosen(inputs: Sequence[Array]) -> list[Array]:
+        return [np.where(inputs[0], np.float32(0), inputs[1])]
+
+    inputs = [np.arange(8) < 6, np.asarray(-1e9, np.float32)]
+    (allowed,) = tolerance(chosen, inputs, chosen(inputs), 1.0)
+    assert allowed is not None
+    assert (allowed[:6] == 0).all()
+    assert (allowed[6:] > 0).all()
+
+
 def test_a_mask_inside_a_product_lends_nothing_either() -> None:
     mask = np.where(np.arange(8) < 6, 0.0, np.finfo(np.float32).min).astype(np.float32)
 
