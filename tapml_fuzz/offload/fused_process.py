@@ -46,6 +46,9 @@ class Pair:
         for path in (a, b):
             if not path.is_file():
                 raise BadLibrary(f"{path} is no file", mend="give two shared libraries that Relax has exported")
+        for name, array in inputs.items():
+            if array.nbytes > messages.MAX_MESSAGE:
+                raise BadInputs(f"input {name} has {array.nbytes} bytes, more than {messages.MAX_MESSAGE}")
         self._job = messages.Job(str(a.resolve()), str(b.resolve()), main)
         self._inputs, self._limit = dict(inputs), limit
         self._worker: WorkerProcess | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,12 @@ import pytest
 import safetensors.numpy
 
 from tapml_fuzz.core.errors import BadCorpus, BadInputs, BadLibrary, BadOption
+from tapml_fuzz.offload.fused_call import Again, made
+from tapml_fuzz.offload.fused_library import Call, Library
+from tapml_fuzz.offload.fused_messages import Checked
 from tapml_fuzz.offload.fused_process import Pair
 from tapml_fuzz.offload.fused_report import LibrariesReport
+from tapml_fuzz.offload.fused_runs import Runs
 from tapml_fuzz.offload.ledger import UnitResult
 from tapml_fuzz.offload.walk import Settled
 from tapml_fuzz.offloading_libraries import LibraryOptions, offload_libraries, read_inputs
@@ -28,8 +31,6 @@ from tests.offload.libraries import (
     inputs,
     module,
 )
-
-Build = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +142,46 @@ def test_a_hang_costs_one_function(a: Path, right: Any, tmp_path: Path) -> None:
         assert {fact.seen for fact in facts if fact.name != MATMUL} == {"same"}
 
 
-def test_elements_that_nobody_writes(a: Path, right: Any, tmp_path: Path) -> None:
+def test_elements_that_nobody_writes_and_inputs_that_somebody_does(a: Path, right: Any, tmp_path: Path) -> None:
     short = changed(right, "T.grid(T.int64(64), T.int64(32))", "T.grid(T.int64(64), T.int64(31))", "transpose1")
-    with Pair(a, compiled(short, tmp_path / "b.so"), MAIN, inputs()) as pair:
-        facts = pair.survey()
-    failed = [fact for fact in facts if fact.seen == "failed"]
-    assert {fact.name for fact in failed} == {"transpose1"}
-    assert failed[0].reason == "64 of 2048 elements of output 0 are never written"
+    wild = first_statement(short, SOFTMAX, "add1[T.int64(0), T.int64(0)] = T.float32(7)")
+    with Pair(a, compiled(wild, tmp_path / "b.so"), MAIN, inputs()) as pair:
+        failed = {fact.name: fact.reason for fact in pair.survey() if fact.seen == "failed"}
+    assert failed == {
+        "transpose1": "64 of 2048 elements of output 0 are never written",
+        SOFTMAX: "it changes its argument 0, which A's function only reads",
+    }
+
+
+def test_another_device_gets_copies(a: Path, with_wrong_gelu: Path) -> None:
+    import tvm
+
+    checked = []
+    for device in (tvm.cpu(0), tvm.cpu(1)):  # two names of one device, between which tensors are copied all the same
+        b = Library(with_wrong_gelu, MAIN)
+        b.device = device
+        runs = Runs(Library(a, MAIN), b, inputs(), lambda calling: None)
+        facts = runs.survey(frozenset()).calls
+        assert {fact.name for fact in facts if fact.seen == "failed"} == {GELU}
+        checked.append(runs.check(frozenset(FUNCTIONS)))
+    assert isinstance(checked[0], Checked)
+    assert checked[0].values == checked[1].values
+    assert max(value.ratio for value in checked[0].values) > 1
+
+
+def test_what_a_call_changes_in_place_is_an_output(a: Path) -> None:
+    import tvm
+
+    def accumulate(x: Any, total: Any, result: Any) -> None:
+        total.copyfrom(total.numpy() + x.numpy())
+        result.copyfrom(2 * total.numpy())
+
+    x, total, result = (tvm.runtime.tensor(np.full(3, n, np.float32)) for n in (1, 10, 0))
+    library = Library(a, MAIN)
+    done = made(library, Call(0, "accumulate", accumulate, (x, total, result), frozenset({2})))
+    assert {position: array.tolist() for position, array in done.outputs.items()} == {1: [11] * 3, 2: [22] * 3}
+    # Made again, it begins with what was there before.
+    assert [array.tolist() for array in Again(library, accumulate, done).checked()] == [[11] * 3, [22] * 3]
 
 
 def test_what_cannot_be_run_is_said_in_one_line(a: Path, tmp_path: Path) -> None:
