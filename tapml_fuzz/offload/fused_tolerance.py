@@ -11,14 +11,17 @@ of the unit roundoff u, several times. Two things can be read off the results:
   as in `tolerance`).
 
 Neither shows a rounding that no small step can change: 1 + erf(x) far below zero is one constant over whole stretches
-of x, and 7% wrong. So an element is lent the error of its row and channel, the root mean square; where the function
-works element by element, no more than one rounding of its own inputs. A number so much larger than the rest that no
-sum could hold both, a mask's -3e38 beside scores, lends nothing.
+of x, and few of its digits are right. So an element is lent the error of its row and channel, the root mean square;
+where the function works element by element, no more than one rounding of its own inputs and three times its own error.
+A number so much larger than the rest that no sum could hold both, a mask's -3e38 beside scores, lends nothing.
 
 The other library may add in another order, one by one where this one adds in a tree. Then errors grow with the square
 root of how many terms are added (Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J.
 Sci. Comput. 41(5), 2019). That number is measured as well: how many outputs change when one input element does. Sums
 are expected in float32 at least, so for 16-bit types that part is counted in float32's roundoff.
+
+What this can call a fault and is none: a correct function beside one of A's that rounds to a grid much coarser than the
+steps (x + 10000 - 10000), where no element of the same row shows it.
 
 What this can miss: a fault that is smaller than the tolerance (`slack` says how large that is), above all where a
 function is rough (a rounding, a comparison, a quantisation between input and output) and so looks noisy; an error that
@@ -47,6 +50,8 @@ _SPREADS = 4.0
 _BOTH = 2.0
 # Functions of fewer terms than this work element by element, if their inputs' shapes say so too.
 _FEW = 8.0
+# How far too small an error that was measured six times may come out.
+_LUCK = 3.0
 # A gap of this many binary orders parts a mask's numbers from others: log2 of 1/u, kept between these.
 _GAP = (11.0, 20.0)
 # Third differences of independent errors have 1 + 9 + 9 + 1 times their variance.
@@ -125,7 +130,8 @@ def _allowed(output: Array, noise: Array, slope: Array, unit: float, terms: floa
         error = np.sqrt(noise) + np.sqrt(slope) * (1.0 + summed / unit) + rounded
         lent = _lent(error, output, own)
         if terms < _FEW and inputs and all(_fits(array, output) for array in inputs):
-            lent = np.minimum(lent, unit * sum(np.abs(array.astype(np.float64)) for array in inputs))
+            scale = sum(np.abs(array.astype(np.float64)) for array in inputs)
+            lent = np.minimum(lent, unit * scale + _LUCK * error)
         allowed: Array = _BOTH * _SPREADS * np.maximum(error, lent)
     return np.nan_to_num(allowed, nan=np.inf, posinf=np.inf)
 
