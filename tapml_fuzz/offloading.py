@@ -25,7 +25,7 @@ from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
-from tapml_fuzz.offload.walk import Alone, Settled, Started, Unit, Walker, ordered, units_of
+from tapml_fuzz.offload.walk import Alone, Graph, Settled, Started, Unit, Walker, ordered, units_of
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.registry import load, location
@@ -100,7 +100,7 @@ def offload(
         try:
             with Hybrid(Site(options.source), Site(options.target, load(where))) as hybrid:
                 validate = _Validation(subject, bench, candidate, store, options, infos, listener)
-                walker = Walker(subject, hybrid, options.target, ledger, validate, listener)
+                walker = Walker(Graph(subject, hybrid), options.target, ledger, validate, listener)
                 units = ordered(units_of(subject), options.order)
                 results = walker.walk(units)
                 listener(Preparing("running the model with every moved unit on the target"))

@@ -114,7 +114,7 @@ def _listen(event: OffloadEvent) -> None:
         case Preparing(text):
             click.echo(text)
         case Started(unit, number, total) if sys.stdout.isatty():
-            click.echo(f"{number:>3}/{total} {unit.operator.describe()[:100]} ...\x1b[K\r", nl=False)
+            click.echo(f"{number:>3}/{total} {unit.text[:100]} ...\x1b[K\r", nl=False)
         case Settled(result, number, total, resumed):
             click.echo(f"{number:>3}/{total} ", nl=False)
             click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)

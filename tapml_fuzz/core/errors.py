@@ -55,6 +55,12 @@ class BadKernel(TapmlFuzzError):
     code = "E206"
 
 
+class BadLibrary(TapmlFuzzError):
+    """A compiled library that cannot be loaded, or whose functions cannot be run as asked."""
+
+    code = "E207"
+
+
 class CannotServe(TapmlFuzzError):
     """`serve` cannot begin: the port is taken, or the tracker does not answer."""
 

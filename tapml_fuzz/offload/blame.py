@@ -8,7 +8,7 @@ from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Growth
-from tapml_fuzz.offload.subject import Check, Subject
+from tapml_fuzz.offload.subject import Check, Grown, Subject
 from tapml_fuzz.offload.tolerance import alone
 from tapml_fuzz.storage.findings import finite
 
@@ -39,13 +39,13 @@ def smallest_failing(items: Sequence[str], fails: Callable[[frozenset[str]], boo
     return tuple(current)
 
 
-def partners(subject: Subject, hybrid: Hybrid, target: str, unit: str, moved: Sequence[str]) -> tuple[str, ...]:
+def partners(check: Callable[[Assignment], Check], target: str, unit: str, moved: Sequence[str]) -> tuple[str, ...]:
     """Which of the units moved before must be on the target too for `unit` to fail there; often none."""
     known: dict[frozenset[str], bool] = {}
 
     def fails(others: frozenset[str]) -> bool:
         if others not in known:
-            known[others] = breaks(subject, hybrid, dict.fromkeys((unit, *others), target))
+            known[others] = breaks(check, dict.fromkeys((unit, *others), target))
         return known[others]
 
     if not fails(frozenset(moved)):
@@ -53,10 +53,10 @@ def partners(subject: Subject, hybrid: Hybrid, target: str, unit: str, moved: Se
     return smallest_failing(moved, fails)
 
 
-def breaks(subject: Subject, hybrid: Hybrid, assignment: Assignment) -> bool:
+def breaks(check: Callable[[Assignment], Check], assignment: Assignment) -> bool:
     """Whether the model leaves its bound, or does not run."""
     try:
-        return subject.check(hybrid, assignment).failed
+        return check(assignment).failed
     except CannotRun:
         return True
 
@@ -67,6 +67,14 @@ def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Chec
     Each is also computed alone, on the platform where it was, from the source run's values: a step that is right
     alone only passes on what came before.
     """
+    shown = shown_of(check)
+    return tuple(
+        Growth(g.step, g.module, g.key, finite(g.ratio), _forced(subject, hybrid, assignment, g.step)) for g in shown
+    )
+
+
+def shown_of(check: Check) -> list[Grown]:
+    """The values of a failed run that show where the failure comes from."""
     way, highest = [], 0.0
     for number, grown in enumerate(check.grown):
         if grown.ratio > highest or number == len(check.grown) - 1:
@@ -74,8 +82,7 @@ def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Chec
             highest = max(highest, grown.ratio)
     first = next((i for i, g in enumerate(way) if g.ratio > 1), 0)
     start = max(0, first - _SHOWN // 2)
-    shown = [*way[start : start + _SHOWN - 1], *way[start + _SHOWN - 1 :][-1:]]
-    return tuple(Growth(g.step, g.module, g.key, g.ratio, _forced(subject, hybrid, assignment, g.step)) for g in shown)
+    return [*way[start : start + _SHOWN - 1], *way[start + _SHOWN - 1 :][-1:]]
 
 
 def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, name: str) -> float | None:

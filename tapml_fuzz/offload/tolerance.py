@@ -146,11 +146,15 @@ def _allowed(plain: torch.Tensor, moved: list[torch.Tensor], own: Array | None, 
         square.addcmul_(apart, apart)
     if own is None and not bool(square.any()):
         return None
-    allowed = _pooled(square.div_(len(moved))).mul_(_SPREADS)
+    return carried_to(plain, square.div_(len(moved)), own, dtypes.name_of(source))
+
+
+def carried_to(plain: torch.Tensor, square: torch.Tensor, own: Array | None, name: str) -> Array:
+    """The distance allowed at a value of the dtype `name`, from its mean square over the draws and its call's own."""
+    allowed = _pooled(square).mul_(_SPREADS)
     if own is not None:
         allowed += torch.from_numpy(own)
     # Both platforms round what they store, and the source run has errors of its own.
-    name = dtypes.name_of(source)
     allowed.addcmul_(plain.abs(), torch.tensor(dtypes.unit_roundoff(name) if dtypes.is_float(name) else 0.0).double())
     allowed *= 2
     return allowed.nan_to_num_(nan=torch.inf, posinf=torch.inf).numpy()

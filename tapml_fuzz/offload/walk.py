@@ -10,47 +10,100 @@ import fnmatch
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
 
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.offload import blame
-from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
-from tapml_fuzz.offload.ledger import Ledger, Trying, UnitResult
+from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
+from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult
 from tapml_fuzz.offload.subject import Check, Subject
 from tapml_fuzz.storage.findings import finite
 
 ORDERS = ("common", "graph")
 
 
+class Movable(Protocol):
+    """What moves as one: `names` are what a glob may match, `text` is for people, `size` says how much its calls do."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def size(self) -> float: ...
+
+
+U = TypeVar("U", bound=Movable)
+
+
+class Model(Protocol):
+    """What units move in."""
+
+    def check(self, assignment: Assignment) -> Check:
+        """Run it with `assignment`, beside the source run. Raises `CannotRun`."""
+
+    def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+        """The way of a failure that `check` shows."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A subject in a hybrid of its platforms."""
+
+    subject: Subject
+    hybrid: Hybrid
+
+    def check(self, assignment: Assignment) -> Check:
+        return self.subject.check(self.hybrid, assignment)
+
+    def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+        return blame.growth(self.subject, self.hybrid, assignment, check)
+
+
 @dataclass(frozen=True)
 class Unit:
-    """An operator signature: all calls of one build together, with `elements` of input over all of them."""
+    """An operator signature: all calls of one build together, with `size` elements of input over all of them."""
 
     operator: Operator
     calls: int
-    elements: int
+    size: int
 
     @property
     def key(self) -> str:
         return self.operator.key
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.operator.name, self.operator.short_name, self.key)
+
+    @property
+    def text(self) -> str:
+        return self.operator.describe()
+
 
 @dataclass(frozen=True)
 class Alone:
-    """What validation of a unit on its own calls gave. `unsupported` says that the platform does not take it."""
+    """What validation of a unit on its own calls gave.
+
+    `unsupported` says that the platform does not take it. What crashed or hung by itself (`where`) is not run in the
+    model.
+    """
 
     failed: bool = False
     unsupported: bool = False
     reason: str = ""
     findings: tuple[str, ...] = ()
-
-
-Validate = Callable[[Unit], Alone]
+    where: Literal["alone", "crash", "hang"] = "alone"
 
 
 @dataclass(frozen=True)
 class Started:
-    unit: Unit
+    unit: Movable
     number: int
     total: int
 
@@ -80,47 +133,45 @@ def units_of(subject: Subject) -> list[Unit]:
     return [Unit(subject.operators[key], calls[key], elements[key]) for key in calls]
 
 
-def ordered(units: Sequence[Unit], order: str) -> list[Unit]:
+def ordered(units: Sequence[U], order: str) -> list[U]:
     """Units in the order they move.
 
-    `common`: from many calls on small tensors to few on large ones. `graph`: as they come. Else globs with commas
+    `common`: from many calls that do little to few that do much. `graph`: as they come. Else globs with commas
     between (as in `Operator.matches`): what they match first, the rest after. Raises `BadOption` for a glob that
     matches nothing.
     """
     if order == "graph":
         return list(units)
-    common = sorted(units, key=lambda u: (-u.calls, u.elements / u.calls, u.key))
+    common = sorted(units, key=lambda u: (-u.calls, u.size / u.calls, u.key))
     if order == "common":
         return common
     globs = [part.strip() for part in order.split(",") if part.strip()]
     for glob in globs:
-        if not any(unit.operator.matches([glob]) for unit in units):
+        if not any(fnmatch.fnmatchcase(name, glob) for unit in units for name in unit.names):
             raise BadOption(f"--order {glob!r} matches no operator of the model", mend=f"{', '.join(ORDERS)}, or globs")
 
-    def place(unit: Unit) -> int:
-        texts = (unit.operator.name, unit.operator.short_name, unit.key)
-        return next((i for i, g in enumerate(globs) if any(fnmatch.fnmatchcase(t, g) for t in texts)), len(globs))
+    def place(unit: U) -> int:
+        return next((i for i, g in enumerate(globs) if any(fnmatch.fnmatchcase(n, g) for n in unit.names)), len(globs))
 
     return sorted(common, key=place)
 
 
-class Walker:
-    """One walk of `subject` to the platform `target`, whose site is one of `hybrid`'s."""
+class Walker(Generic[U]):
+    """One walk of `model` to the platform `target`; `validate` looks at a unit alone."""
 
     def __init__(
         self,
-        subject: Subject,
-        hybrid: Hybrid,
+        model: Model,
         target: str,
         ledger: Ledger,
-        validate: Validate,
+        validate: Callable[[U], Alone],
         listener: Listener = lambda event: None,
     ) -> None:
-        self._subject, self._hybrid, self._target = subject, hybrid, target
+        self._model, self._target = model, target
         self._ledger, self._validate, self._listener = ledger, validate, listener
         self.moved: dict[str, str] = {}
 
-    def walk(self, units: Sequence[Unit]) -> list[UnitResult]:
+    def walk(self, units: Sequence[U]) -> list[UnitResult]:
         """Settle every unit, in order; those that the ledger has settled already are taken from it."""
         results = []
         for number, unit in enumerate(units, start=1):
@@ -138,9 +189,9 @@ class Walker:
 
     def final(self) -> Check:
         """The model with every moved unit on the target. Raises `CannotRun`."""
-        return self._subject.check(self._hybrid, self.moved)
+        return self._model.check(self.moved)
 
-    def _settle(self, unit: Unit) -> UnitResult:
+    def _settle(self, unit: U) -> UnitResult:
         began = time.monotonic()
         died = self._ledger.deaths.get(unit.key)
         if died is not None:
@@ -148,10 +199,13 @@ class Walker:
         alone = self._validate(unit)
         if alone.unsupported:
             return self._result(unit, began, status="unsupported", reason=alone.reason)
+        if alone.where != "alone":
+            facts: dict[str, object] = {"where": alone.where, "reason": alone.reason, "findings": alone.findings}
+            return self._result(unit, began, status="blocked", noticed=True, **facts)
         self._ledger.add(Trying(unit.key))
         trial = {**self.moved, unit.key: self._target}
         try:
-            check = self._subject.check(self._hybrid, trial)
+            check = self._model.check(trial)
         except CannotRun as error:
             return self._did_not_run(unit, alone, error, began)
         seen = {"noticed": check.failed, "worst": finite(check.worst.ratio), "view": check.view}
@@ -167,22 +221,25 @@ class Walker:
             where="model",
             reason=_told(check),
             findings=alone.findings,
-            partners=blame.partners(self._subject, self._hybrid, self._target, unit.key, list(self.moved)),
-            growth=blame.growth(self._subject, self._hybrid, trial, check),
+            partners=self._partners(unit),
+            growth=self._model.growth(trial, check),
             **seen,
         )
 
-    def _did_not_run(self, unit: Unit, alone: Alone, error: CannotRun, began: float) -> UnitResult:
+    def _did_not_run(self, unit: U, alone: Alone, error: CannotRun, began: float) -> UnitResult:
         if alone.failed:
             facts = {"reason": alone.reason, "findings": alone.findings, "noticed": True}
             return self._result(unit, began, status="blocked", where="alone", **facts)
-        partners = blame.partners(self._subject, self._hybrid, self._target, unit.key, list(self.moved))
+        partners = self._partners(unit)
         facts = {"reason": str(error)[:300], "partners": partners, "noticed": True, "findings": alone.findings}
         return self._result(unit, began, status="blocked", where="model", **facts)
 
-    def _result(self, unit: Unit, began: float, **facts: object) -> UnitResult:
+    def _partners(self, unit: U) -> tuple[str, ...]:
+        return blame.partners(self._model.check, self._target, unit.key, list(self.moved))
+
+    def _result(self, unit: U, began: float, **facts: object) -> UnitResult:
         seconds = round(time.monotonic() - began, 3)
-        return UnitResult(unit.key, unit.operator.describe(), unit.calls, seconds=seconds, **facts)  # type: ignore[arg-type]
+        return UnitResult(unit.key, unit.text, unit.calls, seconds=seconds, **facts)  # type: ignore[arg-type]
 
 
 def _told(check: Check) -> str:

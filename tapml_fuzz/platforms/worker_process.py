@@ -20,15 +20,18 @@ _EXIT_WAIT_S = 5.0
 
 
 class WorkerProcess:
-    """One worker process: its stream, and the end of what it wrote to stderr. `where` is as in `registry.location`."""
+    """One worker process: its stream, and the end of what it wrote to stderr.
 
-    def __init__(self, where: str) -> None:
+    `where` is as in `registry.location`, or whatever a worker of another kind, in `module`, takes in its place.
+    """
+
+    def __init__(self, where: str, module: str = "tapml_fuzz.platforms.worker") -> None:
         ours, theirs = socket.socketpair()
         self.started = time.monotonic()
         self.channel = Channel(ours)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tapml_fuzz.platforms.worker", where, str(theirs.fileno())],
+                [sys.executable, "-m", module, where, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Hybrid, Site
 from tapml_fuzz.offload.subject import Subject
+from tapml_fuzz.offload.walk import Graph
 from tests.offload.planting import Twin
 
 
@@ -46,7 +47,7 @@ def test_partners_are_none_for_a_unit_that_fails_by_itself(subject: Subject) -> 
     key = next(k for k in subject.operators if k.startswith("gelu"))
     others = [k for k in subject.operators if k != key]
     with Hybrid(Site("torch-cpu"), Site("twin", Twin({key: "value"}))) as hybrid:
-        assert blame.partners(subject, hybrid, "twin", key, others) == ()
+        assert blame.partners(Graph(subject, hybrid).check, "twin", key, others) == ()
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -60,4 +61,4 @@ def test_a_pair_is_found_whichever_moves_last(subject: Subject, order: tuple[int
     with Hybrid(Site("torch-cpu"), Site("twin", Twin({}, [pair]))) as hybrid:
         assert not subject.check(hybrid, {pair[0]: "twin"}).failed
         assert not subject.check(hybrid, {pair[1]: "twin"}).failed
-        assert blame.partners(subject, hybrid, "twin", last, others) == (partner,)
+        assert blame.partners(Graph(subject, hybrid).check, "twin", last, others) == (partner,)

@@ -1,0 +1,120 @@
+"""What a walk from one compiled library to another came to, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tapml_fuzz.offload.fused import Function
+from tapml_fuzz.offload.fused_messages import OwnRun
+from tapml_fuzz.offload.ledger import UnitResult, Walk
+from tapml_fuzz.offload.subject import Check
+
+
+@dataclass(frozen=True)
+class LibrariesReport:
+    """A finished walk.
+
+    Attributes:
+        walk: source is library A, target is library B.
+        functions: A's, in the order of its run; `units` are what became of them, in the order walked.
+        only_in_a, only_in_b: functions that one library's run calls and the other library's does not.
+        devices: what A and B run on.
+        final: A with every moved function taken from B; None where it did not run, with `failure` saying why.
+        own: B as it is; None where it ended its process, with `own_failure` saying how.
+        seconds: wall clock, of this run alone when it was resumed.
+    """
+
+    walk: Walk
+    functions: tuple[Function, ...]
+    units: tuple[UnitResult, ...]
+    only_in_a: tuple[str, ...]
+    only_in_b: tuple[str, ...]
+    devices: tuple[str, str]
+    final: Check | None
+    failure: str
+    own: OwnRun | None
+    own_failure: str
+    seconds: float
+
+    @property
+    def blocked(self) -> tuple[UnitResult, ...]:
+        """Functions that stay in A, those first whose fault the model notices."""
+        stay = [unit for unit in self.units if unit.status != "moved"]
+        return tuple(sorted(stay, key=lambda u: (u.status == "unsupported", not u.noticed, -(u.worst or 0.0))))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What no unit says, one line each."""
+        a, b = self.walk.source, self.walk.target
+        lines = [f"only {a} calls {name}" for name in self.only_in_a]
+        lines += [f"only {b} calls {name}" for name in self.only_in_b]
+        if self.own is None or self.own.reason:
+            lines.append(f"{b} as it is: {self.own.reason if self.own else self.own_failure}")
+        elif self.own_outside and all(unit.status == "moved" for unit in self.units):
+            lines.append(
+                f"{b} as it is leaves the bound (worst {self.own_worst:.3g} of it) though every function of it is "
+                f"right: its constants differ, or the order in which it calls them"
+            )
+        return tuple(lines)
+
+    @property
+    def own_worst(self) -> float:
+        """B's own result: the largest distance from A's, over what is allowed."""
+        return max((value.ratio for value in self.own.outputs), default=0.0) if self.own else 0.0
+
+    @property
+    def own_outside(self) -> bool:
+        return self.own_worst > 1
+
+    def summary(self) -> dict[str, Any]:
+        """The walk as plain data, with the keys of `OffloadReport.summary` where they mean the same."""
+        return {
+            **{k: v for k, v in msgspec.to_builtins(self.walk).items() if k not in ("type", "format")},
+            "task": "libraries",
+            "devices": list(self.devices),
+            "units": [{k: v for k, v in msgspec.to_builtins(u).items() if k != "type"} for u in self.units],
+            "functions": [
+                {
+                    "name": f.key,
+                    "calls": f.calls,
+                    "alone": f.worst.ratio,
+                    "slack": max(fact.slack for fact in f.facts),
+                    "terms": max(fact.terms for fact in f.facts),
+                    "seconds_a": sum(fact.seconds[0] for fact in f.facts),
+                    "seconds_b": sum(fact.seconds[1] for fact in f.facts),
+                }
+                for f in self.functions
+            ],
+            "moved": sum(u.status == "moved" for u in self.units),
+            "blocked": sum(u.status == "blocked" for u in self.units),
+            "unsupported": sum(u.status == "unsupported" for u in self.units),
+            "nodes": sum(f.calls for f in self.functions),
+            "source_nodes": sum(u.calls for u in self.units if u.status != "moved"),
+            "notes": list(self.notes),
+            "final": self._final(),
+            "own": self._own(),
+            "elapsed_s": round(self.seconds, 3),
+        }
+
+    def _final(self) -> dict[str, Any]:
+        if self.final is None:
+            return {"failed": True, "failure": self.failure}
+        return {
+            "failed": self.final.failed,
+            "worst": self.final.worst.ratio,
+            "worst_value": self.final.worst.value,
+            "view": msgspec.to_builtins(self.final.view),
+        }
+
+    def _own(self) -> dict[str, Any]:
+        if self.own is None:
+            return {"failed": True, "failure": self.own_failure}
+        return {
+            "failed": self.own_outside or bool(self.own.reason),
+            "worst": self.own_worst,
+            "view": msgspec.to_builtins(self.own.view),
+            "identical_to_final": self.own.identical,
+        }
