@@ -17,6 +17,7 @@ from tapml_fuzz.campaign.identity import identity_of, more_realistic
 from tapml_fuzz.core.dtypes import FLOATS
 from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
 from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.operators.invoke import register, to_torch
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
@@ -24,6 +25,7 @@ from tapml_fuzz.platforms.torch_eager import TorchCpu
 from tapml_fuzz.report import Finding, Report
 from tapml_fuzz.reporting.script import callable_script
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
+from tapml_fuzz.storage.findings import Evidence, finite
 
 
 def check(
@@ -131,20 +133,23 @@ class _Caught:
         found, best, source = prey.found, prey.best, prey.source
         verdict, case = best.verdict, best.case
         outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
-        expected = tuple(best.truth.values)
+        ratio = finite(verdict.metrics.ratio) if verdict.kind in COMPARED else None
+        evidence = Evidence(case, tuple(best.truth.values), outputs, best.bounds)
         return Finding(
             kind=verdict.kind or "wrong",
             ratio=verdict.metrics.ratio,
             realism=more_realistic(realism(found.case, source), realism(case, source)),
             message=verdict.message,
             inputs=case.tensors,
-            expected=expected,
+            expected=evidence.expected,
             actual=outputs,
             metrics=verdict.metrics,
             elements=case.elements,
             found_elements=found.case.elements,
             case=case,
-            _script=lambda: callable_script(case, expected, self._candidate, self._arrays, self._positional),
+            _script=lambda: callable_script(
+                evidence, verdict.kind or "wrong", ratio, self._candidate, self._arrays, self._positional
+            ),
         )
 
 

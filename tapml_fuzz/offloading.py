@@ -16,12 +16,12 @@ from tapml_fuzz.campaign.hunt import Hunt
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import BadOption, UnavailablePlatform
 from tapml_fuzz.core.events import Event
-from tapml_fuzz.core.outcome import Unsupported
+from tapml_fuzz.core.outcome import Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.profile import profile_of
 from tapml_fuzz.core.version import __version__
 from tapml_fuzz.offload.alone import cases_of
-from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site
+from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
@@ -101,7 +101,7 @@ def offload(
             with Hybrid(Site(options.source), Site(options.target, load(where))) as hybrid:
                 validate = _Validation(subject, bench, candidate, store, options, infos, listener)
                 walker = Walker(Graph(subject, hybrid), options.target, ledger, validate, listener)
-                units = ordered(units_of(subject, hybrid), options.order)
+                units = ordered(units_of(subject), options.order)
                 results = walker.walk(units)
                 listener(Preparing("running the model with every moved unit on the target"))
                 try:
@@ -165,6 +165,7 @@ class _Validation:
         )
         before = {record.id for record in self._filer.met()}
         hunt.replay(len(cases))
+        self._insist()
         on_its_calls = list(failures)
         if self.options.fuzz and not on_its_calls:
             until[0] = time.monotonic() + self.options.fuzz
@@ -179,8 +180,15 @@ class _Validation:
         told = f"{len(on_its_calls)} of its {len(cases)} calls: {worst.verdict.kind}, {worst.verdict.message}"
         return Alone(failed=True, reason=told, findings=findings)
 
+    def _insist(self) -> None:
+        """A target that went away has not passed."""
+        for name, reason in self.bench.absent.items():
+            raise lost(name, reason)
+
     def _refused(self, case: Case) -> str:
         """Why the target does not take the unit, in its own words; empty when it does."""
         built = self.candidate.build(case.operator, case.dtypes, case.sizes)
         outcome = built if isinstance(built, Unsupported) else self.candidate.run(case)
+        if isinstance(outcome, Unreachable):
+            raise lost(self.candidate.name, outcome.reason)
         return outcome.reason if isinstance(outcome, Unsupported) else ""

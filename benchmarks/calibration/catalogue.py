@@ -182,6 +182,9 @@ def _products() -> Iterator[Entry]:
         yield _two("matmul", "mm.default", (12, k), (k, 10))
         yield Entry("matmul", "aten.addmm.default", lambda d, _, k=k: ([d(10), d(12, k), d(k, 10)], {}))  # type: ignore[misc]
     yield _two("matmul", "bmm.default", (3, 12, 32), (3, 32, 10))
+    both = {"beta": 0.5, "alpha": 2.0}
+    for name in ("aten.baddbmm.default", "aten.addbmm.default"):
+        yield Entry("matmul", name, lambda d, _: ([d(12, 10), d(3, 12, 32), d(3, 32, 10)], both))
     yield _two("matmul", "matmul.default", (2, 3, 5, 32), (32, 4))
     yield Entry("matmul", "aten.linear.default", lambda d, _: ([d(5, 32), d(7, 32), d(7)], {}))
     yield _two("matmul", "dot.default", (300,), (300,))

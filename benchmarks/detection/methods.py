@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from tapml_fuzz.platforms.torch_eager import TorchCpu
 
 OURS = "ours"
 NO_SEEDS = "no seeds"
+_Tag = TypeVar("_Tag")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,12 @@ def _refilled(args: tuple[object, ...], tensors: list[object]) -> tuple[object, 
 class ToleranceBench(Bench):
     """Judges by a fixed tolerance against the source platform, in place of the error model."""
 
-    def trial(self, case: Case, only: str | None = None, *, repeat: bool = False) -> list[Result]:
+    def trials(
+        self, cases: Iterable[tuple[Case, _Tag]], only: str | None = None, *, repeat: bool = False
+    ) -> Iterator[tuple[_Tag, list[Result]]]:
+        return ((tag, self._judged_by_tolerance(case)) for case, tag in cases)
+
+    def _judged_by_tolerance(self, case: Case) -> list[Result]:
         reference = self.reference.run(case)
         if not isinstance(reference, Ok):
             return []

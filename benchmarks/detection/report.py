@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
-import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,18 +23,9 @@ from benchmarks.detection.statistics import (
     recall,
     within,
 )
+from benchmarks.host import versions
 
 _BASELINES = tuple(rule.name for rule in RULES)
-_PACKAGES = (
-    "torch",
-    "numpy",
-    "hypothesis",
-    "apache-tvm",
-    "onnxruntime",
-    "pyopencl",
-    "pocl-binary-distribution",
-    "wgpu",
-)
 
 
 def summary(rows: Sequence[Row], labelled: Sequence[Label], trials: int, command: str) -> dict[str, Any]:
@@ -174,17 +163,6 @@ def counts() -> dict[str, int]:
         "families": len(families),
         "controls": len(controls()),
     }
-
-
-def versions() -> dict[str, str]:
-    """Of everything that computes."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def table(result: dict[str, Any]) -> str:

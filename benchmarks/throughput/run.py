@@ -1,132 +1,168 @@
-"""Trials per second and where the time goes, on the shipped corpus, one worker, build time apart.
+"""Builds, first calls and trials per second of platforms on the shipped corpus, and where the time goes.
 
-    python benchmarks/throughput/run.py --platform tvm-llvm --seconds 20 --json throughput.json
+    python -m benchmarks.throughput.run --platform tvm-llvm --platform tvm-opencl --json throughput.json
 
-Every operator of the corpus is built and warmed up first. Then its recorded seeds are replayed and recipes are drawn
-for its share of the time, with inputs of at most `--elements` elements. Reduction is switched off: what fails is
-counted and passed over. Absolute figures depend on the machine; compare within one run.
+Per platform, in one worker: what building an operator and its first call take (median over the operators; caches of
+compiled code are used as they are, so point XDG_CACHE_HOME at an empty folder for cold ones); how many trials a second
+the worker runs on cases that are built and warm, near 4k input elements and of any size; the share of that time inside
+the platform; then how many trials a second a campaign makes of it, with generation, source platform and judging. With
+`--isolation NAME` the same cases run in this process and in a worker in turn. Absolute figures depend on the machine;
+compare within one run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform as machine
-import time
+import os
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.host import processor, versions
+from benchmarks.throughput import campaign, isolation
+from benchmarks.throughput.worker import Rate, Speed, speed
 from strategies import Source
-from tapml_fuzz.campaign.bench import Bench, Result, Times
-from tapml_fuzz.campaign.hunt import Hunt
+from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.cli.campaign import load_sources
 from tapml_fuzz.cli.selection import select_operators
 from tapml_fuzz.platforms.isolated import Isolated
-
-
-class Passing:
-    """Lets every failure pass, so that nothing is reduced; see `campaign.hunt.Catch`."""
-
-    def claim(self, id_: str) -> bool:
-        return False
-
-    def found(self, *arguments: Any) -> None:
-        raise AssertionError("nothing is new")
-
-    reduced = found
-
-
-def measure(source: Source, bench: Bench, seconds: float, elements: int) -> dict[str, Any]:
-    """One operator: trials, wall clock and its parts, in seconds."""
-    counts = {"trials": 0, "elements": 0}
-    for seed in source.seeds:  # builds and first launches
-        bench.trial(seed)
-    bench.times = Times()
-    builds = bench.builds
-
-    def count(results: list[Result]) -> None:
-        counts["trials"] += sum(r.platform != bench.reference_name for r in results)
-        counts["elements"] += sum(r.case.elements for r in results)
-
-    began = time.perf_counter()
-    number = 0
-    while time.perf_counter() - began < seconds:
-        number += 1
-        Hunt(
-            source,
-            bench,
-            Passing(),
-            max_elements=elements,
-            expired=lambda: time.perf_counter() - began > seconds,
-            on_trial=count,
-        ).search(128, 128 * (number - 1), number)
-    elapsed = time.perf_counter() - began
-    times = bench.times
-    return {
-        "operator": source.operator.describe(),
-        **counts,
-        "builds": bench.builds - builds,
-        "elapsed_s": elapsed,
-        "time_s": {name: getattr(times, name) for name in times.__dataclass_fields__},
-    }
-
-
-def row(name: str, figures: dict[str, Any]) -> dict[str, Any]:
-    """Per-trial figures: trials/s without build time, milliseconds of each part."""
-    trials, times = max(1, figures["trials"]), figures["time_s"]
-    working = figures["elapsed_s"] - times["build"]
-    per_trial = {part: 1e3 * times[part] / trials for part in ("generate", "reference", "candidate", "oracle")}
-    other = 1e3 * working / trials - sum(per_trial.values())
-    own = per_trial["generate"] + per_trial["oracle"] + other
-    return {
-        "operator": name,
-        "trials": figures["trials"],
-        "trials/s": trials / working,
-        **per_trial,
-        "other": other,
-        "own": own,
-        "elements": figures["elements"] / trials,
-    }
+from tapml_fuzz.platforms.worker_process import environment
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--platform", default="tvm-llvm")
-    parser.add_argument("--operator", action="append", default=[], help="glob, repeatable (default: all)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for all operators together, builds apart")
-    parser.add_argument("--elements", type=int, default=16384, help="largest input, in elements")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = _options()
+    os.environ.update(environment())  # a platform in this process has one thread, too
     torch.set_num_threads(1)
     sources = load_sources(*select_operators(None, options.operator))
-    share = options.seconds / len(sources)
-    measured = {}
-    with Isolated("torch-cpu") as reference, Isolated(options.platform) as candidate:
-        bench = Bench("torch-cpu", reference, {options.platform: candidate})
-        for key, source in sources.items():
-            measured[key] = measure(source, bench, share, options.elements)
-    total: dict[str, Any] = {
-        "trials": 0,
-        "elements": 0,
-        "elapsed_s": 0.0,
-        "time_s": dict.fromkeys(Times().__dict__, 0.0),
+    result: dict[str, Any] = {
+        "command": " ".join(["python -m benchmarks.throughput.run", *sys.argv[1:]]),
+        "processor": processor(),
+        "load": os.getloadavg()[1],
+        "versions": versions(),
+        "platforms": {},
+        "isolation": {},
     }
-    for figures in measured.values():
-        for part in ("trials", "elements", "elapsed_s"):
-            total[part] += figures[part]
-        for part in total["time_s"]:
-            total["time_s"][part] += figures["time_s"][part]
-    rows = [row(key, figures) for key, figures in measured.items()] + [row("all", total)]
-    print(
-        f"{options.platform} on {machine.processor() or machine.machine()}, ms per trial; own = generate+oracle+other"
-    )
-    print(f"{'operator':30}" + "".join(f"{name:>11}" for name in list(rows[0])[1:]))
-    for r in rows:
-        print(f"{r['operator']:30}" + "".join(f"{value:11.3g}" for value in list(r.values())[1:]))
+    for name in options.platform or ([] if options.isolation else ["tvm-llvm"]):
+        result["platforms"][name] = _platform(name, sources, options.seconds)
+        print(f"{name} done", file=sys.stderr)
+    for name in options.isolation:
+        result["isolation"][name] = isolation.overhead(name, sources, options.seconds)
+        print(f"{name} done", file=sys.stderr)
+    result["load"] = [result["load"], os.getloadavg()[1]]
+    print(table(result))
     if options.json:
-        options.json.write_text(json.dumps({"platform": options.platform, "rows": rows}, indent=2) + "\n")
+        options.json.write_text(json.dumps(_rounded(result), indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--platform", action="append", default=[], help="repeatable (default: tvm-llvm, with --isolation none)"
+    )
+    parser.add_argument("--isolation", action="append", default=[], help="a platform that is safe in this process")
+    parser.add_argument("--operator", action="append", default=[], help="glob, repeatable (default: all)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="per platform and figure, for all operators")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _platform(name: str, sources: Mapping[str, Source], seconds: float) -> dict[str, Any]:
+    share = seconds / len(sources)
+    with Isolated("torch-cpu") as reference, Isolated(name) as candidate:
+        info = candidate.info()
+        if not info.available:
+            return {"unavailable": info.reason}
+        bench = Bench("torch-cpu", reference, {name: candidate})
+        speeds, trials = {}, []
+        for key, source in sources.items():
+            measured = speed(candidate, source, share)
+            if measured is None:
+                continue
+            speeds[key] = measured
+            trials.append(campaign.measure(source, bench, share))
+        bench.close()
+    return {
+        "device": info.device,
+        **_summary(list(speeds.values())),
+        "campaign": campaign.per_trial(trials),
+        "operators": {key: _one(measured) for key, measured in speeds.items()},
+    }
+
+
+def _one(measured: Speed) -> dict[str, float | None]:
+    """One operator: milliseconds, and trials per second near 4k elements and of any size."""
+    return {
+        "build_ms": None if measured.build is None else 1e3 * measured.build,
+        "first_call_ms": 1e3 * measured.first,
+        "near_4k": None if measured.near is None else 1 / measured.near.each,
+        "any_size": None if measured.any is None else 1 / measured.any.each,
+    }
+
+
+def _summary(speeds: Sequence[Speed]) -> dict[str, Any]:
+    built = [1e3 * s.build for s in speeds if s.build is not None]
+    return {
+        "build_ms": statistics.median(built) if built else None,
+        "first_call_ms": statistics.median(1e3 * s.first for s in speeds),
+        "near_4k": _together([s.near for s in speeds if s.near is not None]),
+        "any_size": _together([s.any for s in speeds if s.any is not None]),
+    }
+
+
+def _together(rates: Sequence[Rate]) -> dict[str, float]:
+    """Trials per second when every operator has as many trials, and of the operator in the middle."""
+    each = [rate.each for rate in rates]
+    return {
+        "operators": len(rates),
+        "trials_per_s": 1 / statistics.mean(each),
+        "median_trials_per_s": 1 / statistics.median(each),
+        "inside": statistics.mean(rate.inside / rate.runs for rate in rates) / statistics.mean(each),
+        "elements": statistics.mean(rate.elements for rate in rates),
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """What was measured, in Markdown."""
+    lines: list[str] = []
+    if result["platforms"]:
+        lines.append(
+            "| platform | build ms | first call ms | worker: trials/s near 4k elements (median operator) "
+            "| inside platform | any size | campaign: trials/s | fuzzer's own ms a trial |"
+        )
+        lines.append("|---|---|---|---|---|---|---|---|")
+    for name, seen in result["platforms"].items():
+        if "unavailable" in seen:
+            lines.append(f"| {name} | {seen['unavailable']} |")
+            continue
+        near, mixed, whole = seen["near_4k"], seen["any_size"], seen["campaign"]
+        build = "-" if seen["build_ms"] is None else f"{seen['build_ms']:.0f}"
+        lines.append(
+            f"| {name} | {build} | {seen['first_call_ms']:.2f} "
+            f"| {near['trials_per_s']:,.0f} ({near['median_trials_per_s']:,.0f}) | {near['inside']:.0%} "
+            f"| {mixed['trials_per_s']:,.0f} | {whole['trials_per_s']:,.0f} | {whole['own']:.2f} |"
+        )
+    if result["isolation"]:
+        lines += [""] if lines else []
+        lines.append("| isolation, ms a trial | here | in a worker | in windows | costs | costs in windows |")
+        lines.append("|---|---|---|---|---|---|")
+    for name, seen in result["isolation"].items():
+        columns = ("local", "single", "window", "single_costs", "window_costs")
+        lines.append(f"| {name} | {' | '.join(f'{seen[column]:.3f}' for column in columns)} |")
+    return "\n".join(lines)
+
+
+def _rounded(value: Any) -> Any:
+    """Four digits: more say nothing."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
+from tapml_fuzz.campaign.ahead import Pace, run_ahead, windows
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Verdict
@@ -22,6 +25,8 @@ from tapml_fuzz.platforms.base import Info, Script
 
 # One passing case in this many is run a second time, to see whether the platform repeats itself.
 REPEAT_EVERY = 16
+
+_Tag = TypeVar("_Tag")
 
 
 class Session(Protocol):
@@ -33,6 +38,7 @@ class Session(Protocol):
 
     def info(self) -> Info: ...
     def run(self, case: Case) -> RunOutcome: ...
+    def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]: ...
     def script(self, case: Case) -> Script | None: ...
     def close(self) -> None: ...
 
@@ -67,6 +73,12 @@ class Result:
     outcome: RunOutcome
     truth: Truth
 
+    @property
+    def bounds(self) -> tuple[Array | None, ...]:
+        """The truth's error bounds; infinite for outputs that hold indices, of which several may be right."""
+        outputs = zip(self.truth.values, self.truth.bounds, self.truth.selections, strict=True)
+        return tuple(bound if s is None else np.full(value.shape, np.inf) for value, bound, s in outputs)
+
 
 @dataclass
 class Bench:
@@ -74,10 +86,12 @@ class Bench:
 
     Running a case on it is a *trial* per candidate. With `doubt_reference` a source platform outside the bound is a
     result of its own; without, it only keeps the candidates from being blamed. With `overlap` the source platform,
-    the candidates and the oracle work at the same time, and what is booked is how long each was waited for.
+    the candidates and the oracle work at the same time, on as many cases as are known; what is booked is how long each
+    was waited for.
 
     Attributes:
-        absent: candidates whose machine does not answer now, with the reason.
+        absent: candidates whose machine does not answer now, with the first reason: later ones say that it is so.
+        missed: those that did not answer the case judged last, which may have run before a machine was lost.
     """
 
     reference_name: str
@@ -87,7 +101,9 @@ class Bench:
     overlap: bool = True
     times: Times = field(default_factory=Times)
     absent: dict[str, str] = field(default_factory=dict)
+    missed: set[str] = field(default_factory=set)
     _runs: int = 0
+    _pace: Pace = field(default_factory=Pace, repr=False)
     _built: dict[str, float] = field(default_factory=dict, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
     _policies: dict[str, Policy] = field(default_factory=dict, repr=False)
@@ -103,16 +119,53 @@ class Bench:
         one platform (a candidate, or the source platform alone); with `repeat` every candidate runs twice, to see
         whether it repeats itself.
         """
+        _, results = next(self.trials([(case, None)], only, repeat=repeat))
+        return results
+
+    def trials(
+        self, cases: Iterable[tuple[Case, _Tag]], only: str | None = None, *, repeat: bool = False
+    ) -> Iterator[tuple[_Tag, list[Result]]]:
+        """`trial` on each case, in order, with what came along with the case.
+
+        With `overlap` a window of them has been run before the first is judged. Between two of them the bench may be
+        used for anything else.
+        """
+        for window in windows(cases, lambda: self._pace.limit if self.overlap else 1):
+            for (_, tag), results in zip(window, self._window([case for case, _ in window], only, repeat), strict=True):
+                yield tag, results
+
+    def _window(self, cases: list[Case], only: str | None, repeat: bool) -> Iterator[list[Result]]:
         names = [n for n in self.candidates if only in (None, n)]
-        sessions = [self.candidates[n] for n in names]
-        awaited, *waiting = [self._begun(session, case) for session in (self.reference, *sessions)]
-        expected = self._truth(case)
-        reference = self._ended(self.reference, awaited)
-        is_case = not isinstance(reference, RunError | Unsupported | BuildError) and not isinstance(expected, NoAnswer)
-        if not is_case and not self.overlap:
-            return []  # a candidate in this process is not asked: it might never return
-        outcomes = [self._ended(s, run) for s, run in zip(sessions, waiting, strict=True)]
-        if not is_case:
+        sessions = [self.reference, *(self.candidates[n] for n in names)]
+        began, built = time.perf_counter(), self.times.build
+        begun = [self._begun(session, cases) for session in sessions]
+        truths = [self._truth(case) for case in cases]
+        ran = [self._ended(self.reference, begun[0])]
+        if not self.overlap and not _is_case(ran[0][0], truths[0]):
+            self.missed = set()
+            yield []  # a candidate in this process is not asked: it might never return
+            return
+        ran += [self._ended(session, run) for session, run in zip(sessions[1:], begun[1:], strict=True)]
+        self._pace.took(len(cases), time.perf_counter() - began - (self.times.build - built))
+        for number, (case, expected) in enumerate(zip(cases, truths, strict=True)):
+            for session, outcomes in zip(sessions, ran, strict=True):
+                if number == len(outcomes):  # what comes after a crash or a hang was left
+                    outcomes += self._ended(session, partial(run_ahead, session, cases[number:]))
+            yield self._results(case, [outcomes[number] for outcomes in ran], expected, names, only, repeat)
+
+    def _results(
+        self,
+        case: Case,
+        ran: list[RunOutcome],
+        expected: Truth | Exception,
+        names: list[str],
+        only: str | None,
+        repeat: bool,
+    ) -> list[Result]:
+        """Judge what ran, the source platform first."""
+        reference, *outcomes = ran
+        self.missed = {name for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, Unreachable)}
+        if not _is_case(reference, expected):
             return []
         if isinstance(expected, Exception):
             raise expected
@@ -124,10 +177,6 @@ class Bench:
             results.append(Result(self.reference_name, case, _with_kind(doubt, kind), reference, expected))
         usable = reference if isinstance(reference, Ok) else None
         for name, outcome in zip(names, outcomes, strict=True):
-            if isinstance(outcome, Unreachable):
-                self.absent.setdefault(name, outcome.reason)  # the first reason says why; later ones, that it is so
-                continue
-            self.absent.pop(name, None)
             if isinstance(outcome, Unsupported):
                 continue
             verdict = self._judged(name, case, outcome, usable, expected, doubt, repeat)
@@ -168,16 +217,16 @@ class Bench:
         for session in (self.reference, *self.candidates.values()):
             session.close()
 
-    def _begun(self, session: Session, case: Case) -> Callable[[], RunOutcome]:
-        """The run of a case: under way in a worker while other things are done, or done when asked for."""
+    def _begun(self, session: Session, cases: list[Case]) -> Callable[[], list[RunOutcome]]:
+        """Runs of cases (see `run_ahead`): under way while other things are done, or done when asked for."""
         if self._pool is None:
-            return lambda: session.run(case)
-        return self._pool.submit(session.run, case).result
+            return partial(run_ahead, session, cases)
+        return self._pool.submit(run_ahead, session, cases).result
 
-    def _ended(self, session: Session, run: Callable[[], RunOutcome]) -> RunOutcome:
-        """Wait for a run. Time spent building is booked as that; while one builds, others may be building too."""
+    def _ended(self, session: Session, run: Callable[[], list[RunOutcome]]) -> list[RunOutcome]:
+        """Wait for runs. Time spent building is booked as that; while one builds, others may be building too."""
         began = time.perf_counter()
-        outcome = run()
+        outcomes = run()
         waited = time.perf_counter() - began
         building = min(waited, session.build_seconds - self._built.get(session.name, 0.0))
         self._built[session.name] = session.build_seconds
@@ -186,7 +235,12 @@ class Bench:
             self.times.reference += waited - building
         else:
             self.times.candidate += waited - building
-        return outcome
+            for outcome in outcomes:
+                if isinstance(outcome, Unreachable):
+                    self.absent.setdefault(session.name, outcome.reason)
+                else:
+                    self.absent.pop(session.name, None)
+        return outcomes
 
     def _truth(self, case: Case) -> Truth | Exception:
         """The truth, or why there is none (which matters only if the source platform takes the case)."""
@@ -222,7 +276,7 @@ class Bench:
         self._runs += 1
         if isinstance(outcome, Ok) and (repeat or verdict.failed or self._runs % REPEAT_EVERY == 0):
             session = self.candidates[name]
-            again = self._ended(session, lambda: session.run(case))
+            (again,) = self._ended(session, partial(run_ahead, session, [case]))
             if isinstance(again, Unsupported) or (isinstance(again, Ok) and _same(outcome, again)):
                 return verdict
             if verdict.failed:
@@ -234,6 +288,10 @@ class Bench:
                 return Verdict("nondeterministic", "only one of two runs is right", second.metrics)
             return second
         return verdict
+
+
+def _is_case(reference: RunOutcome, expected: Truth | Exception) -> bool:
+    return not isinstance(reference, RunError | Unsupported | BuildError) and not isinstance(expected, NoAnswer)
 
 
 def _with_kind(verdict: Verdict, kind: Kind | None) -> Verdict:

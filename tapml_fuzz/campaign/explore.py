@@ -17,6 +17,7 @@ from hypothesis.reporting import with_reporter
 from strategies import PHASES, Recipe, Source, realise, recipes
 from strategies.recipes import Phase
 from tapml_fuzz.campaign.bench import Bench, Result
+from tapml_fuzz.core.case import Case
 
 # Steering pays only when there are enough examples to climb from.
 _STEER_FROM = 60
@@ -111,15 +112,13 @@ class Exploration:
             yield msgspec.structs.replace(recipe, seed=number, entropy=recipe.entropy + offset)
 
     def _draw(self, recipe: Recipe) -> None:
-        scores = []
-        for variant in self._on_recorded_cases(recipe):
-            if self.expired():
-                raise _Enough
-            results = self._trial(variant, None)
-            self.tried += 1
-            if not results:
-                continue
-            self.on_trial(results)
+        if self.expired():
+            raise _Enough
+        scores, before = [], self.tried
+        for (number, variant), results in self.bench.trials(self._realised(recipe)):
+            self.tried = before + number
+            if results:
+                self.on_trial(results)
             scores += [_score(result) for result in results]
             for result in results:
                 identity = self.identify(result)
@@ -128,6 +127,9 @@ class Exploration:
                     self.on_found(identity, variant, result)
                     self._shrink_until = time.monotonic() + self.shrink_seconds
                     raise _failing(identity)
+            if self.expired():
+                raise _Enough
+        self.tried = before + self._variants
         if not scores:
             reject()
         if self._steered:
@@ -140,17 +142,21 @@ class Exploration:
             if time.monotonic() > self._shrink_until:
                 raise _Enough
             with self.bench.reducing():
-                results = self._trial(variant, self.result.platform)
+                case = realise(variant, self.source, self.max_elements)
+                results = [] if case is None else self.bench.trial(case, self.result.platform)
             for result in results:
                 if self.identify(result) == self.identity:
                     self.recipe, self.result = variant, result
                     raise _failing(self.identity)
 
-    def _trial(self, recipe: Recipe, only: str | None) -> list[Result]:
-        began = time.perf_counter()
-        case = realise(recipe, self.source, self.max_elements)
-        self.bench.times.generate += time.perf_counter() - began
-        return [] if case is None else self.bench.trial(case, only)
+    def _realised(self, recipe: Recipe) -> Iterator[tuple[Case, tuple[int, Recipe]]]:
+        """Cases on which to try a drawn recipe, with the number and the recipe of each; not every recipe gives one."""
+        for number, variant in enumerate(self._on_recorded_cases(recipe), 1):
+            began = time.perf_counter()
+            case = realise(variant, self.source, self.max_elements)
+            self.bench.times.generate += time.perf_counter() - began
+            if case is not None:
+                yield case, (number, variant)
 
 
 def _score(result: Result) -> float:

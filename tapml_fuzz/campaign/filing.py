@@ -108,7 +108,7 @@ class Filer:
             created=time.time(),
         )
         outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
-        evidence = Evidence(case, tuple(best.truth.values), outputs)
+        evidence = Evidence(case, tuple(best.truth.values), outputs, best.bounds)
         files = self._writer(record, evidence, prey.script)
         first = next(iter(files), "")
         record = msgspec.structs.replace(record, reproducer=f"findings/{id_}/{first}" if first else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -116,44 +116,51 @@ class Hunt:
 
     def replay(self, count: int) -> None:
         """The first `count` recorded seeds exactly as they were: what fails here fails in the model."""
-        for case in self.source.seeds[:count]:
-            if self.expired():
-                return
-            self._try(case, None)
+        self._try((case, None) for case in self.source.seeds[:count])
 
     def _replay_waiting(self) -> None:
-        while self._waiting and not self.expired():
-            self._try(self._waiting.pop(0), None)
+        seeds = list(self._waiting)
+        self._waiting.clear()
+        self._try((case, None) for case in seeds)
 
     def search(self, examples: int, start: int, seed: int) -> None:
         """`examples` recipes from number `start` on: the opening book's while it lasts, then drawn ones."""
         book = self._book[start : start + examples]
+        self._try(self._realised(book))
+        self._explore(examples - len(book), seed)
+
+    def _realised(self, book: list[Recipe]) -> Iterator[tuple[Case, Recipe]]:
         for recipe in book:
-            if self.expired():
-                return
             began = time.perf_counter()
             case = realise(recipe, self.source, self.max_elements)
             self.bench.times.generate += time.perf_counter() - began
             if case is not None:
-                self._try(case, recipe)
-        self._explore(examples - len(book), seed)
+                yield case, recipe
 
     @cached_property
     def _book(self) -> list[Recipe]:
         return opening(self.source, dtypes=self.dtypes, phases=self.phases, seed=self.book_seed)
 
-    def _try(self, case: Case, recipe: Recipe | None) -> None:
-        results = self.bench.trial(case)
-        if self.stopped():  # a platform that is being closed answers nonsense
+    def _try(self, cases: Iterable[tuple[Case, Recipe | None]]) -> None:
+        """Cases with what made them, until time is up."""
+        if self.expired():
             return
-        self.on_trial(results)
-        for result in results:
-            id_ = identity_of(result, self.source)
-            if id_ and self.catch.claim(id_):
-                recorded = self._on_a_seed(id_, result.platform)
-                met, by = (result, recipe) if recorded is None else (recorded, None)
-                self._found(id_, by, met)
-                self._reduce(id_, met, met, by)
+        for recipe, results in self.bench.trials(cases):
+            if self.stopped():  # a platform that is being closed answers nonsense
+                return
+            self.on_trial(results)
+            for result in results:
+                self._file(result, recipe)
+            if self.expired():
+                return
+
+    def _file(self, result: Result, recipe: Recipe | None) -> None:
+        id_ = identity_of(result, self.source)
+        if id_ and self.catch.claim(id_):
+            recorded = self._on_a_seed(id_, result.platform)
+            met, by = (result, recipe) if recorded is None else (recorded, None)
+            self._found(id_, by, met)
+            self._reduce(id_, met, met, by)
 
     def _on_a_seed(self, id_: str, platform: str) -> Result | None:
         """The same failure on a recorded seed that is still to be replayed: there it counts most."""

@@ -197,7 +197,7 @@ class Campaign:
 
     def _count(self, key: str, results: list[Result], bench: Bench) -> None:
         """Count a case, and say who has stopped or begun to answer."""
-        self.tally.add(key, results, self.reference, bench.absent)
+        self.tally.add(key, results, self.reference, bench.missed)
         if not bench.absent and not self._absent:
             return
         with self._lock:

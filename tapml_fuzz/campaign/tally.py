@@ -28,11 +28,11 @@ class Tally:
     worst: dict[tuple[str, str], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, key: str, results: list[Result], reference: str, absent: Collection[str] = ()) -> None:
-        """Count one case: a trial per candidate that could run it; `absent` are those that did not answer."""
+    def add(self, key: str, results: list[Result], reference: str, missed: Collection[str] = ()) -> None:
+        """Count one case: a trial per candidate that could run it; `missed` are those that did not answer."""
         with self._lock:
             self.cases += 1
-            for name in absent:
+            for name in missed:
                 self.unreached[name] += 1
             for result in results:
                 if result.platform == reference:

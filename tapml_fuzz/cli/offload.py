@@ -78,7 +78,9 @@ def offload(
     select_platforms([source, target])
     texts = sentences.read(inputs)
     if not unsupervised:
-        return _supervised(output, resume)
+        own = [model, "--inputs", str(inputs), "--to", target, "--from", source, "--order", order, "--fuzz", fuzz]
+        own += ["--batches", str(batches), "--output", str(output)]
+        return _supervised([*own, *(["--json", str(json_path)] if json_path else [])], output, resume)
 
     from tapml_fuzz.campaign.budget import Budget
     from tapml_fuzz.offloading import Options
@@ -92,28 +94,32 @@ def offload(
     return 0 if all(unit.status == "moved" for unit in report.units) and not report.failure else 1
 
 
-def _supervised(output: Path, resume: bool) -> int:
-    """This very command in a process of its own."""
+def _supervised(arguments: list[str], output: Path, resume: bool) -> int:
+    """This command in a process of its own, and again with --resume should something end that process."""
     from tapml_fuzz.offload.ledger import Ledger
     from tapml_fuzz.offload.supervise import supervise
 
-    own = [sys.executable, "-m", "tapml_fuzz", *sys.argv[1:], "--unsupervised"]
-    again = own if resume else [*own, "--resume"]
-    return supervise(own, again, Ledger(output), limit=_HANG_S, say=lambda text: click.secho(text, fg="yellow"))
+    own = [sys.executable, "-m", "tapml_fuzz", "offload", *arguments, "--unsupervised"]
+    again = [*own, "--resume"]
+    first = again if resume else own
+    return supervise(first, again, Ledger(output), limit=_HANG_S, say=lambda text: click.secho(text, fg="yellow"))
 
 
 def _listen(event: OffloadEvent) -> None:
     from tapml_fuzz.core.events import FindingFound
-    from tapml_fuzz.offload.walk import Settled
+    from tapml_fuzz.offload.walk import Settled, Started
     from tapml_fuzz.offloading import Preparing
 
     match event:
         case Preparing(text):
             click.echo(text)
+        case Started(unit, number, total) if sys.stdout.isatty():
+            click.echo(f"{number:>3}/{total} {unit.text[:100]} ...\x1b[K\r", nl=False)
         case Settled(result, number, total, resumed):
             click.echo(f"{number:>3}/{total} ", nl=False)
             click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)
-            click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if resumed else ''}")
+            end = "\x1b[K" if sys.stdout.isatty() else ""  # what is left of a longer line before
+            click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if resumed else ''}{end}")
         case FindingFound(finding):
             click.secho(f"found    {finding.id}: {finding.message}", fg="red")
 

@@ -10,6 +10,7 @@ from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Growth
 from tapml_fuzz.offload.subject import Check, Grown, Subject
 from tapml_fuzz.offload.tolerance import alone
+from tapml_fuzz.storage.findings import finite
 
 # Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
 _SHOWN = 24
@@ -95,5 +96,5 @@ def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, name: str)
             outputs = hybrid.alone(recording, step, platform)
         except CannotRun:
             return None
-        return judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio
+        return finite(judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio)
     return None

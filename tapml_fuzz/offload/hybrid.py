@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from tapml_fuzz.core import outcome as outcomes
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
 from tapml_fuzz.offload.recording import Recording, Step, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.base import Info, Platform
+from tapml_fuzz.platforms.base import Info, Platform, Unreachable
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.residence import resident
@@ -27,6 +30,11 @@ class CannotRun(Exception):
     def __init__(self, platform: str, step: str, reason: str) -> None:
         super().__init__(f"{step} on {platform}: {reason}")
         self.platform, self.step, self.reason = platform, step, reason
+
+
+def lost(platform: str, reason: str) -> UnavailablePlatform:
+    """A platform on another machine that no longer answers, of which nothing can be said."""
+    return UnavailablePlatform(f"{platform} does not answer: {reason}", mend="go on with --resume once it does")
 
 
 @dataclass
@@ -53,24 +61,48 @@ class Site:
         self._platform = platform or load(location(name))
         self._session = Local(self._platform)
         self.info: Info = self._session.info()
-        self.tensors = resident(self._platform)
+        self._tensors = resident(self._platform)
 
     def prepare(self, step: Step) -> Any:
-        """The build of a step's operator; raises `CannotRun`."""
+        """The build of a step's operator; raises `CannotRun`, or `UnavailablePlatform` when its machine is gone."""
         outcome = self._session.build(step.operator, step.operator.dtypes, step.sizes)
+        if isinstance(outcome, outcomes.Unreachable):
+            raise lost(self.name, outcome.reason)
         if not isinstance(outcome, Built):
             raise CannotRun(self.name, step.name, str(getattr(outcome, "reason", getattr(outcome, "message", outcome))))
         return self._session.built(outcome.handle)
 
     def compute(self, step: Step, build: Any, tensors: Sequence[Any]) -> list[Any]:
-        """The step's outputs as tensors of this platform, when they are done; raises `CannotRun`."""
+        """The step's outputs as tensors of this platform, when they are done; raises as `prepare` does."""
         try:
-            outputs = self.tensors.compute(build, tensors, step.sizes)
+            with self._reached():
+                outputs = self._tensors.compute(build, tensors, step.sizes)
+        except UnavailablePlatform:
+            raise
         except Exception as error:  # whatever a platform raises is its way to say no
             raise CannotRun(self.name, step.name, f"{type(error).__name__}: {error}") from error
         if len(outputs) != len(step.outputs):
             raise CannotRun(self.name, step.name, f"{len(outputs)} outputs, expected {len(step.outputs)}")
         return outputs
+
+    def adopt(self, tensor: Any) -> Any | None:
+        """See `residence.Resident`."""
+        return self._tensors.adopt(tensor)
+
+    def place(self, array: Array) -> Any:
+        with self._reached():
+            return self._tensors.place(array)
+
+    def fetch(self, tensor: Any) -> Array:
+        with self._reached():
+            return self._tensors.fetch(tensor)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except Unreachable as error:
+            raise lost(self.name, str(error)) from error
 
     def close(self) -> None:
         self._session.close()
@@ -120,7 +152,7 @@ class Hybrid:
             traffic.seconds.append(time.perf_counter() - started)
             flow.made(site, step, outputs)
             if observe is not None:
-                observe(step, [site.tensors.fetch(tensor) for tensor in outputs])
+                observe(step, [site.fetch(tensor) for tensor in outputs])
             for name in last[number]:
                 flow.forget(name)
         results = [flow.on_host(name) for name in recording.outputs]
@@ -131,16 +163,16 @@ class Hybrid:
         """What a step gives on a platform from what the source run gave it (teacher-forced)."""
         site = self._sites[platform]
         build = site.prepare(step)
-        tensors = [site.tensors.place(to_numpy(recording.tensor(name))) for name in step.inputs]
-        return [site.tensors.fetch(tensor) for tensor in site.compute(step, build, tensors)]
+        tensors = [site.place(to_numpy(recording.tensor(name))) for name in step.inputs]
+        return [site.fetch(tensor) for tensor in site.compute(step, build, tensors)]
 
     def weight(self, site: Site, tensor: Any) -> Any:
         """A given tensor as the site has it, placed once however often the graph runs."""
         key = (site.name, id(tensor))
         if key not in self._weights:
-            placed = site.tensors.adopt(tensor)
+            placed = site.adopt(tensor)
             if placed is None:
-                placed = site.tensors.place(to_numpy(tensor))
+                placed = site.place(to_numpy(tensor))
             self._weights[key] = (tensor, placed)  # the tensor too, or its id could be another's
         return self._weights[key][1]
 
@@ -167,7 +199,7 @@ class _Flow:
         if not homes:
             return self._given(name)
         home, tensor = next(iter(homes.values()))
-        return home.tensors.fetch(tensor)
+        return home.fetch(tensor)
 
     def forget(self, name: str) -> None:
         self._homes.pop(name, None)
@@ -178,13 +210,13 @@ class _Flow:
     def _brought(self, site: Site, name: str, homes: Mapping[str, tuple[Site, Any]]) -> Any:
         if not homes:
             if name in self._carried:
-                return site.tensors.place(self._carried[name])
+                return site.place(self._carried[name])
             return self._hybrid.weight(site, self._recording.given[name])
         home, tensor = next(iter(homes.values()))
-        shared = site.tensors.adopt(tensor)
+        shared = site.adopt(tensor)
         if shared is not None:
             self._traffic.shared += 1
             return shared
-        array = home.tensors.fetch(tensor)
+        array = home.fetch(tensor)
         self._traffic.copied[home.name, site.name] += array.nbytes
-        return site.tensors.place(array)
+        return site.place(array)

@@ -55,7 +55,7 @@ class Growth(msgspec.Struct, frozen=True):
     step: str
     module: str
     key: str
-    propagated: float
+    propagated: float | None
     forced: float | None = None
 
 
@@ -68,7 +68,8 @@ class UnitResult(msgspec.Struct, frozen=True, tag="unit"):
         findings: ids of what was filed.
         partners: units moved before without which the model would not fail, smallest such set.
         noticed: whether the model left its bound with this unit on the target; None where that was not run.
-        worst: the largest distance of a value in the model, over what is allowed, with this unit on the target.
+        worst: the largest distance of a value in the model, over what is allowed, with this unit on the target; None
+            where no number says it.
         growth: the failure's way through the model, in order.
     """
 
@@ -136,9 +137,13 @@ class Ledger:
             file.truncate(raw.rfind(b"\n") + 1)
 
     def trying(self) -> str:
-        """The unit that runs in the model, by the last line of the file; empty when none does."""
-        lines = self._read()
-        return lines[-1].key if lines and isinstance(lines[-1], Trying) else ""
+        """The unit that runs in the model, by the last whole line of the file; empty when none does."""
+        try:
+            raw = self.path.read_bytes()
+            last = msgspec.json.decode(raw[: raw.rfind(b"\n") + 1].splitlines()[-1], type=_Line)
+        except (OSError, IndexError, *MALFORMED):  # none yet, or another version's
+            return ""
+        return last.key if isinstance(last, Trying) else ""
 
     def _replay(self, lines: list[_Line]) -> None:
         for line in lines:

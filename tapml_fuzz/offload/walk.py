@@ -18,12 +18,13 @@ from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult
 from tapml_fuzz.offload.subject import Check, Subject
+from tapml_fuzz.storage.findings import finite
 
 ORDERS = ("common", "graph")
 
 
 class Movable(Protocol):
-    """What moves as one: `names` are what a glob may match, `text` is for people, `seconds` what its calls take."""
+    """What moves as one: `names` are what a glob may match, `text` is for people, `elements` of input over all calls."""
 
     @property
     def key(self) -> str: ...
@@ -34,7 +35,7 @@ class Movable(Protocol):
     @property
     def calls(self) -> int: ...
     @property
-    def seconds(self) -> float: ...
+    def elements(self) -> int: ...
 
 
 U = TypeVar("U", bound=Movable)
@@ -66,14 +67,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class Unit:
-    """An operator signature: all calls of one build together.
-
-    `seconds` is what its calls take on the source platform.
-    """
+    """An operator signature: all calls of one build together, with `elements` of input over all of them."""
 
     operator: Operator
     calls: int
-    seconds: float
+    elements: int
 
     @property
     def key(self) -> str:
@@ -123,26 +121,28 @@ class Settled:
 Listener = Callable[[Started | Settled], None]
 
 
-def units_of(subject: Subject, hybrid: Hybrid) -> list[Unit]:
-    """The subject's units in the order of the graph, with their cost in one run on the source platform."""
-    check = subject.check(hybrid, {})
+def units_of(subject: Subject) -> list[Unit]:
+    """The subject's units in the order of the graph."""
     calls: dict[str, int] = {}
-    seconds: dict[str, float] = {}
-    for recording, traffic in zip(subject.recordings, check.traffic, strict=True):
-        for step, spent in zip(recording.steps, traffic.seconds, strict=True):
-            calls[step.operator.key] = calls.get(step.operator.key, 0) + 1
-            seconds[step.operator.key] = seconds.get(step.operator.key, 0.0) + spent
-    return [Unit(subject.operators[key], calls[key], seconds[key]) for key in calls]
+    elements: dict[str, int] = {}
+    for recording in subject.recordings:
+        for step in recording.steps:
+            key = step.operator.key
+            calls[key] = calls.get(key, 0) + 1
+            elements[key] = elements.get(key, 0) + sum(recording.tensor(name).numel() for name in step.inputs)
+    return [Unit(subject.operators[key], calls[key], elements[key]) for key in calls]
 
 
 def ordered(units: Sequence[U], order: str) -> list[U]:
-    """`common`: from many cheap calls to few dear ones; `graph`: as they come; else globs, what they match first.
+    """Units in the order they move.
 
-    A glob matches as in `Operator.matches`; raises `BadOption` for one that matches nothing.
+    `common`: from many calls on small tensors to few on large ones. `graph`: as they come. Else globs with commas
+    between (as in `Operator.matches`): what they match first, the rest after. Raises `BadOption` for a glob that
+    matches nothing.
     """
     if order == "graph":
         return list(units)
-    common = sorted(units, key=lambda u: (-u.calls, u.seconds / u.calls, u.key))
+    common = sorted(units, key=lambda u: (-u.calls, u.elements / u.calls, u.key))
     if order == "common":
         return common
     globs = [part.strip() for part in order.split(",") if part.strip()]
@@ -208,7 +208,7 @@ class Walker(Generic[U]):
             check = self._model.check(trial)
         except CannotRun as error:
             return self._did_not_run(unit, alone, error, began)
-        seen = {"noticed": check.failed, "worst": check.worst.ratio, "view": check.view}
+        seen = {"noticed": check.failed, "worst": finite(check.worst.ratio), "view": check.view}
         if alone.failed:
             facts = {"reason": alone.reason, "findings": alone.findings, **seen}
             return self._result(unit, began, status="blocked", where="alone", **facts)

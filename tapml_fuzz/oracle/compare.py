@@ -75,7 +75,8 @@ def _banded(actual: Tensor, truth: Tensor, bound: Tensor) -> Difference:
 
 def _careful(actual: Tensor, truth: Tensor, bound: Tensor, dtype: str, assumes_finite: bool) -> Difference:
     """The general case: every element by its class."""
-    limit = dtypes.largest(dtype) * (1.0 + dtypes.unit_roundoff(dtype))  # rounds to infinity from here on
+    # From here on a number rounds to infinity; of float64, in which all of this is computed, only infinity itself.
+    limit = torch.inf if dtype == "float64" else dtypes.largest(dtype) * (1.0 + dtypes.unit_roundoff(dtype))
     unjudged = ~torch.isfinite(bound)
     known = torch.isfinite(truth)
     high, low = truth + bound, truth - bound

@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Capabilities, Policy
@@ -22,6 +22,11 @@ class Unit(msgspec.Struct, frozen=True):
     operator: Operator
     dtypes: tuple[str, ...]
     sizes: dict[str, int]
+
+    def serves(self, case: Case) -> bool:
+        """Whether a build of this unit can run the case."""
+        same = case.operator.key == self.operator.key and case.dtypes == self.dtypes
+        return same and all(case.sizes[axis] == size for axis, size in self.sizes.items())
 
 
 class Info(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import ctypes
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -71,6 +71,10 @@ class CallableSession:
         if aliased and _returns_views(case):
             aliased = ()
         return Ok(tuple(a.copy() for a in arrays), seconds, mutated=mutated, aliased=aliased)
+
+    def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
+        """One after the other, each when its outcome is asked for."""
+        return map(self.run, cases)
 
     def script(self, case: Case) -> Script | None:
         """None: a callable has no source that stands alone (see `reporting.script.callable_script`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
@@ -23,6 +23,7 @@ from tapml_fuzz.core.outcome import (
 )
 from tapml_fuzz.platforms.address import is_remote
 from tapml_fuzz.platforms.base import Info, Script, Unit
+from tapml_fuzz.platforms.batch import batch_from, run_request
 from tapml_fuzz.platforms.local import Local, needs_sizes
 from tapml_fuzz.platforms.reconnection import Absence
 from tapml_fuzz.platforms.registry import location
@@ -34,11 +35,9 @@ from tapml_fuzz.platforms.wire import (
     Hello,
     Message,
     RunReply,
-    RunRequest,
     ScriptReply,
     ScriptRequest,
     WireError,
-    specs_of,
 )
 from tapml_fuzz.platforms.worker_process import WorkerProcess
 
@@ -83,6 +82,7 @@ class Isolated(Session):
         self._worker: WorkerProcess | None = None
         self._info: Info | None = None
         self._runs = 0
+        self._resident = 0  # bytes, the most that the worker has said
         self._greeted = False
         self._absence: Absence | None = None
         self._tensors: list[Array] = []
@@ -92,13 +92,28 @@ class Isolated(Session):
         """Spawn the worker; it activates the platform while the caller does other things."""
         if self._worker is None:
             self._worker = WorkerProcess(self._where)
-            self._runs, self._greeted = 0, False
+            self._runs, self._resident, self._greeted = 0, 0, False
             self.restarts += 1
 
     def info(self) -> Info:
         if self._info is None:
             self._info = self._ready()
         return self._info
+
+    def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
+        """As in `Session`; neighbours that one build serves go to the worker in one message (`platforms.batch`)."""
+        done = 0
+        while done < len(cases):
+            case = cases[done]
+            unit, built = self._settled(case.operator, case.dtypes, case.sizes)
+            if not isinstance(built, Built):
+                yield built
+                done += 1
+                continue
+            # Fewer than were sent when one has cost the worker: the next worker runs those after it.
+            outcomes = self._run_batch(built.handle, batch_from(cases, done, unit))
+            yield from outcomes
+            done += len(outcomes)
 
     def _ready(self) -> Info:
         """Make sure that a worker is there and has said hello; what it said."""
@@ -170,13 +185,24 @@ class Isolated(Session):
         return self._misspoke(reply)
 
     def _run(self, handle: int, case: Case) -> RunOutcome:
-        request = RunRequest(handle, specs_of(case.tensors), case.layouts, dict(case.sizes))
-        reply = self._ask(request, case.tensors, self._run_timeout)
+        return self._run_batch(handle, (case,))[0]
+
+    def _run_batch(self, handle: int, cases: Sequence[Case]) -> list[RunOutcome]:
+        """Outcomes of cases of one build: of all of them, or up to the one that cost the worker."""
+        worker = self._worker
+        outcomes = [self._ran(self._ask(*run_request(handle, cases), self._run_timeout))]
+        while self._worker is worker and len(outcomes) < len(cases):
+            outcomes.append(self._ran(self._ask(None, (), self._run_timeout)))
+        if self._worker is worker and (self._runs >= self._runs_per_worker or self._resident > self._resident_limit):
+            self._replace()
+        return outcomes
+
+    def _ran(self, reply: Message | Crash | Timeout) -> RunOutcome:
+        """What the answer to one case is; the worker is replaced if it is lost."""
         self._runs += 1
         match reply:
             case RunReply():
-                if self._runs >= self._runs_per_worker or reply.rss > self._resident_limit:
-                    self._replace()
+                self._resident = max(self._resident, reply.rss)
                 facts = (reply.unwritten, reply.mutated, reply.aliased)
                 return Ok(tuple(self._tensors), reply.seconds, *facts)
             case Failure(kind="unreachable"):
@@ -232,13 +258,17 @@ class Isolated(Session):
         self.close()
         self.start()
 
-    def _ask(self, request: Message, tensors: Sequence[Array], seconds: float) -> Message | Crash | Timeout:
-        """Send a request and wait for its answer; the answer's tensors are left in `self._tensors`."""
+    def _ask(self, request: Message | None, tensors: Sequence[Array], seconds: float) -> Message | Crash | Timeout:
+        """Send a request and wait for its answer; the answer's tensors are left in `self._tensors`.
+
+        None waits for one more answer to the last request.
+        """
         worker = self._worker
         assert worker is not None
         deadline = time.monotonic() + seconds
         try:
-            worker.channel.send(request, tensors, deadline)
+            if request is not None:
+                worker.channel.send(request, tensors, deadline)
             message, self._tensors = worker.channel.receive(deadline)
         except TimeoutError:
             self.close()

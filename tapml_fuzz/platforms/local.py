@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import BuildError, BuildOutcome, Built, Ok, RunError, RunOutcome, Unsupported
+from tapml_fuzz.core.outcome import BuildError, BuildOutcome, Built, Ok, RunError, RunOutcome, Unreachable, Unsupported
+from tapml_fuzz.platforms import base
 from tapml_fuzz.platforms.base import (
     BuildRejected,
     Info,
@@ -52,6 +53,8 @@ class Local(Session):
             return needs_sizes(unit, error.axes, str(error))
         except NotSupported as error:
             return Unsupported(str(error))
+        except base.Unreachable as error:
+            return Unreachable(str(error))
         except BuildRejected as error:
             return BuildError(str(error), error.source)
         except Exception as error:
@@ -66,6 +69,8 @@ class Local(Session):
             run = self._platform.run(self._builds[handle], case.tensors, case.layouts, case.sizes)
         except NotSupported as error:
             return Unsupported(str(error))
+        except base.Unreachable as error:
+            return Unreachable(str(error))
         except Exception as error:
             return RunError(f"{type(error).__name__}: {error}")
         facts = (tuple(run.unwritten), tuple(run.mutated), tuple(run.aliased))

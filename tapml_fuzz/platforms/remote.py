@@ -15,6 +15,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.address import split
 from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Run, Script, Unit, Unreachable, script_of
+from tapml_fuzz.platforms.residence import Resident, resident
 from tapml_fuzz.platforms.rpc_client import connect
 
 _START = "start it there: python -m tapml_fuzz serve"
@@ -63,6 +64,10 @@ class Remote:
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         return self._there.run(build, tensors, layouts, sizes)
+
+    def residence(self) -> Resident:
+        """Tensors stay over there where TVM's runtime keeps them; our own server takes known ones by their hash."""
+        return resident(self._there)
 
     def script(
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False

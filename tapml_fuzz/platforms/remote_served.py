@@ -31,6 +31,7 @@ from tapml_fuzz.platforms.rpc_protocol import ABOUT, ASK, OPEN, VERSION, About, 
 from tapml_fuzz.platforms.wire import (
     BuildReply,
     BuildRequest,
+    CaseSpec,
     Failure,
     Hello,
     Message,
@@ -93,8 +94,8 @@ class Served:
     def run(
         self, build: ServedBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Run:
-        request = RunRequest(build.handle, specs_of(tensors), tuple(layouts), dict(sizes))
-        reply, outputs = self._exchange(request, tensors)
+        case = CaseSpec(specs_of(tensors), tuple(layouts), dict(sizes))
+        reply, outputs = self._exchange(RunRequest(build.handle, (case,)), tensors)
         if not isinstance(reply, RunReply):
             raise _failed(reply)
         self.resident = reply.rss or self.resident

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
@@ -33,6 +33,8 @@ _OURS = "run `python -m tapml_fuzz serve` there instead"
 # Remote tensors of earlier inputs that are kept, in bytes; smaller ones are not worth a name.
 _KEPT = 64 << 20
 _SMALL = 4096
+
+_Answer = TypeVar("_Answer")
 
 
 class RemoteTvm(TvmRuntime):
@@ -79,7 +81,7 @@ class RemoteTvm(TvmRuntime):
             True,
             device=name,
             versions={"apache-tvm": str(tvm.__version__)},
-            capabilities=Capabilities(dtypes=kind.dtypes, strided=False, symbolic=True),
+            capabilities=Capabilities(dtypes=kind.dtypes, strided=False, symbolic=True, empty=self.empty),
             policy=kind.policy,
         )
 
@@ -116,14 +118,26 @@ class RemoteTvm(TvmRuntime):
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Run:
-        try:
-            run = super().run(build, tensors, layouts, sizes)
-        except Exception as error:
-            raise self._meant(error) from error
+        run = self._asking(super().run, build, tensors, layouts, sizes)
         if run.mutated:  # what was kept is no longer what it was kept for
             self._inputs.clear()
             self._input_bytes = 0
         return run
+
+    def place(self, array: Array) -> Any:
+        return self._asking(super().place, array)
+
+    def compute(self, build: RuntimeBuild, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        return self._asking(super().compute, build, tensors, sizes)
+
+    def fetch(self, tensor: Any) -> Array:
+        return self._asking(super().fetch, tensor)
+
+    def _asking(self, what: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        try:
+            return what(*arguments)
+        except Exception as error:
+            raise self._meant(error) from error
 
     def upload_unchanged(self, array: Array, dtype: str) -> Any:
         """The tensor of an earlier run with the same contents; `run` reads every input back and so knows that it is."""

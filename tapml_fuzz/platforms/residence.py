@@ -55,7 +55,10 @@ class OnHost:
 
 
 def resident(platform: Platform) -> Resident:
-    """The platform itself where it keeps tensors, else its stand-in."""
+    """The platform itself where it keeps tensors, else its stand-in, or the one it names with `residence()`."""
+    if hasattr(platform, "residence"):
+        named: Resident = platform.residence()
+        return named
     return cast(Resident, platform) if hasattr(platform, "compute") else OnHost(platform)
 
 

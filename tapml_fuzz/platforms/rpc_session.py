@@ -63,6 +63,8 @@ class Host:
         request, tensors = unframed(unpack(parcel, self._shelf))
         if not isinstance(request, BuildRequest | RunRequest | ScriptRequest):
             raise WireError(f"a server takes no {type(request).__name__}")
+        if isinstance(request, RunRequest) and len(request.cases) != 1:  # one call has one answer
+            raise WireError(f"a server takes one case at a time, not {len(request.cases)}")
         if self._worker is None:
             raise WireError("no platform has been opened")
         try:

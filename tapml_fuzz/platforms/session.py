@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tapml_fuzz.core.case import Case
@@ -68,6 +68,13 @@ class Session:
         """Run `case`, building first when needed; a build that failed is the outcome."""
         built = self.build(case.operator, case.dtypes, case.sizes)
         return self._run(built.handle, case) if isinstance(built, Built) else built
+
+    def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
+        """The outcomes of `run` on each case, in order. They may be run ahead of being asked for, or not at all.
+
+        Between two outcomes the session may be used for anything else.
+        """
+        return map(self.run, cases)
 
     def script(self, case: Case) -> Script | None:
         """The platform's part of a standalone reproducer of `case`, building first when needed.

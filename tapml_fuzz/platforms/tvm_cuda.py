@@ -61,7 +61,7 @@ class TvmCuda(TvmRuntime):
             True,
             device=str(self.device.device_name),
             versions={"apache-tvm": str(tvm.__version__), "cuda": _toolkit(), "compiler": self._compiler},
-            capabilities=Capabilities(dtypes=DTYPES, strided=False, symbolic=True),
+            capabilities=Capabilities(dtypes=DTYPES, strided=False, symbolic=True, empty=self.empty),
             policy=_policy(self._compiler),
         )
 

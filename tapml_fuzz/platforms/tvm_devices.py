@@ -105,7 +105,7 @@ class TvmDevice(TvmRuntime):
             True,
             device=str(self.device.device_name),
             versions={"apache-tvm": str(tvm.__version__)},
-            capabilities=Capabilities(dtypes=self.kind.dtypes, strided=False, symbolic=True),
+            capabilities=Capabilities(dtypes=self.kind.dtypes, strided=False, symbolic=True, empty=self.empty),
             policy=self.kind.policy,
         )
 

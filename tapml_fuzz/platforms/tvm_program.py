@@ -17,6 +17,8 @@ from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, 
 from tapml_fuzz.platforms.host_program import HostFunction, ReadyLaunch
 from tapml_fuzz.platforms.tir_expression import Function, Scalars, compiled, dtype_name
 
+# How TVM says that it has no way to compile something, as opposed to breaking on it.
+_REFUSAL = r"Unsupported function type|[Nn]ot (yet )?(supported|implemented)|unsupported dtype|: only support "
 # Relax's tensor constants, by the class names of TVM up to 0.26 and since.
 _CONSTANTS = ("Constant", "GenericConst")
 
@@ -145,7 +147,7 @@ def failure(error: Exception, opened: bool) -> Exception:
     message = f"{type(error).__name__}: {_last_lines(str(error))}"
     if opened:
         return NeedsStatic(message)
-    if re.search(r"Unsupported function type|[Nn]ot (yet )?(supported|implemented)|unsupported dtype", message):
+    if re.search(_REFUSAL, message):
         return NotSupported(message)
     return BuildRejected(message)
 

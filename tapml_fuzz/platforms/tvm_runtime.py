@@ -11,7 +11,7 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
-from tapml_fuzz.platforms.base import BuildRejected, Run, Unit
+from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Run, Unit
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.residence import on_device
 from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
@@ -20,6 +20,10 @@ from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 _ALIGNMENT = 64  # bytes; TVM's kAllocAlignment
+_LAUNCHES_ONE = (
+    "a tensor has no elements: TVM's runtime launches one block where there is none to launch, which accesses memory "
+    "that is not there and costs the device (apache/tvm issue 20278)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,15 @@ class TvmRuntime:
 
     target: Any
     device: Any
+
+    @property
+    def empty(self) -> bool:
+        """Whether programs with tensors of no elements are run: on processors only.
+
+        For a device TVM's runtime makes one block of a launch of no blocks (`LaunchParamConfig::Extract` in
+        thread_storage_scope.h, TVM 0.27), and that block uses memory which such a tensor does not have.
+        """
+        return str(self.target.kind.name) in ("llvm", "c")
 
     def passes(self) -> Any:
         """The module with the target's Relax passes, `tvm.relax.backend.<kind>.pipeline`."""
@@ -65,6 +78,9 @@ class TvmRuntime:
     ) -> Run:
         """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
         scalars = build.program.scalars(tensors)
+        allocated = (value.shape(scalars) for value in build.program.allocated)
+        if not self.empty and any(0 in shape for shape in (*(t.shape for t in tensors), *allocated)):
+            raise NotSupported(_LAUNCHES_ONE)
         started = time.perf_counter()
         outputs, held = self._execute(build, tensors, scalars, which=0)
         seconds = time.perf_counter() - started

@@ -24,6 +24,8 @@ _MAGIC = b"tfz1"
 MAX_HEADER = 16 << 20  # bytes; the largest headers carry the source of a rejected shader
 MAX_PAYLOAD = 2 << 30
 _MAX_DIMS = 64
+_CHUNK = 64 << 10  # bytes; smaller reads than this are made together
+_MAX_BUFFERS = 1024  # that one system call takes (Linux and macOS: IOV_MAX)
 
 
 class WireError(Exception):
@@ -56,13 +58,19 @@ class BuildRequest(msgspec.Struct, frozen=True, tag="build"):
     drop: tuple[int, ...] = ()
 
 
-class RunRequest(msgspec.Struct, frozen=True, tag="run"):
-    """Run build `handle` on the payload's tensors."""
+class CaseSpec(msgspec.Struct, frozen=True, array_like=True):
+    """One case of a `RunRequest`: `tensors` are its share of the payload."""
 
-    handle: int
     tensors: tuple[TensorSpec, ...]
     layouts: tuple[str, ...]
     sizes: dict[str, int]
+
+
+class RunRequest(msgspec.Struct, frozen=True, tag="run"):
+    """Run build `handle` on one case after the other; each is answered by itself, as soon as it has run."""
+
+    handle: int
+    cases: tuple[CaseSpec, ...]
 
 
 class ScriptRequest(msgspec.Struct, frozen=True, tag="script"):
@@ -148,6 +156,8 @@ class Channel:
 
     def __init__(self, stream: socket.socket) -> None:
         self._socket = stream
+        self._chunk = memoryview(bytearray(_CHUNK))
+        self._ahead = self._chunk[:0]  # what has been read of the chunk and not used yet
         self._poll = select.poll()
         self._poll.register(stream, select.POLLIN)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -158,7 +168,7 @@ class Channel:
         parts = frame(message, tensors)
         try:
             self._arm(deadline)
-            left = self._socket.sendmsg(parts)  # one system call where the socket's buffer takes it all
+            left = self._socket.sendmsg(parts[:_MAX_BUFFERS])  # one system call where the socket's buffer takes it all
             for part in parts:
                 if left < len(part):
                     self._arm(deadline)
@@ -177,7 +187,7 @@ class Channel:
 
     def wait(self, seconds: float) -> bool:
         """Whether anything (a frame, or the end of the stream) can be received within `seconds`."""
-        return bool(self._poll.poll(1000 * seconds))
+        return bool(self._ahead) or bool(self._poll.poll(1000 * seconds))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -198,16 +208,27 @@ class Channel:
 
     def _fill(self, view: memoryview, deadline: float | None) -> None:
         while view:
-            self._arm(deadline)
-            try:
-                count = self._socket.recv_into(view)
-            except TimeoutError:
-                raise
-            except OSError as error:
-                raise WireError(f"peer is gone: {error}") from error
-            if count == 0:
-                raise WireError("peer closed the stream")
-            view = view[count:]
+            if not self._ahead and len(view) >= _CHUNK:
+                view = view[self._received(view, deadline) :]
+                continue
+            if not self._ahead:
+                self._ahead = self._chunk[: self._received(self._chunk, deadline)]
+            count = min(len(view), len(self._ahead))
+            view[:count] = self._ahead[:count]
+            view, self._ahead = view[count:], self._ahead[count:]
+
+    def _received(self, into: memoryview, deadline: float | None) -> int:
+        """How many bytes came, at least one."""
+        self._arm(deadline)
+        try:
+            count = self._socket.recv_into(into)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise WireError(f"peer is gone: {error}") from error
+        if count == 0:
+            raise WireError("peer closed the stream")
+        return count
 
     def _arm(self, deadline: float | None) -> None:
         """Let the next socket call wait until `deadline` and no longer."""
@@ -238,7 +259,7 @@ def _opened(header: bytes | bytearray | memoryview, payload: int) -> tuple[Messa
         raise WireError(f"malformed header: {error}") from error
     specs: tuple[TensorSpec, ...] = ()
     if isinstance(message, RunRequest):
-        specs = message.tensors
+        specs = tuple(spec for case in message.cases for spec in case.tensors)
     elif isinstance(message, RunReply):
         specs = message.outputs
     _check(specs, payload)

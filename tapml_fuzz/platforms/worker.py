@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 import traceback
+from itertools import islice
 from typing import Any, cast
 
 from tapml_fuzz.core.case import Layout
@@ -33,6 +34,7 @@ from tapml_fuzz.platforms.registry import load
 from tapml_fuzz.platforms.wire import (
     BuildReply,
     BuildRequest,
+    CaseSpec,
     Channel,
     Failure,
     Hello,
@@ -64,21 +66,27 @@ class _Server:
     def serve(self) -> None:
         """Answer until the supervisor closes the stream."""
         while True:
-            now = time.monotonic()
-            if now - self._armed > _REARM_S:
-                faulthandler.dump_traceback_later(_WATCHDOG_S, exit=True)
-                self._armed = now
+            self._arm()
             if not self._channel.wait(_REARM_S):
                 continue
             request, tensors = self._channel.receive()
             if isinstance(request, BuildRequest):
                 self._channel.send(self._build(request))
             elif isinstance(request, RunRequest):
-                self._run(request, tensors)
+                left = iter(tensors)
+                for case in request.cases:
+                    self._arm()
+                    self._run(request.handle, case, list(islice(left, len(case.tensors))))
             elif isinstance(request, ScriptRequest):
                 self._channel.send(self._script(request))
             else:
                 raise WireError(f"a worker takes no {type(request).__name__}")
+
+    def _arm(self) -> None:
+        now = time.monotonic()
+        if now - self._armed > _REARM_S:
+            faulthandler.dump_traceback_later(_WATCHDOG_S, exit=True)
+            self._armed = now
 
     def _build(self, request: BuildRequest) -> BuildReply | Failure:
         for handle in request.drop:
@@ -93,11 +101,11 @@ class _Server:
         self._builds[self._next] = build
         return BuildReply(self._next, time.perf_counter() - started, _resident_bytes())
 
-    def _run(self, request: RunRequest, tensors: list[Any]) -> None:
+    def _run(self, handle: int, case: CaseSpec, tensors: list[Any]) -> None:
         self._runs += 1
-        layouts = cast("tuple[Layout, ...]", request.layouts)
+        layouts = cast("tuple[Layout, ...]", case.layouts)
         try:
-            run = self._platform.run(self._builds[request.handle], tensors, layouts, request.sizes)
+            run = self._platform.run(self._builds[handle], tensors, layouts, case.sizes)
             reply = RunReply(
                 specs_of(run.outputs),
                 run.seconds,

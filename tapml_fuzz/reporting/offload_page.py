@@ -139,9 +139,10 @@ def _growth(summary: Mapping[str, Any]) -> Iterable[str]:
             yield f"<h3>With <code>{escape(unit['operator'])}</code> on the target</h3>"
             yield "<table><tr><th>value of</th><th>in the model</th><th>alone</th></tr>"
             for row in unit["growth"]:
-                alone = "-" if row["forced"] is None else f"{row['forced']:.3g}"
-                yield f"<tr><td><code>{escape(row['step'])}</code> <span class=quiet>{escape(row['module'])}</span></td>"
-                yield f"<td class=number>{row['propagated']:.3g}</td><td class=number>{alone}</td></tr>"
+                far, alone = ("-" if row[k] is None else f"{row[k]:.3g}" for k in ("propagated", "forced"))
+                module = f"<span class=quiet>{escape(row['module'])}</span>"
+                yield f"<tr><td><code>{escape(row['step'])}</code> {module}</td>"
+                yield f"<td class=number>{far}</td><td class=number>{alone}</td></tr>"
             yield "</table>"
 
 
@@ -160,7 +161,8 @@ def _chart(ratios: Sequence[float | None], names: Sequence[str]) -> str:
         lines.append(f'<path d="M{_LEFT} {height:.1f}H{_WIDTH - 8}" stroke="{colour}" stroke-width="{width}"/>')
         lines.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{10.0**decade:g}</text>')
     points = [(x(i), y(r), r, names[i]) for i, r in enumerate(ratios) if r is not None]
-    path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py, _, _ in points) if points else ""
+    rounded = [(px, py) for px, py, r, _ in points if r > 0]  # what is exact says nothing of growth
+    path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in rounded) if rounded else ""
     dots = [
         f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.5" fill="{"#c8352b" if r > 1 else "#2e9e5b"}">'
         f"<title>{escape(name)}: {r:.3g}</title></circle>"

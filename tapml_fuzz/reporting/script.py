@@ -12,14 +12,15 @@ import torch
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, is_float
 from tapml_fuzz.core.operator import encode_operator
+from tapml_fuzz.core.verdict import Kind
 from tapml_fuzz.operators.invoke import resolve, to_torch
 from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.platforms.spelling import attribute, bound_name, function, parameters, results
+from tapml_fuzz.reporting.ending import RAISING, ending_source
 from tapml_fuzz.reporting.literals import as_layout, call_arguments, tensor_literal
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 
-# Kinds that say how a run ended rather than what it computed: the script shows the error and ends well.
-_RAISING = ("build-error", "run-error")
+_IMPORTS = ("import sys", "import numpy as np", "import torch", "from torch import inf, nan  # noqa: F401")
 _ENDINGS = {
     "crash": "Running this crashes the process: that is what was found.",
     "timeout": "Running this does not end (in reasonable time): that is what was found.",
@@ -74,14 +75,21 @@ def expected_source(case: Case, expected: Sequence[Array]) -> str:
 def standalone_script(record: FindingRecord, evidence: Evidence, script: Script) -> str:
     """A script that needs torch, numpy and the platform's own packages only.
 
-    It prints expected, versions and actual, in this order, so that a crash comes last. An error that was found (of
-    the compiler, the driver or the run) is printed as what actually happened, and the script then exits with 0.
+    It prints expected, versions and actual, in this order, so that a crash comes last, then the ratio to the error
+    bound, and exits with 1 while the fault is there, with 0 when it is gone. An error that was found (of the compiler,
+    the driver or the run) is printed as what actually happened.
     """
     case = evidence.case
     given = parameters(len(case.tensors))
     packages = ", ".join(f"{name} {version}" for name, version in record.versions.items()) or "unknown versions"
     imports = sorted(
-        {"import numpy as np", "import torch", "from torch import inf, nan  # noqa: F401", *script.imports},
+        {
+            "import sys",
+            "import numpy as np",
+            "import torch",
+            "from torch import inf, nan  # noqa: F401",
+            *script.imports,
+        },
         key=lambda line: (line.startswith("from"), line),
     )
     modules = [bound_name(line) for line in imports if line.startswith("import ")]
@@ -105,25 +113,32 @@ def standalone_script(record: FindingRecord, evidence: Evidence, script: Script)
         + "\n\n\n"
         + _actual_source(record.kind, given)
         + 'for number, tensor in enumerate(actual):\n    show(f"actual {number}", tensor)\n'
+        + ending_source(record.kind, record.ratio, evidence)
     )
 
 
-def _actual_source(kind: str, given: str) -> str:
+def _actual_source(kind: Kind, given: str) -> str:
     """`actual`, with what the kind of the finding asks to be looked at besides."""
-    if kind not in _RAISING:
+    if kind not in RAISING:
         twice = 'again = compute({0})\nfor number, tensor in enumerate(again):\n    show(f"again {{number}}", tensor)\n'
         return f"actual = compute({given})\n" + (twice.format(given) if kind == "nondeterministic" else "")
     return (
         f"inputs = [{given}]\n"
         "kept = [tensor.clone() for tensor in inputs]\n"
+        "failed = changed = False\n"
         "try:\n"
         "    actual = compute(*inputs)\n"
         "except Exception as error:\n"
-        "    actual = []\n"
+        "    actual, failed = [], True\n"
         '    print(f"actual: {type(error).__name__}: {error}")\n'
         "for number, (tensor, before) in enumerate(zip(inputs, kept)):\n"
         "    if not np.array_equal(values(tensor), values(before), equal_nan=True):\n"
+        "        changed = True\n"
         '        show(f"input {number} was changed to", tensor)\n'
+        "memory = {tensor.untyped_storage().data_ptr() for tensor in inputs if tensor.numel()}\n"
+        "shared = any(tensor.numel() and tensor.untyped_storage().data_ptr() in memory for tensor in actual)\n"
+        "if shared:\n"
+        '    print("an output shares memory with an input")\n'
     )
 
 
@@ -176,27 +191,38 @@ def pytest_file(record: FindingRecord, evidence: Evidence) -> str:
 
 
 def callable_script(
-    case: Case, expected: Sequence[Array], candidate: Callable[..., Any], arrays: str, positional: bool
+    evidence: Evidence,
+    kind: Kind,
+    ratio: float | None,
+    candidate: Callable[..., Any],
+    arrays: str,
+    positional: bool,
 ) -> str:
-    """A standalone script for a finding of `check`."""
+    """A standalone script for a finding of `check`, which ends as `standalone_script` does."""
+    case = evidence.case
     convert = ".numpy()" if arrays == "numpy" else ""
     arguments = call_arguments(case, "x{}" + convert)
     if not positional:
         arguments = ", ".join(f"x{i}{convert}" for i in range(len(case.tensors)))
+    given = parameters(len(case.tensors))
     return (
-        "import numpy as np\nimport torch\nfrom torch import inf, nan  # noqa: F401\n"
+        "\n".join(_IMPORTS)
+        + "\n"
         + _candidate_source(candidate)
         + "\n"
         + inputs_source(case)
         + "\n\n\n"
-        + expected_source(case, expected)
+        + expected_source(case, evidence.expected)
         + _SHOW
-        + f"result = candidate({arguments})\n"
-        + "actual = list(result) if isinstance(result, (tuple, list)) else [result]\n"
-        + "actual = [torch.as_tensor(tensor) for tensor in actual]\n"
+        + f"def compute({given}):\n"
+        + f"    result = candidate({arguments})\n"
+        + "    results = list(result) if isinstance(result, (tuple, list)) else [result]\n"
+        + "    return [torch.as_tensor(tensor) for tensor in results]\n\n\n"
         + 'for number, tensor in enumerate(expected):\n    show(f"expected {number}", tensor)\n'
-        + 'for number, tensor in enumerate(actual):\n    show(f"actual {number}", tensor)\n'
         + 'print("torch", torch.__version__)\n'
+        + _actual_source(kind, given)
+        + 'for number, tensor in enumerate(actual):\n    show(f"actual {number}", tensor)\n'
+        + ending_source(kind, ratio, evidence)
     )
 
 

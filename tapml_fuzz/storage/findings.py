@@ -83,11 +83,16 @@ class FindingRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tensors of a finding: the case, what was expected (float64) and what the platform gave (maybe nothing)."""
+    """The tensors of a finding: the case, what was expected (float64) and what the platform gave (maybe nothing).
+
+    `bounds` are the error bounds of what was expected, None where it is exact, for who writes the reproducer: they are
+    not stored, as they follow from the case. Empty where nothing is known of them.
+    """
 
     case: Case
     expected: tuple[Array, ...]
     actual: tuple[Array, ...]
+    bounds: tuple[Array | None, ...] = ()
 
 
 class _Note(msgspec.Struct, frozen=True):

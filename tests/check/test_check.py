@@ -120,7 +120,8 @@ def test_script_runs_as_it_is(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parent)}
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.endswith("the fault is still there\n")
     assert "expected 0: float64" in done.stdout
     assert "actual 0: float32" in done.stdout
     assert "nan" in done.stdout

@@ -17,7 +17,7 @@ from benchmarks.calibration.controls import (
     online_softmax,
     softmax_by_exp2,
 )
-from tests.oracle.support import run_torch, truth_of, verdict_on
+from tests.oracle.support import as_array, run_torch, truth_of, verdict_on
 
 # Defects of torch 2.13's own CPU kernels that the oracle found, each checked against torch's float64 result: oneDNN's
 # gelu gives NaN for +inf; oneDNN flushes bfloat16 subnormals; flash attention turns rows of NaN into zeros; the
@@ -108,6 +108,50 @@ def test_a_matrix_product_in_sequence_and_in_blocks() -> None:
     products = a[:, None, :] * b.T[None]
     for function in SUMS:
         assert verdict_on(function(products), "aten.mm.default", [a, b]).kind is None
+
+
+def _of_two_sizes(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Factors of a product and a bias that all but cancels it, so that the rounding of the product is what is left."""
+    x, y = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) for shape in ((16, 64), (64, 24)))
+    x, y = x.to(dtype), y.to(dtype)
+    return x, y, (0.98 * -(x.float() @ y.float())).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["aten.addmm.default", "aten.baddbmm.default", "aten.linear.default"])
+def test_a_bias_added_to_a_stored_product(name: str, dtype: torch.dtype) -> None:
+    """What cuBLASLt does where it splits k, and torch's linear with inputs that are not contiguous."""
+    x, y, bias = _of_two_sizes(dtype)
+    bias = bias[0] if name == "aten.linear.default" else bias
+    total = (bias.float() + (x.float() @ y.float()).to(dtype).float()).to(dtype)
+    args: list[torch.Tensor] = [bias, x, y]
+    if name == "aten.linear.default":
+        args = [x, y.T.contiguous(), bias]
+    if name == "aten.baddbmm.default":
+        args, total = [t[None] for t in args], total[None]
+    verdict = verdict_on(total, name, [as_array(t) for t in args])
+    assert verdict.kind is None
+    assert 0.1 < verdict.metrics.ratio <= 1
+
+
+def test_linear_of_torch_adds_its_bias_to_a_stored_product() -> None:
+    x, y, bias = _of_two_sizes(torch.bfloat16)
+    columns = x.reshape(4, 4, 64).transpose(1, 2).contiguous().transpose(1, 2)
+    stored = torch.nn.functional.linear(columns, y.T, bias[0])
+    assert torch.equal(stored, (columns @ y) + bias[0])
+    args = [as_array(t) for t in (columns, y.T.contiguous(), bias[0])]
+    assert verdict_on(stored, "aten.linear.default", args).kind is None
+
+
+def test_a_stored_product_out_of_range() -> None:
+    """70,000 is infinite in float16. So is 71,000, whatever came before; 60,000 is as right as infinity."""
+    x, y = np.full((1, 1), 280, np.float16), np.full((1, 3), 250, np.float16)
+    bias = np.array([1000, -10_000, np.nan], np.float16)
+    for small in (np.inf, 60_000):
+        right = np.array([[np.inf, small, np.nan]], np.float16)
+        assert verdict_on(right, "aten.addmm.default", [bias, x, y]).kind is None
+    for wrong in ([65504, 60_000, np.nan], [np.inf, 60_000, np.inf]):
+        assert verdict_on(np.array([wrong], np.float16), "aten.addmm.default", [bias, x, y]).kind == "nonfinite"
 
 
 def _softmax_inputs() -> list[np.ndarray]:

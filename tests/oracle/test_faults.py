@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from tapml_fuzz.oracle.compare import difference
 from tests.oracle.support import as_array, run_torch, verdict_on
 
 RNG = np.random.default_rng(0)
@@ -94,6 +96,28 @@ def test_matrix_product_in_float16() -> None:
     narrow = np.add.accumulate(a[:, :, None] * b[None], axis=1, dtype=np.float16)[:, -1]
     assert verdict_on(wide, "aten.mm.default", [a, b]).kind is None
     assert verdict_on(narrow, "aten.mm.default", [a, b]).kind == "wrong"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_bias_added_to_parts_of_a_product_in_float16(dtype: str) -> None:
+    """The whole product may be stored before the bias is added, in the tensors' dtype; its halves may not be."""
+    a, b = RNG.standard_normal((8, 256)).astype(np.float16), RNG.standard_normal((256, 8)).astype(np.float16)
+    a[:, 128:], b[128:] = -a[:, :128], b[:128] + RNG.standard_normal((128, 8)).astype(np.float16) * np.float16(0.01)
+    a, b = a.astype(dtype), b.astype(dtype)
+    bias = RNG.standard_normal((8, 8)).astype(dtype) * np.asarray(0.01, dtype)
+    parts = [(a[:, k].astype(np.float32) @ b[k].astype(np.float32)) for k in (slice(128), slice(128, None))]
+    whole = (parts[0] + parts[1]).astype(dtype)
+    halves = parts[0].astype(np.float16).astype(np.float32) + parts[1].astype(np.float16)
+    args = [bias, a, b]
+    assert verdict_on((whole.astype(np.float32) + bias).astype(dtype), "aten.addmm.default", args).kind is None
+    assert verdict_on((halves + bias).astype(dtype), "aten.addmm.default", args).kind == "wrong"
+
+
+def test_a_product_of_float32_stored_in_float16() -> None:
+    a, b = RNG.standard_normal((8, 256)).astype(np.float32), RNG.standard_normal((256, 8)).astype(np.float32)
+    stored = (a @ b).astype(np.float16) + NORMAL[:8, :8]
+    assert verdict_on(a @ b + NORMAL[:8, :8], "aten.addmm.default", [NORMAL[:8, :8], a, b]).kind is None
+    assert verdict_on(stored, "aten.addmm.default", [NORMAL[:8, :8], a, b]).kind == "wrong"
 
 
 def test_softmax_whose_sum_is_in_float16() -> None:
@@ -192,3 +216,15 @@ def test_finite_where_nan_belongs() -> None:
     x = np.array([1, np.nan, 2], np.float32)
     assert verdict_on(as_array(np.maximum(x, 0)), "aten.relu.default", [x]).kind is None
     assert verdict_on(np.fmax(x, np.float32(0)), "aten.relu.default", [x]).kind == "nonfinite"
+
+
+def test_the_largest_float64_is_a_number() -> None:
+    """Beside an element that is wrong too, and where the largest number must come out exactly."""
+    x = np.array([np.finfo(np.float64).max, 1.0, -2.0])
+    clamped = np.maximum(x, 0.0)
+    assert verdict_on(clamped, "aten.relu.default", [x]).kind is None
+    verdict = verdict_on(clamped + np.array([0, 1e-9, 0]), "aten.relu.default", [x])
+    assert (verdict.kind, verdict.index) == ("wrong", 1)
+    bound = torch.zeros(3, dtype=torch.float64)
+    assert difference(torch.from_numpy(clamped), torch.from_numpy(clamped), bound, "float64").ratio == 0.0
+    assert verdict_on(np.array([np.inf, 1.0, 0.0]), "aten.relu.default", [x]).kind == "nonfinite"

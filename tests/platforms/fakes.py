@@ -17,7 +17,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Script, Unit, Unreachable
-from tapml_fuzz.platforms.poison import poisoned
+from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 
 WHERE = "tests.platforms.fakes:"
@@ -94,6 +94,28 @@ class Hanging(_Fake):
         while any((tensor == 13).any() for tensor in tensors):
             sum(range(1000))
         return super().run(build, tensors, layouts, sizes)
+
+
+class Slow(_Fake):
+    """Takes 0.2 s a run."""
+
+    name = "slow"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        time.sleep(0.2)
+        return super().run(build, tensors, layouts, sizes)
+
+
+class Forgetful(_Fake):
+    """Leaves every element that is 13 unwritten, and looks for such elements afterwards as a real platform does."""
+
+    name = "forgetful"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        first, second = (
+            [np.where(t == 13, poisoned(t.shape, str(t.dtype), which), t) for t in tensors] for which in (0, 1)
+        )
+        return Run(first, 0.0, unwritten(first, second) if suspicious(first) else [0] * len(first))
 
 
 class BuildCrashing(_Fake):

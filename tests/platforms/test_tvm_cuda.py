@@ -8,12 +8,14 @@ import shutil
 
 import pytest
 
+from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.platforms import tvm_cuda
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NeedsStatic, Unit
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NeedsStatic, NotSupported, Unit
 from tapml_fuzz.platforms.tvm_cuda import TvmCuda
+from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
 from tapml_fuzz.platforms.tvm_runtime import TvmRuntime
 from tapml_fuzz.storage.corpus import Corpus, Entry, default_corpus_path
-from tests.platforms.operators import MINILM, SOFTMAX, case
+from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
 
 tvm = pytest.importorskip("tvm")
 if tvm.get_global_func("target.build.cuda", allow_missing=True) is None:
@@ -51,6 +53,33 @@ def test_every_operator_of_the_corpus_becomes_cuda_source(entry: Entry, uncompil
     if build.program.calls:  # a view has none
         assert any('extern "C" __global__ void' in source for source in sources)
         assert all(f"{name}_kernel" in "".join(sources) for name in build.functions)
+
+
+@pytest.mark.parametrize(("operator", "sizes"), [
+    (SOFTMAX, {"a": 0, "b": 5}),
+    (SOFTMAX, {"a": 5, "b": 0}),
+    (aten("slice.Tensor", [X, 0, 2, 2], [(A, B)]), {"a": 5, "b": 7}),  # only its output is empty
+])  # fmt: skip
+def test_tensors_of_no_elements_are_refused_before_a_launch(
+    operator: Operator, sizes: dict[str, int], uncompiled: tuple[TvmCuda, list[str]]
+) -> None:
+    platform, _ = uncompiled
+    given = case(operator, **sizes)
+    try:
+        build = platform.build(Unit(operator, operator.dtypes, {}))
+    except NeedsStatic:
+        build = platform.build(Unit(operator, operator.dtypes, sizes))
+    assert not platform.empty
+    with pytest.raises(NotSupported, match="20278"):
+        platform.run(build, given.tensors, given.layouts, given.sizes)
+
+
+def test_tensors_of_no_elements_are_not_refused_on_a_processor() -> None:
+    platform = TvmLlvm()
+    assert platform.activate().available
+    given = case(SOFTMAX, a=0, b=5)
+    run = platform.run(platform.build(Unit(SOFTMAX, SOFTMAX.dtypes, {})), given.tensors, given.layouts, given.sizes)
+    assert [output.shape for output in run.outputs] == [(0, 5)]
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")

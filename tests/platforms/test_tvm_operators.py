@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
 from tapml_fuzz.core.outcome import BuildError, Built, Ok, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
 from tapml_fuzz.platforms.isolated import Isolated
-from tests.platforms.operators import MINILM, case
+from tests.platforms.operators import LAYER_NORM, MINILM, case
 
 _SIZES = [
     {"a": 4, "b": 6, "c": 5, "k": 7, "m": 3, "n": 10},
@@ -60,3 +61,12 @@ def test_agrees_with_torch(name: str, session: Isolated) -> None:
             built = session.build(operator, given.dtypes, given.sizes)
             assert isinstance(built, Built)
             assert built.symbolic, f"{name} was built for one shape only"
+
+
+def test_what_tvm_only_supports_in_other_dtypes_is_no_fault(session: Isolated) -> None:
+    """Its layer_norm says that it takes float32 and float16 only, as an error of its compiler."""
+    norm = msgspec.structs.replace(LAYER_NORM, dtypes=("bfloat16",) * 3, outputs=(0,))
+    outcome = session.run(case(norm, a=2, b=3))
+    assert isinstance(outcome, Ok | Unsupported), outcome
+    if isinstance(outcome, Unsupported) and session.name != "tvm-webgpu":
+        assert "only support float32 and float16" in outcome.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from tapml_fuzz.platforms.wire import (
     MAX_HEADER,
     MAX_PAYLOAD,
     BuildRequest,
+    CaseSpec,
     Channel,
     RunReply,
     RunRequest,
@@ -45,10 +47,10 @@ def test_tensors_arrive_bit_for_bit(layout: list[tuple[str, list[int]]], data: s
         tensors.append(from_bits(raw, dtype, tuple(shape)))
     sender, receiver = map(Channel, socket.socketpair())
     sizes = {"a": 3}
-    sender.send(RunRequest(5, specs_of(tensors), ("contiguous",) * len(tensors), sizes), tensors)
+    sender.send(RunRequest(5, (CaseSpec(specs_of(tensors), ("contiguous",) * len(tensors), sizes),)), tensors)
     message, received = receiver.receive()
     assert isinstance(message, RunRequest)
-    assert (message.handle, message.sizes) == (5, sizes)
+    assert (message.handle, message.cases[0].sizes) == (5, sizes)
     for sent, got in zip(tensors, received, strict=True):
         assert (got.dtype, got.shape) == (sent.dtype, sent.shape)
         np.testing.assert_array_equal(to_bits(got), to_bits(sent))
@@ -57,9 +59,20 @@ def test_tensors_arrive_bit_for_bit(layout: list[tuple[str, list[int]]], data: s
     receiver.close()
 
 
-def test_payload_larger_than_any_socket_buffer(ends: tuple[Channel, socket.socket]) -> None:
-    import threading
+def test_many_cases_in_more_buffers_than_one_system_call_takes(ends: tuple[Channel, socket.socket]) -> None:
+    tensors = [np.full(2, number, np.int64) for number in range(2000)]
+    sizes = [{"a": number} for number in range(1000)]
+    specs = [CaseSpec(specs_of(tensors[2 * n : 2 * n + 2]), ("contiguous",) * 2, size) for n, size in enumerate(sizes)]
+    request = RunRequest(3, tuple(specs))
+    thread = threading.Thread(target=ends[0].send, args=(request, tensors))
+    thread.start()
+    message, received = Channel(ends[1]).receive(time.monotonic() + 30)
+    thread.join()
+    assert message == request
+    assert [int(t[1]) for t in received] == [*range(2000)]
 
+
+def test_payload_larger_than_any_socket_buffer(ends: tuple[Channel, socket.socket]) -> None:
     big = np.arange(5_000_000, dtype=np.int64)
     sender, receiver = ends[0], Channel(ends[1])
     reply = RunReply(specs_of([big]), 0.5, (0,), (), (), 0)
@@ -81,7 +94,11 @@ def frame(header: bytes, payload: bytes = b"", *, magic: bytes = b"tfz1", header
 
 
 def run_header(*specs: TensorSpec) -> bytes:
-    return msgspec.msgpack.encode(RunRequest(1, specs, ("contiguous",) * len(specs), {}))
+    return msgspec.msgpack.encode(request(*specs))
+
+
+def request(*specs: TensorSpec) -> RunRequest:
+    return RunRequest(1, (CaseSpec(specs, ("contiguous",) * len(specs), {}),))
 
 
 @pytest.mark.parametrize(
@@ -124,9 +141,8 @@ def test_deadline_holds_within_a_frame(ends: tuple[Channel, socket.socket]) -> N
 
 def test_deadline_holds_for_a_peer_that_does_not_read(ends: tuple[Channel, socket.socket]) -> None:
     big = np.zeros(16 << 20, np.uint8)
-    request = RunRequest(1, specs_of([big]), ("contiguous",), {})
     with pytest.raises(TimeoutError):
-        ends[0].send(request, [big], time.monotonic() + 0.2)
+        ends[0].send(request(*specs_of([big])), [big], time.monotonic() + 0.2)
 
 
 def test_too_large_a_message_is_not_sent(ends: tuple[Channel, socket.socket]) -> None:

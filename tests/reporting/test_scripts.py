@@ -18,6 +18,8 @@ from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import BuildError, Ok
+from tapml_fuzz.judge import judge
+from tapml_fuzz.oracle import Truth, truth
 from tapml_fuzz.platforms.base import Script
 from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.registry import ON_REQUEST, known
@@ -31,9 +33,13 @@ _RUN_ALL = """
 import contextlib, io, json, runpy, sys
 printed = {}
 for name in sys.argv[1:]:
+    ended = 0
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        runpy.run_path(name)
-    printed[name] = out.getvalue()
+        try:
+            runpy.run_path(name)
+        except SystemExit as end:
+            ended = end.code
+    printed[name] = [ended, out.getvalue()]
 assert not any(m.split(".")[0] == "tapml_fuzz" for m in sys.modules), "a script imports the fuzzer"
 print(json.dumps(printed))
 """
@@ -83,6 +89,14 @@ def printed(label: str, array: Array) -> str:
     return f"{label}: {name_of(array)}{list(array.shape)}\n{np.array2string(shown, floatmode='unique')}\n"
 
 
+def run_all(scripts: list[str], folder: Path) -> dict[str, tuple[int, str]]:
+    """How each script ended and what it printed, in one process of their own."""
+    done = subprocess.run([sys.executable, "-c", _RUN_ALL, *scripts], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ended: dict[str, tuple[int, str]] = json.loads(done.stdout.splitlines()[-1])
+    return ended
+
+
 @pytest.fixture(scope="module", params=[name for name in known() if name not in _WITHOUT_SCRIPT])
 def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
     with Isolated(request.param, run_timeout=60) as isolated:
@@ -98,22 +112,27 @@ def test_scripts_print_what_the_session_computed(session: Isolated, tmp_path: Pa
     outcomes = {name: session.run(given) for name, given in _CASES.items() if name in tried}
     kept = {name: o for name, o in outcomes.items() if isinstance(o, Ok | BuildError)}
     assert {name for name, o in kept.items() if isinstance(o, Ok)} >= _MUST_BUILD
+    truths: dict[str, Truth] = {}
     for name, outcome in kept.items():
         given = _CASES[name]
         script = session.script(given)
         assert script is not None, name
         made = record(session.name, given.operator, "wrong" if isinstance(outcome, Ok) else "build-error")
-        text = standalone_script(made, Evidence(given, (), ()), script)
+        expected = truths[name] = truth(given.operator, given.tensors, given.sizes)
+        text = standalone_script(made, Evidence(given, expected.values, (), expected.bounds), script)
         assert "tapml_fuzz" not in text.split('"""', 2)[2]
         (tmp_path / f"{name}.py").write_text(text)
     empty = tmp_path / "empty"
     empty.mkdir()
     scripts = [str(tmp_path / f"{name}.py") for name in kept]
-    done = subprocess.run([sys.executable, "-c", _RUN_ALL, *scripts], capture_output=True, text=True, cwd=empty)
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(done.stdout.splitlines()[-1])
+    ended = run_all(scripts, empty)
+    said = {path: text for path, (_, text) in ended.items()}
     for (name, outcome), path in zip(kept.items(), scripts, strict=True):
         assert "expected 0: " in said[path]
+        right = isinstance(outcome, Ok) and not judge(_CASES[name], outcome, truths[name]).failed
+        assert (ended[path][0], said[path].splitlines()[-1]) == (
+            (0, "the fault is gone") if right else (1, "the fault is still there")
+        ), name
         if isinstance(outcome, BuildError):
             assert "\nactual: " in said[path], name
             assert "actual 0" not in said[path], name
@@ -137,6 +156,7 @@ def test_platform_without_a_script_has_its_pytest_file() -> None:
 
 
 _ECHO = Script(("import math",), "def compute(x0):\n    return [x0]\n")
+_COPIES = Script((), "def compute(x0):\n    return [x0.clone()]\n")
 
 
 def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -160,17 +180,24 @@ def test_expected_that_torch_cannot_repeat_is_spelled_out(tmp_path: Path) -> Non
     assert f"[[{1.0 + 2**-40!r}]]" in done.stdout, done.stderr
 
 
-def test_error_of_a_run_is_shown_and_is_no_error_of_the_script(tmp_path: Path) -> None:
+def test_error_of_a_run_is_shown_as_what_happened(tmp_path: Path) -> None:
     given = case(clone(), a=1, b=2)
     script = Script((), 'def compute(x0):\n    x0[0, 0] = 7\n    raise ValueError("the driver says no")\n')
     evidence = Evidence(given, (), ())
     done = run(standalone_script(record("echo", given.operator, "run-error"), evidence, script), tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "actual: ValueError: the driver says no\n" in done.stdout
+    assert done.stdout.endswith("the fault is still there\n")
     assert "input 0 was changed to: float32[1, 2]\n[[ 7." in done.stdout
     # A wrong value found, but an error now: that is news, and ends the script as errors do.
     done = run(standalone_script(record("echo", given.operator, "wrong"), evidence, script), tmp_path)
     assert done.returncode == 1
+    assert done.stderr.endswith("ValueError: the driver says no\n")
+    done = run(standalone_script(record("echo", given.operator, "run-error"), evidence, _COPIES), tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the fault is gone")
+    done = run(standalone_script(record("echo", given.operator, "run-error"), evidence, _ECHO), tmp_path)
+    assert done.returncode == 1  # its output is its input
+    assert "an output shares memory with an input\n" in done.stdout
 
 
 def test_nondeterministic_case_is_run_twice(tmp_path: Path) -> None:
@@ -196,7 +223,7 @@ def test_untrusted_texts_leave_the_script_valid_and_harmless(nasty: str) -> None
     for text in reproducers(made, evidence, _ECHO).values():
         tree = ast.parse(text.encode())
         imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-        assert imported <= {"numpy", "torch", "math", "tapml_fuzz"}
+        assert imported <= {"numpy", "torch", "math", "sys", "tapml_fuzz"}
 
 
 def test_script_of_untrusted_texts_runs(tmp_path: Path) -> None:
@@ -212,4 +239,4 @@ def test_operator_named_to_break_out_only_names_itself() -> None:
     given = Case(operator, {}, ())
     text = standalone_script(record("echo", operator), Evidence(given, (), ()), Script((), "def compute():\n    pass"))
     imported = {a.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Import) for a in n.names}
-    assert imported == {"numpy", "torch"}
+    assert imported == {"numpy", "sys", "torch"}

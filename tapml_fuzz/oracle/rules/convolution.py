@@ -12,6 +12,7 @@ from tapml_fuzz.oracle import elementwise as e
 from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle import summation as s
 from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.rules.matmul import biased
 from tapml_fuzz.oracle.tracked import Tracked
 
 
@@ -49,7 +50,8 @@ def convolution(
             1.0 + (float(m) - 1.0) * n / max(t.numel(), 1) for m, t in zip(alike, (x.value, weight.value), strict=True)
         )
     start = None if bias is None else movement.moved(lambda t: t.reshape(-1, *[1] * len(stride)), bias)
-    gathered = magnitude if start is None else magnitude + start.value.abs()  # the sum may start from the bias
+    # The sum may start from the bias; what an infinite one makes infinite does not round.
+    gathered = magnitude if start is None else magnitude + start.value.abs().nan_to_num(0.0, 0.0)
     share: torch.Tensor | float = 0.0
     if x.value.numel() and weight.value.numel():
         share = s.largest_share(x.value.abs().amax() * weight.value.abs().amax(), gathered)
@@ -67,7 +69,7 @@ def convolution(
     )
     result = a.rounded(value, error, (), own=own, magnitude=magnitude, unbounded=lost)
     # Libraries without a fused bias store the products' sum first (cuDNN through torch does).
-    return result if start is None else e.add(e.stage(result, x), start)
+    return result if start is None else biased(result, start, x)
 
 
 @rule("aten.avg_pool2d", "aten.avg_pool1d")

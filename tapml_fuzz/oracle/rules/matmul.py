@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise as e
 from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle import summation as s
@@ -34,7 +35,8 @@ def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
     if isinstance(repeats, Tensor):
         columns = s.multiplicity(y.value, -2, a.roundoff)
         repeats = torch.minimum(repeats, columns) if isinstance(columns, Tensor) else columns
-    gathered = weight if start is None else weight + start.value.abs()
+    # What an infinite start makes infinite does not round.
+    gathered = weight if start is None else weight + start.value.abs().nan_to_num(0.0, 0.0)
     share: Tensor | float = 0.0
     if n:
         largest = x.value.abs().amax(-1, keepdim=True) * y.value.abs().amax(-2, keepdim=True)
@@ -86,20 +88,60 @@ def matmul(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
 rule("aten.dot", "aten.mv", "aten.vdot")(matmul)
 
 
-@rule("aten.addmm", "aten.baddbmm", "aten.addmv", "aten.addbmm")
+def biased(result: Tracked, start: Tracked, like: Tracked) -> Tracked:
+    """A sum of products plus a bias, which is added to that sum as it is or as it was stored, in the dtype of `like`.
+
+    torch does either. Its linear on an input that is not contiguous is a product and an addition of their own, and
+    cuBLASLt's algorithms that split k add the bias in the result's dtype (pytorch/pytorch pull request 180875).
+    """
+    stored = e.stage(result, like)
+    total = e.add(start, stored)
+    if stored.grid == result.grid:
+        return total
+    name = str(stored.grid).removeprefix("torch.")
+    limit = dtypes.largest(name)
+    over = result.value.abs() > limit
+    if not bool(over.any()):
+        return total
+    # Infinity, as which a sum out of range is stored, is the answer where the total is out of that range as well.
+    beyond = over & (torch.isnan(start.value) | (total.value * result.value.sign() > limit))
+    direct = movement.dense_error(e.add(start, result)) + result.value.abs() * dtypes.unit_roundoff(name)
+    return total.with_error(torch.where(beyond, direct, movement.dense_error(total)))
+
+
+@rule("aten.addmm", "aten.baddbmm", "aten.addmv")
 def addmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float = 1) -> Tracked:
     """beta * bias + alpha * x @ y. With beta zero, bias is not read at all (NaN in it does not spread)."""
     start = None if beta == 0 else scaled(bias, beta)
     assert start is None or isinstance(start, Tracked)
     result = scaled(matmul(x, y, start), alpha)
     assert isinstance(result, Tracked)
-    return result if start is None else e.add(start, result)
+    for factor, dim in ((x, -1), (y, -2)):
+        # BLAS may scale one of the factors instead (its reference does), which may be infinite for that.
+        scaled_first = scaled(factor, alpha)
+        assert isinstance(scaled_first, Tracked)
+        if scaled_first.overflows:
+            lost = scaled_first.beyond()
+            lost = lost.any(dim, keepdim=True) if factor.value.ndim + dim >= 0 else lost.any()
+            result = result.with_error(torch.where(lost, torch.inf, movement.dense_error(result)))
+    return result if start is None else biased(result, start, x)
+
+
+@rule("aten.addbmm")
+def addbmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float = 1) -> Tracked:
+    """The products of all batches, added to beta * bias one by one; torch stores every one of these sums."""
+    rows = movement.moved(lambda t: t[:1].transpose(0, 1).flatten(1), x)  # without a batch a product over nothing
+    total = addmm(bias, rows, movement.moved(lambda t: t[:1].flatten(0, 1), y), beta, alpha)
+    for i in range(1, len(x.value)):
+        one, other = (movement.moved(torch.select, t, 0, i) for t in (x, y))
+        total = addmm(e.stage(total, x), one, other, 1, alpha)
+    return total
 
 
 @rule("aten.linear")
 def linear(x: Tracked, weight: Tracked, bias: Tracked | None = None) -> Tracked:
     result = matmul(x, movement.moved(torch.transpose, weight, 0, 1) if weight.value.ndim == 2 else weight, bias)
-    return result if bias is None else e.add(result, bias)
+    return result if bias is None else biased(result, bias, x)
 
 
 def scores_of(query: Tracked, key: Tracked, mask: Tracked | None, causal: bool, scale: float | None) -> Tracked:

@@ -1,0 +1,96 @@
+"""Hybrid runs: the source run again, bit for bit, and tensors that follow their steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, Traffic
+from tapml_fuzz.offload.recording import last_uses
+from tapml_fuzz.offload.subject import Subject
+from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.platforms.onnxruntime_cpu import OnnxRuntimeCpu
+from tapml_fuzz.platforms.residence import OnHost, resident
+
+
+def test_everything_on_the_source_is_the_source_run(subject: Subject, hybrid: Hybrid) -> None:
+    check = subject.check(hybrid, {})
+    assert [g for g in check.grown if g.ratio > 0] == []
+    assert check.view.cosine == pytest.approx(1, abs=1e-12)
+
+
+def test_everything_on_the_target_stays_within_what_rounding_may_cause(subject: Subject, hybrid: Hybrid) -> None:
+    check = subject.check(hybrid, dict.fromkeys(subject.operators, "tvm-llvm"))
+    ratios = [g.ratio for g in check.grown]
+    assert 0 < max(ratios) < 0.5, check.worst
+    assert all(traffic.copied == {} for traffic in check.traffic), "one device: tensors change hands without a copy"
+
+
+def test_a_mixed_graph_hands_tensors_over_without_copies(subject: Subject, hybrid: Hybrid) -> None:
+    keys = sorted(subject.operators)
+    check = subject.check(hybrid, dict.fromkeys(keys[::2], "tvm-llvm"))
+    assert not check.failed
+    assert sum(traffic.shared for traffic in check.traffic) > 10
+
+
+def test_a_platform_that_keeps_nothing_copies_and_counts(subject: Subject) -> None:
+    assert isinstance(resident(OnnxRuntimeCpu()), OnHost)
+    recording = subject.recordings[0]
+    key = next(s.operator.key for s in recording.steps if s.operator.short_name == "softmax")
+    with Hybrid(Site("torch-cpu"), Site("onnxruntime-cpu")) as both:
+        traffic = Traffic()
+        outputs = both.run(recording, {key: "onnxruntime-cpu"}, traffic=traffic)
+    softmax = next(s for s in recording.steps if s.operator.key == key)
+    assert traffic.copied["torch-cpu", "onnxruntime-cpu"] == to_numpy(recording.tensor(softmax.inputs[0])).nbytes
+    np.testing.assert_allclose(outputs[0], recording.tensor(recording.outputs[0]).numpy(), rtol=1e-4, atol=1e-5)
+    assert len(traffic.seconds) == len(recording.steps)
+
+
+def test_what_does_not_run_says_which_step(subject: Subject) -> None:
+    class Broken(OnnxRuntimeCpu):
+        name = "broken"
+
+        def run(self, *arguments: object, **named: object) -> object:  # type: ignore[override]
+            raise RuntimeError("no")
+
+    key = subject.recordings[0].steps[0].operator.key
+    with (
+        Hybrid(Site("torch-cpu"), Site("broken", Broken())) as both,
+        pytest.raises(CannotRun, match=r"on broken: .*no"),
+    ):
+        both.run(subject.recordings[0], {key: "broken"})
+
+
+def test_values_are_forgotten_after_their_last_use_and_never_before(subject: Subject) -> None:
+    recording = subject.recordings[0]
+    gone: set[str] = set()
+    for step, names in zip(recording.steps, last_uses(recording), strict=True):
+        assert not gone & {*step.inputs}
+        gone |= set(names)
+    assert not gone & set(recording.outputs)
+    assert set(recording.values) <= gone | set(recording.outputs)
+
+
+def test_torch_and_tvm_share_one_memory() -> None:
+    pytest.importorskip("tvm")
+    ours, theirs = Site("torch-cpu"), Site("tvm-llvm")
+    tensor = torch.arange(64.0).reshape(8, 8)
+    adopted = theirs.adopt(tensor)
+    assert adopted is not None
+    tensor[0, 0] = 7
+    assert theirs.fetch(adopted)[0, 0] == 7
+    back = ours.adopt(adopted)
+    assert back is not None
+    assert back.data_ptr() == tensor.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.float64])
+def test_every_dtype_and_stride_survives_the_move(dtype: torch.dtype) -> None:
+    pytest.importorskip("tvm")
+    theirs = Site("tvm-llvm")
+    tensor = (torch.arange(24).reshape(4, 6) % 3).to(dtype).t()
+    moved = theirs.adopt(tensor)
+    if moved is None:
+        moved = theirs.place(to_numpy(tensor))
+    assert theirs.fetch(moved).tobytes() == to_numpy(tensor).tobytes()

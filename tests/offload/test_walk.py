@@ -1,0 +1,123 @@
+"""Walks of a real model's first layer to a twin of torch with faults planted: each is pinned to its operator."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.offload.planted import KINDS
+from tapml_fuzz.core.errors import BadOption
+from tapml_fuzz.offload.report import OffloadReport
+from tapml_fuzz.offload.subject import Subject
+from tapml_fuzz.offload.walk import Settled, ordered, units_of
+from tapml_fuzz.offloading import OffloadEvent, Options, offload
+from tapml_fuzz.reporting.offload_page import page
+from tests.offload.conftest import TEXTS
+from tests.offload.planting import plan
+
+WHERE = "benchmarks.offload.planted:Planted?"
+
+
+def faults_of(subject: Subject) -> dict[str, str]:
+    """One fault of each kind, each in an operator of its own that it shows in."""
+    wanted = {"value": "addmm", "overflow": "gelu", "off by one": "softmax", "wrong stride": "bmm",
+              "nondeterminism": "native_layer_norm"}  # fmt: skip
+    assert wanted.keys() == KINDS.keys()
+    return {next(k for k in subject.operators if k.startswith(name)): kind for kind, name in wanted.items()}
+
+
+def pair_of(subject: Subject) -> tuple[str, str]:
+    """An operator and one that reads what it makes."""
+    steps = subject.recordings[0].steps
+    made = {name: step.operator.key for step in steps for name in step.outputs}
+    norm = next(step for step in steps if step.operator.short_name == "linalg_vector_norm")
+    return made[norm.inputs[0]], norm.operator.key
+
+
+def walked(model: Path, path: str, output: Path, events: list[OffloadEvent], *, resume: bool = False) -> OffloadReport:
+    options = Options("planted", batches=1, where=WHERE + path, resume=resume)
+    return offload(str(model), TEXTS, options, output, events.append)
+
+
+@pytest.fixture(scope="module")
+def walk(first_layer: Path, subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> tuple[OffloadReport, Path]:
+    folder = tmp_path_factory.mktemp("walk")
+    path = plan(folder, faults_of(subject), [pair_of(subject)])
+    return walked(first_layer, path, folder / "out", []), folder
+
+
+def test_each_fault_is_pinned_to_its_operator_and_nobody_else(
+    walk: tuple[OffloadReport, Path], subject: Subject
+) -> None:
+    report, _ = walk
+    alone = {unit.key for unit in report.units if unit.where == "alone"}
+    assert alone == set(faults_of(subject))
+    first, second = pair_of(subject)
+    in_model = [unit for unit in report.units if unit.where == "model"]
+    assert [{unit.key, *unit.partners} for unit in in_model] == [{first, second}]
+    assert "alone it is right" in in_model[0].reason
+    assert in_model[0].growth
+    stay = alone | {in_model[0].key}
+    assert {unit.key for unit in report.units if unit.status == "moved"} == subject.operators.keys() - stay
+    assert report.final is not None
+    assert not report.final.failed
+    assert report.source_nodes == sum(step.operator.key in stay for step in report.subject.recordings[0].steps)
+
+
+def test_what_fails_has_a_finding_with_a_reproducer(walk: tuple[OffloadReport, Path]) -> None:
+    report, folder = walk
+    for unit in report.units:
+        assert bool(unit.findings) == (unit.where == "alone"), unit
+        for finding in unit.findings:
+            assert (folder / "out" / "findings" / finding / "case.safetensors").exists()
+
+
+def test_what_the_model_notices_is_ranked_before_what_it_does_not(walk: tuple[OffloadReport, Path]) -> None:
+    noticed = [unit.noticed for unit in walk[0].blocked]
+    assert noticed == sorted(noticed, key=lambda seen: not seen)
+
+
+def test_a_walk_resumed_validates_nothing_again(
+    walk: tuple[OffloadReport, Path], first_layer: Path, tmp_path: Path
+) -> None:
+    report, folder = walk
+    events: list[OffloadEvent] = []
+    again = walked(first_layer, str(folder / "plan.json"), folder / "out", events, resume=True)
+    assert again.units == report.units
+    assert all(event.resumed for event in events if isinstance(event, Settled))
+    options = Options("planted", batches=2, where=f"{WHERE}{folder / 'plan.json'}", resume=True)
+    with pytest.raises(BadOption, match="something else"):
+        offload(str(first_layer), TEXTS, options, folder / "out")
+
+
+def test_the_page_shows_it_and_escapes(walk: tuple[OffloadReport, Path]) -> None:
+    summary = walk[0].summary()
+    summary["model"] = "<script>alert(1)</script>"
+    summary["nodes"][0]["module"] = "a.<img src=x>"
+    html = page(summary)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert html.count('class="node"') >= len(summary["nodes"])
+    assert not re.search(r"(src|href)=\"?https?:", html)
+    for unit in walk[0].blocked:
+        assert unit.operator.split("(")[0] in html
+
+
+def test_orders(subject: Subject) -> None:
+    units = units_of(subject)
+    assert [u.key for u in ordered(units, "graph")] == [u.key for u in units]
+    common = ordered(units, "common")
+    assert [u.calls for u in common] == sorted((u.calls for u in units), reverse=True)
+    globbed = ordered(units, "aten.gelu*,softmax")
+    assert [u.operator.short_name for u in globbed[:2]] == ["gelu", "softmax"]
+    assert sorted(u.key for u in globbed) == sorted(u.key for u in units)
+    with pytest.raises(BadOption, match="matches no operator"):
+        ordered(units, "nothing*")
+
+
+@pytest.mark.parametrize(("source", "target"), [("tvm-llvm", "torch-cpu"), ("torch-cpu", "torch-cpu")])
+def test_walks_that_make_no_sense_are_refused(source: str, target: str) -> None:
+    with pytest.raises(BadOption):
+        Options(target, source)
