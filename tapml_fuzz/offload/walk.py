@@ -24,7 +24,7 @@ ORDERS = ("common", "graph")
 
 
 class Movable(Protocol):
-    """What moves as one: `names` are what a glob may match, `text` is for people, `elements` of input over all calls."""
+    """What moves as one: `names` are what a glob may match, `text` is for people `elements` of input."""
 
     @property
     def key(self) -> str: ...
