@@ -24,7 +24,7 @@ ORDERS = ("common", "graph")
 
 
 class Movable(Protocol):
-    """What moves as one: `names` are what a glob may match, `text` is for people `elements` of input."""
+    """What moves as one: `names` are what a glob may match, `text` is for people, `elements` counts inputs."""
 
     @property
     def key(self) -> str: ...
