@@ -35,8 +35,8 @@ class Function:
         return len(self.facts)
 
     @property
-    def size(self) -> float:
-        return sum(fact.terms for fact in self.facts)
+    def elements(self) -> int:
+        return sum(fact.elements for fact in self.facts)
 
     @property
     def worst(self) -> CallFacts:

@@ -77,7 +77,7 @@ class CallFacts(msgspec.Struct, frozen=True):
         ratio: the largest distance between the libraries, over what is allowed.
         slack: what is allowed beside the size of the output: a smaller relative fault is not seen.
         terms: about how many input elements an output element depends on.
-        shapes: of the arguments, for people.
+        shapes: of the arguments, for people; `elements` of input.
         seconds: of A's function and of B's.
     """
 
@@ -88,6 +88,7 @@ class CallFacts(msgspec.Struct, frozen=True):
     slack: float
     terms: float
     shapes: str
+    elements: int
     reason: str = ""
     seconds: tuple[float, float] = (0.0, 0.0)
 

@@ -138,7 +138,8 @@ class Runs:
 
         def facts(seen: Seen, ratio: float = 0.0, reason: str = "", seconds: float = 0.0) -> CallFacts:
             spent = (done.seconds, seconds)
-            return CallFacts(call.number, call.name, seen, ratio, loose, terms, done.shapes, reason, spent)
+            elements = sum(array.size for array in done.inputs)
+            return CallFacts(call.number, call.name, seen, ratio, loose, terms, done.shapes, elements, reason, spent)
 
         other = self._b.function(call.name)
         if other is None:

@@ -32,6 +32,8 @@ _DRAWS = 6
 # Spreads are estimated from few draws: four of them hold every element of a normally distributed error that matters
 # (two-sided 6e-5 of one that fills E entirely; correct platforms use a tenth of it, see docs/offloading.md).
 _SPREADS = 4.0
+# Numbers this many times the median magnitude of a tensor are no measure of what its other numbers may be away.
+_MASKS = 1e4
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _allowed(plain: torch.Tensor, moved: list[torch.Tensor], own: Array | None, 
 
 def carried_to(plain: torch.Tensor, square: torch.Tensor, own: Array | None, name: str) -> Array:
     """The distance allowed at a value of the dtype `name`, from its mean square over the draws and its call's own."""
-    allowed = _pooled(square).mul_(_SPREADS)
+    allowed = _pooled(square, plain).mul_(_SPREADS)
     if own is not None:
         allowed += torch.from_numpy(own)
     # Both platforms round what they store, and the source run has errors of its own.
@@ -160,13 +162,19 @@ def carried_to(plain: torch.Tensor, square: torch.Tensor, own: Array | None, nam
     return allowed.nan_to_num_(nan=torch.inf, posinf=torch.inf).numpy()
 
 
-def _pooled(square: torch.Tensor) -> torch.Tensor:
-    """The root mean square of each element, its row and its channel, whichever is largest."""
+def _pooled(square: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
+    """The root mean square of each element, its row and its channel, whichever is largest.
+
+    A number that stands for a mask (-3.4e38 beside logits) has the spread of its own size and lends it to nobody.
+    """
+    sizes = plain.abs()
+    ordinary = sizes <= _MASKS * sizes[sizes > 0].median() if bool((sizes > 0).any()) else torch.ones_like(sizes).bool()
+    lent, counted = torch.where(ordinary, square, 0.0), ordinary.double()
     if square.ndim < 2:
-        return square.mean().expand_as(square).maximum(square).sqrt()
-    rows = square.mean(-1, keepdim=True)
-    channels = square.reshape(-1, square.shape[-1]).mean(0)
-    return square.maximum(rows).maximum(channels).sqrt()
+        return (lent.sum() / counted.sum().clamp(min=1)).expand_as(square).maximum(square).sqrt()
+    rows = lent.sum(-1, keepdim=True) / counted.sum(-1, keepdim=True).clamp(min=1)
+    flat = [t.reshape(-1, square.shape[-1]).sum(0) for t in (lent, counted)]
+    return square.maximum(rows).maximum(flat[0] / flat[1].clamp(min=1)).sqrt()
 
 
 @dataclass(frozen=True)

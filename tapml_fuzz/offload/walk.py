@@ -24,7 +24,7 @@ ORDERS = ("common", "graph")
 
 
 class Movable(Protocol):
-    """What moves as one: `names` are what a glob may match, `text` is for people, `size` says how much its calls do."""
+    """What moves as one: `names` are what a glob may match, `text` is for people, `elements` counts inputs."""
 
     @property
     def key(self) -> str: ...
@@ -35,7 +35,7 @@ class Movable(Protocol):
     @property
     def calls(self) -> int: ...
     @property
-    def size(self) -> float: ...
+    def elements(self) -> int: ...
 
 
 U = TypeVar("U", bound=Movable)
@@ -67,11 +67,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class Unit:
-    """An operator signature: all calls of one build together, with `size` elements of input over all of them."""
+    """An operator signature: all calls of one build together, with `elements` of input over all of them."""
 
     operator: Operator
     calls: int
-    size: int
+    elements: int
 
     @property
     def key(self) -> str:
@@ -136,13 +136,13 @@ def units_of(subject: Subject) -> list[Unit]:
 def ordered(units: Sequence[U], order: str) -> list[U]:
     """Units in the order they move.
 
-    `common`: from many calls that do little to few that do much. `graph`: as they come. Else globs with commas
+    `common`: from many calls on small tensors to few on large ones. `graph`: as they come. Else globs with commas
     between (as in `Operator.matches`): what they match first, the rest after. Raises `BadOption` for a glob that
     matches nothing.
     """
     if order == "graph":
         return list(units)
-    common = sorted(units, key=lambda u: (-u.calls, u.size / u.calls, u.key))
+    common = sorted(units, key=lambda u: (-u.calls, u.elements / u.calls, u.key))
     if order == "common":
         return common
     globs = [part.strip() for part in order.split(",") if part.strip()]

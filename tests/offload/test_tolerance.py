@@ -42,6 +42,22 @@ def test_a_thousandth_in_any_rounding_operator_shows(subject: Subject, size: flo
             assert allowed.ratio(name, other, value)[0] > 1, step.name
 
 
+def test_a_mask_lends_its_size_to_nobody(subject: Subject) -> None:
+    """-3.4e38 rounds by 1e31, which would excuse everything else in its row."""
+    recording, allowed = subject.recordings[0], subject.tolerances[0]
+    masked = [
+        name
+        for step in recording.steps
+        for name in step.outputs
+        if step.operator.short_name == "add" and float(recording.values[name].double().min()) < -1e37
+    ]
+    assert masked, "the texts are of different lengths"
+    for name in masked:
+        bound, value = allowed.propagated[name], to_numpy(recording.values[name])
+        assert bound is not None
+        assert bound[value > -1e4].max() < 1e-2
+
+
 def test_ratios_of_what_is_not_finite() -> None:
     allowed = Tolerances({"x": np.array([1.0, 1.0, np.inf]), "exact": None})
     x = np.array([1.0, 2.0, 3.0], np.float32)
