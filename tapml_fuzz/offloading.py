@@ -53,6 +53,7 @@ class Options:
         order: `"common"`, `"graph"`, or globs with commas between.
         fuzz: seconds of fuzzing per unit after its own calls have passed.
         batches: batches of the texts that run, spread over their lengths.
+        steps: decode steps after the prefill of each batch, for a model that generates text.
         resume: go on with the walk in `output`.
         where: `module:Class` of a target that the registry does not know.
     """
@@ -62,6 +63,7 @@ class Options:
     order: str = "common"
     fuzz: float = 0.0
     batches: int = 2
+    steps: int = 3
     resume: bool = False
     where: str = ""
 
@@ -92,7 +94,15 @@ def offload(
         listener(Preparing(f"starting {options.source} and {options.target}"))
         infos = {options.source: _available(source), options.target: _available(candidate)}
         policy = infos[options.target].policy or Policy()
-        subject = prepare(model, texts, options.source, policy, options.batches, lambda text: listener(Preparing(text)))
+        subject = prepare(
+            model,
+            texts,
+            options.source,
+            policy,
+            options.batches,
+            options.steps,
+            lambda text: listener(Preparing(text)),
+        )
         ledger = Ledger(output)
         ledger.begin(_walk_of(subject, options, infos), resume=options.resume)
         bench = Bench(options.source, source, {options.target: candidate}, doubt_reference=False)

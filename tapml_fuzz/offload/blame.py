@@ -8,7 +8,7 @@ from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Growth
-from tapml_fuzz.offload.subject import Check, Subject
+from tapml_fuzz.offload.subject import Check, Grown, Subject
 from tapml_fuzz.offload.tolerance import alone
 
 # Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
@@ -74,21 +74,18 @@ def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Chec
     first = next((i for i, g in enumerate(way) if g.ratio > 1), 0)
     start = max(0, first - _SHOWN // 2)
     shown = [*way[start : start + _SHOWN - 1], *way[start + _SHOWN - 1 :][-1:]]
-    return tuple(Growth(g.step, g.module, g.key, g.ratio, _forced(subject, hybrid, assignment, g.step)) for g in shown)
+    return tuple(Growth(g.step, g.module, g.key, g.ratio, _forced(subject, hybrid, assignment, g)) for g in shown)
 
 
-def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, name: str) -> float | None:
-    for recording in subject.recordings:
-        step = next((s for s in recording.steps if s.name == name), None)
-        if step is None:
-            continue
-        own = alone(recording, step, subject.policy)
-        if own is None:
-            return None
-        platform = assignment.get(step.operator.key, subject.source)
-        try:
-            outputs = hybrid.alone(recording, step, platform)
-        except CannotRun:
-            return None
-        return judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio
-    return None
+def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, grown: Grown) -> float | None:
+    recording = subject.recordings[grown.recording]
+    step = next(s for s in recording.steps if s.name == grown.step)
+    own = alone(recording, step, subject.policy)
+    if own is None:
+        return None
+    platform = assignment.get(step.operator.key, subject.source)
+    try:
+        outputs = hybrid.alone(recording, step, platform)
+    except CannotRun:
+        return None
+    return judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio
