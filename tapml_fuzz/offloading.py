@@ -53,9 +53,9 @@ class Options:
         order: `"common"`, `"graph"`, or globs with commas between.
         fuzz: seconds of fuzzing per unit after its own calls have passed.
         batches: batches of the texts that run, spread over their lengths.
-        steps: decode steps after the prefill of each batch, for a model that generates text.
         resume: go on with the walk in `output`.
         where: `module:Class` of a target that the registry does not know.
+        steps: decode steps after the prefill of each batch, for a model that generates text.
     """
 
     target: str
@@ -63,9 +63,9 @@ class Options:
     order: str = "common"
     fuzz: float = 0.0
     batches: int = 2
-    steps: int = 3
     resume: bool = False
     where: str = ""
+    steps: int = 3
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
