@@ -59,7 +59,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "olmo2": _GROUPED,
     "starcoder2": _GROUPED,
     "granite": _GROUPED,
-    "cohere": _GROUPED,
+    "cohere": {**_GROUPED, "logit_scale": 1.0},
     "glm": {**_GROUPED, "head_dim": 16},
 }
 
@@ -76,7 +76,12 @@ def learn_tokenizer(text: str) -> transformers.PreTrainedTokenizerFast:
     learnt.train_from_iterator(text.splitlines(), trainer)
     pad, begin, end = _SPECIAL
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=learnt, pad_token=pad, bos_token=begin, eos_token=end, padding_side="left"
+        tokenizer_object=learnt,
+        pad_token=pad,
+        bos_token=begin,
+        eos_token=end,
+        padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],
     )
 
 

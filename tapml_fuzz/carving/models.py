@@ -202,7 +202,7 @@ def _network_class(transformers: Any, directory: Path) -> Any:
 
 def _is_causal(directory: Path) -> bool:
     architectures = _json(directory / "config.json").get("architectures") or [""]
-    return str(architectures[0]).endswith("ForCausalLM")
+    return str(architectures[0]).endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def _with_sentence_head(network: torch.nn.Module, directory: Path) -> torch.nn.Module:
