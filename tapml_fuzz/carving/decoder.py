@@ -53,7 +53,9 @@ class Decoder(torch.nn.Module):
         inputs = {"input_ids": chosen, "attention_mask": mask}
         if self.takes_positions:
             inputs["position_ids"] = mask.sum(-1, keepdim=True) - 1
-        return {**inputs, **dict(zip(_state_names(len(outputs) - 1), outputs[1:], strict=True))}
+        # Copies: torch.export writes guards that cannot run for a tensor that shows a part of another (Phi-3's values).
+        state = (tensor.clone() for tensor in outputs[1:])
+        return {**inputs, **dict(zip(_state_names(len(outputs) - 1), state, strict=True))}
 
 
 class Graphs:

@@ -116,8 +116,9 @@ class _Recorder(torch.fx.Interpreter):
 
     def names_of(self, arguments: Any) -> list[str]:
         """The values among a node's arguments, in order."""
-        nested = torch.fx.node.map_arg(arguments, lambda node: self._names.get(node))
-        return [leaf for leaf in tree_flatten(nested)[0] if isinstance(leaf, str)]
+        nodes: list[torch.fx.Node] = []
+        torch.fx.node.map_arg(arguments, nodes.append)
+        return [name for node in nodes for name in tree_flatten(self._names.get(node, []))[0]]
 
     def run_node(self, node: torch.fx.Node) -> Any:
         result = super().run_node(node)

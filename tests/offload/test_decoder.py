@@ -51,6 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> models.Model:
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
+        hidden_act="gelu_pytorch_tanh",  # a call with a text among its arguments
         max_position_embeddings=64,
         initializer_range=0.4,
         pad_token_id=0,
