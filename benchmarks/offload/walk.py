@@ -60,7 +60,8 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
 def line(row: Mapping[str, Any]) -> list[str]:
     """A row of the table."""
     if "error" in row:
-        return [row["model"], row["platform"], *["-"] * 5, f"did not end: {' '.join(row['error'])}", f"{row['wall_s']}s"]
+        told = f"did not end: {' '.join(row['error'])}"
+        return [row["model"], row["platform"], *["-"] * 5, told, f"{row['wall_s']}s"]
     final = row["final"]
     seen = final.get("seen") or final.get("failure", "")
     told = f"{'outside' if final['failed'] else 'within'} its bound ({final.get('worst', 0):.2g}); {seen}"

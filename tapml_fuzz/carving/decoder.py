@@ -107,7 +107,7 @@ def _state_names(count: int) -> list[str]:
 
 def _open_axes(inputs: Inputs) -> trace.OpenAxes:
     """Batch and past of a step; its one new token is a constant."""
-    past = {name: (0, 2) for name in state_of(inputs)}
+    past = dict.fromkeys(state_of(inputs), (0, 2))
     return {"input_ids": (0,), "position_ids": (0,), "attention_mask": (0, 1), **past}
 
 
@@ -117,6 +117,8 @@ def _cache(state: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Any:
 
     class Layer(DynamicLayer):  # type: ignore[misc]
         """Its first update is the state, where the original joins it to an empty tensor."""
+
+        is_initialized: bool
 
         def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             if self.is_initialized:

@@ -80,7 +80,8 @@ def record(
 ) -> Recording:
     """Run a traced model on one batch, on the device where it is; `operators` are those of its nodes.
 
-    `carried`, by the names of `inputs`, and `graph` as in `Recording`. Raises `BadModel` for calls that are no aten operators.
+    `carried`, by the names of `inputs`, and `graph` as in `Recording`. Raises `BadModel` for calls that are no aten
+    operators.
     """
     recorder = _Recorder(traced.graph_module, operators)
     with torch.no_grad():

@@ -83,10 +83,10 @@ def tolerances(
     `carried` are the `ends` of the recording before that this one has as inputs: each run goes on with its own, so an
     error made in a prefill reaches a decode step as the error that it is.
     """
-    draws = [_Draw(seed, n, together=n % 2 == 1) for n in range(_DRAWS)]
+    draws: list[_Draw | _Still | _Lost] = [_Draw(seed, n, together=n % 2 == 1) for n in range(_DRAWS)]
     runs = [
         _Run(recording, {name: ends[number] for name, ends in (carried or {}).items()}, draw)
-        for number, draw in enumerate((_STILL, *draws, _LOST))
+        for number, draw in enumerate([_STILL, *draws, _LOST])
     ]
     propagated: dict[str, Array | None] = {}
     for step, gone in zip(recording.steps, last_uses(recording), strict=True):
@@ -202,9 +202,7 @@ _STILL, _LOST = _Still(), _Lost()
 class _Run:
     """The recording in float64, one step at a time, with every result moved within its bound (or not)."""
 
-    def __init__(
-        self, recording: Recording, carried: Mapping[str, torch.Tensor], draw: _Draw | _Still | _Lost
-    ) -> None:
+    def __init__(self, recording: Recording, carried: Mapping[str, torch.Tensor], draw: _Draw | _Still | _Lost) -> None:
         self._recording, self._draw = recording, draw
         self._values = dict(carried)
 

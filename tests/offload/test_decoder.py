@@ -28,14 +28,11 @@ TEXTS = ("Rain again today", "No", "The train was late")
 STEPS = 3
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> models.Model:
-    """A llama of one layer, whose two heads share keys and values, with a tokenizer of bytes."""
+def save_tokenizer(folder: Path) -> int:
+    """Write a tokenizer of bytes into a model's folder; the size of its vocabulary."""
     import tokenizers
     import transformers
 
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("model") / "tiny-llama"
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate(["<pad>", *alphabet])}
     learnt = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
@@ -43,9 +40,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> models.Model:
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=learnt, pad_token="<pad>", model_input_names=["input_ids", "attention_mask"]
     ).save_pretrained(folder)
+    return len(vocabulary)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> models.Model:
+    """A llama of one layer, whose two heads share keys and values."""
+    import transformers
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("model") / "tiny-llama"
+    size = save_tokenizer(folder)
     torch.manual_seed(7)
     config = transformers.LlamaConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=size,
         hidden_size=16,
         intermediate_size=24,
         num_hidden_layers=1,
@@ -180,6 +188,18 @@ def test_the_text_is_another_when_one_token_is(subject: Subject) -> None:
     assert seen.same_text is False
     assert seen.agreement is not None
     assert 0.5 < seen.agreement < 1
+
+
+def test_the_head_of_gpt2_is_a_language_models_too(tmp_path: Path) -> None:
+    import transformers
+
+    size = save_tokenizer(tmp_path)
+    transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=size, n_positions=32, n_embd=8, n_layer=1, n_head=2)
+    ).save_pretrained(tmp_path)
+    loaded = models.load(str(tmp_path))
+    assert loaded.language_model is not None
+    assert loaded.module(loaded.tokenize(["No"]))[0].shape == (1, 2, size)
 
 
 def test_an_encoder_generates_no_text(model: models.Model) -> None:
