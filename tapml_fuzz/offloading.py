@@ -55,6 +55,7 @@ class Options:
         batches: batches of the texts that run, spread over their lengths.
         resume: go on with the walk in `output`.
         where: `module:Class` of a target that the registry does not know.
+        steps: decode steps after the prefill of each batch, for a model that generates text.
     """
 
     target: str
@@ -64,6 +65,7 @@ class Options:
     batches: int = 2
     resume: bool = False
     where: str = ""
+    steps: int = 3
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -92,7 +94,15 @@ def offload(
         listener(Preparing(f"starting {options.source} and {options.target}"))
         infos = {options.source: _available(source), options.target: _available(candidate)}
         policy = infos[options.target].policy or Policy()
-        subject = prepare(model, texts, options.source, policy, options.batches, lambda text: listener(Preparing(text)))
+        subject = prepare(
+            model,
+            texts,
+            options.source,
+            policy,
+            options.batches,
+            options.steps,
+            lambda text: listener(Preparing(text)),
+        )
         ledger = Ledger(output)
         ledger.begin(_walk_of(subject, options, infos), resume=options.resume)
         bench = Bench(options.source, source, {options.target: candidate}, doubt_reference=False)

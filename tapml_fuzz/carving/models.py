@@ -40,6 +40,7 @@ class Model:
         dtype: name of the dtype of the weights.
         max_length: longest sequence in tokens; longer sentences are cut.
         versions: of everything that decides what the model computes.
+        language_model: the network itself, where it is one that generates text.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Model:
     dtype: str
     max_length: int
     versions: Mapping[str, str]
+    language_model: torch.nn.Module | None = None
 
     def tokenize(self, texts: Sequence[str], device: str = "cpu") -> Inputs:
         """Token ids, masks and types of a padded batch, each `int64[batch, sequence]`."""
@@ -94,6 +96,7 @@ def load(model: str, device: str = "cpu") -> Model:
             "transformers": str(transformers.__version__),
             **(_gpu_versions() if device == "cuda" else {}),
         },
+        language_model=network if _is_causal(directory) else None,
     )
 
 
@@ -194,9 +197,12 @@ def _transformers_offline() -> Any:
 
 def _network_class(transformers: Any, directory: Path) -> Any:
     """The class with the head that the weights were trained with, where it matters to what is computed."""
+    return transformers.AutoModelForCausalLM if _is_causal(directory) else transformers.AutoModel
+
+
+def _is_causal(directory: Path) -> bool:
     architectures = _json(directory / "config.json").get("architectures") or [""]
-    causal = str(architectures[0]).endswith("ForCausalLM")
-    return transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+    return str(architectures[0]).endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def _with_sentence_head(network: torch.nn.Module, directory: Path) -> torch.nn.Module:

@@ -22,6 +22,10 @@ class Batch:
     numbers: tuple[int, ...]
     texts: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        return f"sentence{'s' if len(self.numbers) > 1 else ''} {', '.join(map(str, self.numbers))}"
+
 
 def read(path: Path) -> tuple[str, ...]:
     """One text per line, UTF-8, blank lines ignored; raises `BadInputs` naming the line at fault."""

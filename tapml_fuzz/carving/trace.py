@@ -48,6 +48,7 @@ class Recorded:
 
 
 Observer = Callable[[Recorded], None]
+OpenAxes = Mapping[str, Sequence[int]]  # per input, the axes whose extent may change
 
 
 class TracedModel:
@@ -64,17 +65,21 @@ class TracedModel:
             return flatten(interpreter.run(*inputs.values()))
 
 
-def trace(module: torch.nn.Module, example: Inputs) -> TracedModel:
+def trace(module: torch.nn.Module, example: Inputs, open_axes: OpenAxes | None = None) -> TracedModel:
     """Export a model with open batch and sequence axes and decompose it; raises `BadModel` where torch cannot.
 
-    `example` needs at least two sentences and two tokens: sizes of 1 would be taken for constants.
+    `example` needs at least two sentences and two tokens: sizes of 1 would be taken for constants. `open_axes` names
+    the axes in question where they are not all axes of every input.
     """
-    open_axes = ({name: dict.fromkeys(range(t.dim()), torch.export.Dim.DYNAMIC) for name, t in example.items()},)
+    dynamic = {
+        name: dict.fromkeys(open_axes[name] if open_axes else range(t.dim()), torch.export.Dim.DYNAMIC)
+        for name, t in example.items()
+    }
     try:
         with torch.no_grad(), warnings.catch_warnings():
             # torch 2.13's own bookkeeping of pytrees warns about itself.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-            exported = torch.export.export(module, (example,), dynamic_shapes=open_axes, strict=False)
+            exported = torch.export.export(module, (example,), dynamic_shapes=(dynamic,), strict=False)
             graph_module = exported.run_decompositions().module(check_guards=False)
     except Exception as error:  # export raises many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

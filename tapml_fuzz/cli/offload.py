@@ -149,7 +149,7 @@ def _print(report: OffloadReport, output: Path) -> None:
     moved = sum(unit.status == "moved" for unit in report.units)
     click.echo(
         f"{moved} of {len(report.units)} operators moved to {report.walk.target} in {report.seconds:.0f} s; "
-        f"{report.source_nodes} of {len(report.subject.recordings[0].steps)} nodes stay on {report.walk.source}"
+        f"{report.source_nodes} of {report.total_nodes} nodes stay on {report.walk.source}"
     )
     for unit in report.blocked:
         click.echo(f"  {unit.status} {unit.key}: {unit.reason}")

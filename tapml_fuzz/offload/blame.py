@@ -69,7 +69,7 @@ def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Chec
     """
     shown = shown_of(check)
     return tuple(
-        Growth(g.step, g.module, g.key, finite(g.ratio), _forced(subject, hybrid, assignment, g.step)) for g in shown
+        Growth(g.step, g.module, g.key, finite(g.ratio), _forced(subject, hybrid, assignment, g)) for g in shown
     )
 
 
@@ -85,18 +85,15 @@ def shown_of(check: Check) -> list[Grown]:
     return [*way[start : start + _SHOWN - 1], *way[start + _SHOWN - 1 :][-1:]]
 
 
-def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, name: str) -> float | None:
-    for recording in subject.recordings:
-        step = next((s for s in recording.steps if s.name == name), None)
-        if step is None:
-            continue
-        own = alone(recording, step, subject.policy)
-        if own is None:
-            return None
-        platform = assignment.get(step.operator.key, subject.source)
-        try:
-            outputs = hybrid.alone(recording, step, platform)
-        except CannotRun:
-            return None
-        return finite(judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio)
-    return None
+def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, grown: Grown) -> float | None:
+    recording = subject.recordings[grown.recording]
+    step = next(s for s in recording.steps if s.name == grown.step)
+    own = alone(recording, step, subject.policy)
+    if own is None:
+        return None
+    platform = assignment.get(step.operator.key, subject.source)
+    try:
+        outputs = hybrid.alone(recording, step, platform)
+    except CannotRun:
+        return None
+    return finite(judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio)

@@ -48,6 +48,7 @@ class Recording:
         outputs: names of the model's outputs, its result first.
         on_host: nodes that take no tensor (arange, full) and so were run by the host, whatever the platforms.
         carried: inputs that are outputs of the recording before, by their number there: the state of a decoder.
+        graph: which of the model's graphs ran, where it has several: `"prefill"`, `"decode"`.
     """
 
     label: str
@@ -57,6 +58,7 @@ class Recording:
     outputs: tuple[str, ...]
     on_host: tuple[str, ...] = ()
     carried: Mapping[str, int] = field(default_factory=dict)
+    graph: str = ""
 
     def tensor(self, name: str) -> torch.Tensor:
         """The source run's value of that name."""
@@ -74,10 +76,12 @@ def record(
     inputs: Inputs,
     label: str,
     carried: Mapping[str, int] | None = None,
+    graph: str = "",
 ) -> Recording:
     """Run a traced model on one batch, on the device where it is; `operators` are those of its nodes.
 
-    `carried` as in `Recording`, by the names of `inputs`. Raises `BadModel` for calls that are no aten operators.
+    `carried`, by the names of `inputs`, and `graph` as in `Recording`. Raises `BadModel` for calls that are no aten
+    operators.
     """
     recorder = _Recorder(traced.graph_module, operators)
     with torch.no_grad():
@@ -95,6 +99,7 @@ def record(
         outputs=outputs,
         on_host=tuple(recorder.on_host),
         carried={by_input[name]: number for name, number in (carried or {}).items()},
+        graph=graph,
     )
 
 
@@ -112,8 +117,9 @@ class _Recorder(torch.fx.Interpreter):
 
     def names_of(self, arguments: Any) -> list[str]:
         """The values among a node's arguments, in order."""
-        nested = torch.fx.node.map_arg(arguments, lambda node: self._names.get(node))
-        return [leaf for leaf in tree_flatten(nested)[0] if isinstance(leaf, str)]
+        nodes: list[torch.fx.Node] = []
+        torch.fx.node.map_arg(arguments, nodes.append)
+        return [name for node in nodes for name in tree_flatten(self._names.get(node, []))[0]]
 
     def run_node(self, node: torch.fx.Node) -> Any:
         result = super().run_node(node)

@@ -38,9 +38,15 @@ class OffloadReport:
 
     @property
     def source_nodes(self) -> int:
-        """Nodes of the graph that still run on the source platform."""
+        """Nodes that still run on the source platform, in some recording at least."""
         moved = {unit.key for unit in self.units if unit.status == "moved"}
-        return sum(step.operator.key not in moved for step in self.subject.recordings[0].steps)
+        recordings = self.subject.recordings
+        return len({(r.graph, step.name) for r in recordings for step in r.steps if step.operator.key not in moved})
+
+    @property
+    def total_nodes(self) -> int:
+        """Operator calls of every graph."""
+        return len({(r.graph, step.name) for r in self.subject.recordings for step in r.steps})
 
     def summary(self) -> dict[str, Any]:
         """The walk as plain data."""
@@ -60,18 +66,22 @@ class OffloadReport:
         }
 
     def _nodes(self) -> list[dict[str, Any]]:
-        """The graph of the first recording: where each node ended, and its distance in the final run."""
+        """The first recording of every graph: where each node ended, and its distance in the final run."""
         status = {unit.key: unit.status for unit in self.units}
-        ratios = {g.step: g.ratio for g in reversed(self.final.grown)} if self.final else {}
+        grown = self.final.grown if self.final else ()
+        ratios = {(g.recording, g.step): g.ratio for g in reversed(grown)}
+        graphs = {r.graph: n for n, r in reversed(list(enumerate(self.subject.recordings)))}
         return [
             {
+                "graph": graph,
                 "node": step.name,
                 "module": step.module,
                 "key": step.operator.key,
                 "status": status[step.operator.key],
-                "ratio": ratios.get(step.name),
+                "ratio": ratios.get((number, step.name)),
             }
-            for step in self.subject.recordings[0].steps
+            for graph, number in sorted(graphs.items(), key=lambda pair: pair[1])
+            for step in self.subject.recordings[number].steps
         ]
 
     def _final(self) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapml_fuzz.carving import models, recognise, sentences, trace
+from tapml_fuzz.carving import decoder, models, recognise, sentences, trace
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
 from tapml_fuzz.offload.recording import Recording, Step, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
@@ -24,13 +25,17 @@ SOURCES = tuple(_DEVICES)
 
 @dataclass(frozen=True)
 class Grown:
-    """A value of the model in a hybrid run: how far it is from the source run's, over what is allowed."""
+    """A value of the model in a hybrid run: how far it is from the source run's, over what is allowed.
+
+    `recording` is the number of the one it is in.
+    """
 
     step: str
     module: str
     key: str
     value: str
     ratio: float
+    recording: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,17 +96,21 @@ class Subject:
         spent: list[Traffic] = []
         given: list[list[Array]] = []
         before: list[Array] = []
-        for recording, allowed in zip(self.recordings, self.tolerances, strict=True):
+        for number, (recording, allowed) in enumerate(zip(self.recordings, self.tolerances, strict=True)):
 
             def observe(
-                step: Step, outputs: list[Array], recording: Recording = recording, allowed: Tolerances = allowed
+                step: Step,
+                outputs: list[Array],
+                number: int = number,
+                recording: Recording = recording,
+                allowed: Tolerances = allowed,
             ) -> None:
                 for name, actual in zip(step.outputs, outputs, strict=True):
                     ratio, _ = allowed.ratio(name, actual, to_numpy(recording.values[name]))
-                    grown.append(Grown(step.name, step.module, step.operator.key, name, ratio))
+                    grown.append(Grown(step.name, step.module, step.operator.key, name, ratio, number))
 
             traffic = Traffic()
-            carried = {name: before[number] for name, number in recording.carried.items()}
+            carried = {name: before[output] for name, output in recording.carried.items()}
             before = hybrid.run(recording, assignment, carried=carried, observe=observe, traffic=traffic)
             given.append(before)
             spent.append(traffic)
@@ -115,26 +124,31 @@ def prepare(
     source: str,
     policy: Policy,
     batches: int,
+    steps: int = 3,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Subject:
     """Load MODEL, run it on up to `batches` batches of `texts` on the source platform, and work out its tolerances
     for a target with `policy`.
 
-    Batches are spread over the lengths of the texts, padded and unpadded ones among them. Raises `BadModel`.
+    Batches are spread over the lengths of the texts, padded and unpadded ones among them. A model that generates text
+    runs the prefill of each and then `steps` decode steps. Raises `BadModel`.
     """
     device = _DEVICES[source]
     progress("loading and tracing the model")
     loaded = models.load(model, device)
-    probes = recognise.probes(loaded, texts, device)
-    traced = trace.trace(loaded.module, probes[0])
-    operators = recognise.recognise(traced, probes).operators
-    progress("running it on the source platform")
-    recordings = [
-        record(traced, operators, loaded.tokenize(batch.texts, device), _label(batch))
-        for batch in _some(texts, batches)
-    ]
+    chosen = _some(texts, batches)
+    if loaded.language_model is not None:
+        task, graphs = "generation", decoder.Graphs(loaded, texts, device)
+        progress("running it on the source platform")
+        recordings = generations(graphs, chosen, steps)
+    else:
+        task, probes = "embedding", recognise.probes(loaded, texts, device)
+        traced = trace.trace(loaded.module, probes[0])
+        operators = recognise.recognise(traced, probes).operators
+        progress("running it on the source platform")
+        recordings = [record(traced, operators, loaded.tokenize(b.texts, device), b.label) for b in chosen]
     progress("working out how far errors may grow")
-    return subject_of(loaded, source, policy, "embedding", recordings)
+    return subject_of(loaded, source, policy, task, recordings)
 
 
 def subject_of(
@@ -143,9 +157,8 @@ def subject_of(
     """A subject from recordings that are made."""
     allowed: list[Tolerances] = []
     for number, recording in enumerate(recordings):
-        carried: dict[str, Array | None] = {}
-        for name, output in recording.carried.items():
-            carried[name] = allowed[-1].propagated[recordings[number - 1].outputs[output]]
+        before = recordings[number - 1].outputs
+        carried = {name: allowed[-1].ends[before[output]] for name, output in recording.carried.items()}
         allowed.append(tolerances(recording, policy, carried, seed=number))
     digest = hashlib.blake2b(loaded.weights.encode(), digest_size=8)
     for recording in recordings:
@@ -171,11 +184,6 @@ def _some(texts: Sequence[str], count: int) -> list[sentences.Batch]:
 def _spread(batches: Sequence[sentences.Batch], count: int) -> list[sentences.Batch]:
     """At even steps through the shorter quarter: the model runs once for every unit that moves."""
     return [batches[(2 * i + 1) * len(batches) // (8 * count)] for i in range(count)]
-
-
-def _label(batch: sentences.Batch) -> str:
-    numbers = ", ".join(map(str, batch.numbers))
-    return f"sentence{'s' if len(batch.numbers) > 1 else ''} {numbers}"
 
 
 __all__ = ["SOURCES", "Check", "Grown", "Subject", "prepare", "subject_of"]

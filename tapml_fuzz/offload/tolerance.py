@@ -43,9 +43,11 @@ class Tolerances:
     Attributes:
         propagated: per value, the distance allowed, float64 of the value's shape; infinite elements are unjudged.
             None stands for "equal": nothing before it rounds.
+        ends: what each of the runs in float64 gave for the recording's outputs, for one that carries on from them.
     """
 
     propagated: Mapping[str, Array | None] = field(repr=False)
+    ends: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict, repr=False)
 
     def ratio(self, name: str, actual: Array, source: Array) -> tuple[float, int]:
         """The worst |actual - source| over what is allowed, and the flat index where; infinite where none is."""
@@ -75,24 +77,25 @@ class Tolerances:
 def tolerances(
     recording: Recording,
     policy: Policy,
-    carried: Mapping[str, Array | None] | None = None,
+    carried: Mapping[str, Sequence[torch.Tensor]] | None = None,
     seed: int = 0,
 ) -> Tolerances:
     """Tolerances of a recording on a platform with that policy: what its specification allows is no failure.
 
-    `carried` are those of inputs that the recording before has made.
+    `carried` are the `ends` of the recording before that this one has as inputs: each run goes on with its own, so an
+    error made in a prefill reaches a decode step as the error that it is.
     """
-    plain = _Run(recording, carried or {}, _STILL)
-    draws = [_Run(recording, carried or {}, _Draw(seed, n, together=n % 2 == 1)) for n in range(_DRAWS)]
-    lost = _Run(recording, carried or {}, _LOST)
+    draws: list[_Draw | _Still | _Lost] = [_Draw(seed, n, together=n % 2 == 1) for n in range(_DRAWS)]
+    runs = [
+        _Run(recording, {name: ends[number] for name, ends in (carried or {}).items()}, draw)
+        for number, draw in enumerate([_STILL, *draws, _LOST])
+    ]
     propagated: dict[str, Array | None] = {}
     for step, gone in zip(recording.steps, last_uses(recording), strict=True):
         own = alone(recording, step, policy)
         bounds = own.bounds if own is not None else (None,) * len(step.outputs)
         given = {name: _wide(recording.given[name]) for name in step.inputs if name in recording.given}
-        values = plain.step(step, bounds, given)
-        moved = [draw.step(step, bounds, given) for draw in draws]
-        unjudged = lost.step(step, bounds, given)
+        values, *moved, unjudged = (run.step(step, bounds, given) for run in runs)
         shown = _moved_along(step, propagated)
         for i, name in enumerate(step.outputs):
             allowed = (
@@ -104,9 +107,9 @@ def tolerances(
                 spoilt = torch.isnan(unjudged[i]) & ~torch.isnan(values[i])
                 allowed[spoilt.numpy()] = np.inf
             propagated[name] = allowed
-        for run in (plain, *draws, lost):
+        for run in runs:
             run.forget(gone)
-    return Tolerances(propagated)
+    return Tolerances(propagated, {name: [run.value(name) for run in runs] for name in recording.outputs})
 
 
 def alone(recording: Recording, step: Step, policy: Policy) -> Truth | None:
@@ -211,13 +214,9 @@ _STILL, _LOST = _Still(), _Lost()
 class _Run:
     """The recording in float64, one step at a time, with every result moved within its bound (or not)."""
 
-    def __init__(self, recording: Recording, carried: Mapping[str, Array | None], draw: _Draw | _Still | _Lost) -> None:
+    def __init__(self, recording: Recording, carried: Mapping[str, torch.Tensor], draw: _Draw | _Still | _Lost) -> None:
         self._recording, self._draw = recording, draw
-        self._values: dict[str, torch.Tensor] = {}
-        for name, allowed in carried.items():
-            value = _wide(recording.given[name])
-            moves = allowed is not None and value.is_floating_point()
-            self._values[name] = draw.moved(name, value, torch.from_numpy(allowed) / 2) if moves else value
+        self._values = dict(carried)
 
     def step(self, step: Step, bounds: Sequence[Array | None], given: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         inputs = [self._values[n] if n in self._values else given[n] for n in step.inputs]
@@ -227,6 +226,9 @@ class _Run:
                 results[i] = self._draw.moved(name, results[i], torch.from_numpy(np.ascontiguousarray(bound)))
             self._values[name] = results[i]
         return results
+
+    def value(self, name: str) -> torch.Tensor:
+        return self._values[name] if name in self._values else _wide(self._recording.given[name])
 
     def forget(self, names: Sequence[str]) -> None:
         for name in names:

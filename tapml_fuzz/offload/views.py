@@ -18,28 +18,38 @@ class View(msgspec.Struct, frozen=True):
         cosine: the smallest cosine between an embedding (or a position's logits) and the source's.
         agreement: share of positions where both choose the same next token; None for a model without tokens.
         divergence: the largest Kullback-Leibler divergence of the next token's distribution, in nats; None likewise.
+        same_text: whether greedy generation gives the same text, as it does when every token it chooses, each after
+            the source's tokens, is the source's.
     """
 
     cosine: float
     agreement: float | None = None
     divergence: float | None = None
+    same_text: bool | None = None
 
     def __str__(self) -> str:
         if self.agreement is None:
             return f"cosine {self.cosine:.9f}"
-        return f"{100 * self.agreement:.4g}% of next tokens equal, KL at most {self.divergence:.3g} nats"
+        text = "same text" if self.same_text else "other text"
+        return f"{text}, {100 * self.agreement:.4g}% of next tokens equal, KL at most {self.divergence:.3g} nats"
 
 
 def view(task: str, given: Sequence[Sequence[Array]], wanted: Sequence[Sequence[Array]]) -> View:
     """Compare the first output of every batch; `[..., features]` each, logits where `task` is `"generation"`."""
-    pairs = [(_rows(g[0]), _rows(w[0])) for g, w in zip(given, wanted, strict=True)]
-    pairs = [(g, w) for g, w in pairs if g.shape == w.shape and g.size]
+    firsts = [(g[0], w[0]) for g, w in zip(given, wanted, strict=True) if g[0].shape == w[0].shape and w[0].size]
+    pairs = [(_rows(g), _rows(w)) for g, w in firsts]
     cosine = min((float(_cosine(g, w).min()) for g, w in pairs), default=1.0)
     if task != "generation":
         return View(cosine)
     same = np.concatenate([g.argmax(-1) == w.argmax(-1) for g, w in pairs])
     divergence = max(float(_divergence(g, w).max()) for g, w in pairs)
-    return View(cosine, float(same.mean()), divergence)
+    text = all(np.array_equal(*(_last(logits).argmax(-1) for logits in pair)) for pair in firsts)
+    return View(cosine, float(same.mean()), divergence, text)
+
+
+def _last(logits: Array) -> Array:
+    """The last position's, which say what is generated next."""
+    return logits[..., -1, :]
 
 
 def _rows(array: Array) -> Array:

@@ -27,6 +27,7 @@ class ParsedExample:
         self.kwargs = {k: v for k, v in kwargs.items() if k not in _IGNORED_KEYWORDS}
         self.tensors: list[torch.Tensor] = []
         self.values: dict[Position, int] = {}
+        self._slots: dict[Position, int] = {}  # by path: one tensor given twice is two slots
         rest = [self._walk(a, ("attribute", "args", i)) for i, a in enumerate(self.args)]
         rest += [(k, self._walk(v, ("attribute", "kwargs", k))) for k, v in sorted(self.kwargs.items())]
         self.skeleton = repr(rest)
@@ -34,7 +35,7 @@ class ParsedExample:
 
     def _walk(self, value: Any, path: Position) -> Any:
         if isinstance(value, torch.Tensor):
-            slot = len(self.tensors)
+            slot = self._slots[path] = len(self.tensors)
             self.tensors.append(value)
             self.values.update({("tensor", slot, axis): n for axis, n in enumerate(value.shape)})
             return ("tensor", value.dim())
@@ -64,7 +65,7 @@ class ParsedExample:
 
     def template(self, value: Any, path: Position, factors: Mapping[Position, Product]) -> Template:
         if isinstance(value, torch.Tensor):
-            return Slot(next(i for i, t in enumerate(self.tensors) if t is value))
+            return Slot(self._slots[path])
         if isinstance(value, torch.dtype):
             return DType(str(value).removeprefix("torch."))
         if isinstance(value, float) and not math.isfinite(value):

@@ -94,14 +94,16 @@ def _legend() -> str:
 
 
 def _tree(nodes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    """Modules in the order of the graph, nested as they are named."""
-    root: dict[str, Any] = {"nodes": [], "parts": {}}
-    for node in nodes:
-        place = root
-        for part in filter(None, node["module"].split(".")):
-            place = place["parts"].setdefault(part, {"nodes": [], "parts": {}})
-        place["nodes"].append(node)
-    yield from _branch("model", root, depth=0)
+    """Per graph (a decoder has two), modules in the order of the graph, nested as they are named."""
+    for graph in dict.fromkeys(node["graph"] for node in nodes):
+        root: dict[str, Any] = {"nodes": [], "parts": {}}
+        for node in nodes:
+            if node["graph"] == graph:
+                place = root
+                for part in filter(None, node["module"].split(".")):
+                    place = place["parts"].setdefault(part, {"nodes": [], "parts": {}})
+                place["nodes"].append(node)
+        yield from _branch(graph or "model", root, depth=0)
 
 
 def _branch(name: str, branch: Mapping[str, Any], depth: int) -> Iterable[str]:

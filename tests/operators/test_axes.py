@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tapml_fuzz.core.errors import BadInputs, UnknownOperator
+from tapml_fuzz.core.operator import Slot
 from tapml_fuzz.operators.axes import infer, infer_many
 from tapml_fuzz.operators.invoke import call, register
 from tapml_fuzz.operators.naming import rename_axes
@@ -62,6 +63,13 @@ def test_several_examples_tell_coincidence_from_rule() -> None:
     assert [c.sizes for c in calls] == [{"c": 384, "a": 2, "b": 9}, {"c": 384, "a": 1, "b": 7}]
     ends = infer_many("aten.slice.Tensor", [((ones(1, 512), 1, 0, n), {}) for n in (9, 12)])
     assert ends[0].operator.describe() == "aten.slice.Tensor(float32[a, b], 1, 0, c)"
+
+
+def test_one_tensor_given_twice_is_two_arguments() -> None:
+    tensor = torch.randn(3, 5)
+    found = infer("aten.cat.default", [[tensor, tensor], 1])
+    assert found.operator.args[0] == [Slot(0), Slot(1)]
+    assert len(found.operator.axes) == len(found.tensors) == 2
 
 
 def test_both_sides_of_size_one_stay_consistent() -> None:
