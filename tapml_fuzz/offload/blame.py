@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
-from tapml_fuzz.offload.ledger import Growth
+from tapml_fuzz.offload.ledger import Growth, written
 from tapml_fuzz.offload.subject import Check, Grown, Subject
 from tapml_fuzz.offload.tolerance import alone
-from tapml_fuzz.storage.findings import finite
 
 # Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
 _SHOWN = 24
@@ -69,7 +68,7 @@ def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Chec
     """
     shown = shown_of(check)
     return tuple(
-        Growth(g.step, g.module, g.key, finite(g.ratio), _forced(subject, hybrid, assignment, g)) for g in shown
+        Growth(g.step, g.module, g.key, written(g.ratio), _forced(subject, hybrid, assignment, g)) for g in shown
     )
 
 
@@ -96,4 +95,4 @@ def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, grown: Gro
         outputs = hybrid.alone(recording, step, platform)
     except CannotRun:
         return None
-    return finite(judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio)
+    return written(judge(recording.case(step), Ok(tuple(outputs)), own).metrics.ratio)

@@ -10,7 +10,7 @@ from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.fused_messages import CallFacts, Stopped, Value
 from tapml_fuzz.offload.fused_process import Ended, Pair
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun
-from tapml_fuzz.offload.ledger import Growth
+from tapml_fuzz.offload.ledger import Growth, written
 from tapml_fuzz.offload.subject import Check, Grown
 from tapml_fuzz.offload.walk import Alone
 
@@ -71,10 +71,10 @@ class Fused:
         return Check(grown(reply.values), reply.view, ())
 
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
-        alone = {step_of(fact.number, fact.name): min(fact.ratio, sys.float_info.max) for fact in self.pair.facts}
+        alone = {step_of(fact.number, fact.name): written(fact.ratio) for fact in self.pair.facts}
         return tuple(
             # What stays in A is A's own: on A's inputs there is no distance.
-            Growth(g.step, g.module, g.key, g.ratio, alone.get(g.step) if g.key in assignment else 0.0)
+            Growth(g.step, g.module, g.key, written(g.ratio), alone.get(g.step) if g.key in assignment else 0.0)
             for g in blame.shown_of(check)
         )
 

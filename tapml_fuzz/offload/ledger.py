@@ -15,9 +15,18 @@ from tapml_fuzz.storage.tensors import MALFORMED
 FORMAT = 1
 _MAX_BYTES = 64 << 20
 
+# Stands for a distance that is infinite (a number where none may be, anything where it must be equal): JSON has no
+# infinity.
+ENDLESS = 1e300
+
 Status = Literal["moved", "blocked", "unsupported"]
 # Where a blocked unit failed: on its own calls, in the model though not alone, or by taking the process with it.
 Where = Literal["", "alone", "model", "crash", "hang"]
+
+
+def written(ratio: float) -> float:
+    """A ratio as the ledger has it."""
+    return min(ratio, ENDLESS)
 
 
 class Walk(msgspec.Struct, frozen=True, tag="walk"):
@@ -55,7 +64,7 @@ class Growth(msgspec.Struct, frozen=True):
     step: str
     module: str
     key: str
-    propagated: float | None
+    propagated: float
     forced: float | None = None
 
 
@@ -69,7 +78,7 @@ class UnitResult(msgspec.Struct, frozen=True, tag="unit"):
         partners: units moved before without which the model would not fail, smallest such set.
         noticed: whether the model left its bound with this unit on the target; None where that was not run.
         worst: the largest distance of a value in the model, over what is allowed, with this unit on the target; None
-            where no number says it.
+            where that was not run.
         growth: the failure's way through the model, in order.
     """
 

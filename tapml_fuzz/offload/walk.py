@@ -16,9 +16,8 @@ from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
-from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult
+from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
 from tapml_fuzz.offload.subject import Check, Subject
-from tapml_fuzz.storage.findings import finite
 
 ORDERS = ("common", "graph")
 
@@ -208,7 +207,7 @@ class Walker(Generic[U]):
             check = self._model.check(trial)
         except CannotRun as error:
             return self._did_not_run(unit, alone, error, began)
-        seen = {"noticed": check.failed, "worst": finite(check.worst.ratio), "view": check.view}
+        seen = {"noticed": check.failed, "worst": written(check.worst.ratio), "view": check.view}
         if alone.failed:
             facts = {"reason": alone.reason, "findings": alone.findings, **seen}
             return self._result(unit, began, status="blocked", where="alone", **facts)

@@ -30,6 +30,7 @@ svg text { font: 12px system-ui, sans-serif; fill: #67718a; }
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 960, 260, 56, 28
 # Decades of the growth chart: errors below a hundred-thousandth of what is allowed are drawn there.
 _LOWEST, _HIGHEST = -5.0, 3.0
+_ENDLESS = 1e300  # the ledger's infinity
 
 
 def page(summary: Mapping[str, Any]) -> str:
@@ -141,7 +142,7 @@ def _growth(summary: Mapping[str, Any]) -> Iterable[str]:
             yield f"<h3>With <code>{escape(unit['operator'])}</code> on the target</h3>"
             yield "<table><tr><th>value of</th><th>in the model</th><th>alone</th></tr>"
             for row in unit["growth"]:
-                far, alone = ("-" if row[k] is None else f"{row[k]:.3g}" for k in ("propagated", "forced"))
+                far, alone = (_far(row[k]) for k in ("propagated", "forced"))
                 module = f"<span class=quiet>{escape(row['module'])}</span>"
                 yield f"<tr><td><code>{escape(row['step'])}</code> {module}</td>"
                 yield f"<td class=number>{far}</td><td class=number>{alone}</td></tr>"
@@ -177,10 +178,16 @@ def _chart(ratios: Sequence[float | None], names: Sequence[str]) -> str:
     )
 
 
+def _far(ratio: float | None) -> str:
+    if ratio is None:
+        return "-"
+    return "∞" if ratio >= _ENDLESS else f"{ratio:.3g}"
+
+
 def _units(units: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield "<table><tr><th>operator</th><th>calls</th><th>status</th><th>model's worst</th><th>seconds</th></tr>"
     for unit in units:
-        worst = "-" if unit["worst"] is None else f"{unit['worst']:.2g}"
+        worst = _far(unit["worst"])
         mark = f'<span class="node" style="background:{_COLOURS[unit["status"]]}"></span>'
         yield f"<tr><td><code>{escape(unit['operator'])}</code></td><td class=number>{unit['calls']}</td>"
         yield f"<td>{mark} {unit['status']}</td><td class=number>{worst}</td>"

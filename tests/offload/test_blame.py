@@ -38,7 +38,7 @@ def test_growth_tells_who_made_an_error_from_who_passed_it_on(subject: Subject) 
         rows = blame.growth(subject, hybrid, assignment, check)
     wrong_alone = {row.key for row in rows if row.forced is not None and row.forced > 1}
     assert wrong_alone == {key}
-    ratios = [row.propagated or 0.0 for row in rows]
+    ratios = [row.propagated for row in rows]
     assert sum(ratio > 1 for ratio in ratios) > 1, "those after it only pass it on"
     assert ratios[:-1] == sorted(ratios[:-1])
 
