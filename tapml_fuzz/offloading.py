@@ -20,7 +20,7 @@ from tapml_fuzz.core.outcome import Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.profile import profile_of
 from tapml_fuzz.core.version import __version__
-from tapml_fuzz.offload.alone import cases_of
+from tapml_fuzz.offload.cases import cases_of
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.report import OffloadReport
@@ -52,7 +52,7 @@ class Options:
         source, target: names of platforms; the source is one of torch's.
         order: `"common"`, `"graph"`, or globs with commas between.
         fuzz: seconds of fuzzing per unit after its own calls have passed.
-        batches: batches of the texts that run, spread over their lengths.
+        batches: how many batches of the texts run: short ones, some padded; the model runs once for every unit.
         resume: go on with the walk in `output`.
         where: `module:Class` of a target that the registry does not know.
         steps: decode steps after the prefill of each batch, for a model that generates text.
@@ -122,7 +122,14 @@ def offload(
             bench.close()
             store.close()
     walk = _walk_of(subject, options, infos)
-    return OffloadReport(walk, subject, tuple(results), final, failure, time.monotonic() - began)
+    return OffloadReport(
+        walk=walk,
+        subject=subject,
+        units=tuple(results),
+        final=final,
+        failure=failure,
+        seconds=time.monotonic() - began,
+    )
 
 
 def _available(session: Session) -> Info:

@@ -25,7 +25,7 @@ from benchmarks.offload.planted import KINDS, Plan, Planted
 from tapml_fuzz.carving import sentences
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
-from tapml_fuzz.offload.alone import cases_of
+from tapml_fuzz.offload.cases import cases_of
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offloading import Options, offload

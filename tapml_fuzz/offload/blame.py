@@ -9,7 +9,7 @@ from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Growth, written
 from tapml_fuzz.offload.subject import Check, Grown, Subject
-from tapml_fuzz.offload.tolerance import alone
+from tapml_fuzz.offload.tolerance import truth_of
 
 # Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
 _SHOWN = 24
@@ -87,7 +87,7 @@ def shown_of(check: Check) -> list[Grown]:
 def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, grown: Grown) -> float | None:
     recording = subject.recordings[grown.recording]
     step = next(s for s in recording.steps if s.name == grown.step)
-    own = alone(recording, step, subject.policy)
+    own = truth_of(recording, step, subject.policy)
     if own is None:
         return None
     platform = assignment.get(step.operator.key, subject.source)

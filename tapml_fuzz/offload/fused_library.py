@@ -75,7 +75,7 @@ class Library:
         try:
             arity = self._vm._get_function_arity(main)
             self.parameters = [str(self._vm._get_function_param_name(main, i)) for i in range(arity)]
-        except Exception:
+        except Exception:  # of whatever type TVM raises: only a function that is there can be asked
             raise Unusable(f"{path.name} has no function {main!r}") from None
 
     def function(self, name: str) -> Any | None:

@@ -9,41 +9,26 @@ import msgspec
 
 from tapml_fuzz.offload.fused import Function
 from tapml_fuzz.offload.fused_messages import OwnRun
-from tapml_fuzz.offload.ledger import UnitResult, Walk
-from tapml_fuzz.offload.subject import Check
+from tapml_fuzz.offload.report import WalkReport
 
 
-@dataclass(frozen=True)
-class LibrariesReport:
-    """A finished walk.
+@dataclass(frozen=True, kw_only=True)
+class LibrariesReport(WalkReport):
+    """A finished walk from library A, the walk's source, to library B, its target.
 
     Attributes:
-        walk: source is library A, target is library B.
-        functions: A's, in the order of its run; `units` are what became of them, in the order walked.
+        functions: A's, in the order of its run.
         only_in_a, only_in_b: functions that one library's run calls and the other library's does not.
         devices: what A and B run on.
-        final: A with every moved function taken from B; None where it did not run, with `failure` saying why.
         own: B as it is; None where it ended its process, with `own_failure` saying how.
-        seconds: wall clock, of this run alone when it was resumed.
     """
 
-    walk: Walk
     functions: tuple[Function, ...]
-    units: tuple[UnitResult, ...]
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
     devices: tuple[str, str]
-    final: Check | None
-    failure: str
     own: OwnRun | None
     own_failure: str
-    seconds: float
-
-    @property
-    def blocked(self) -> tuple[UnitResult, ...]:
-        """Functions that stay in A, those first whose fault the model notices."""
-        stay = [unit for unit in self.units if unit.status != "moved"]
-        return tuple(sorted(stay, key=lambda u: (u.status == "unsupported", not u.noticed, -(u.worst or 0.0))))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -72,10 +57,9 @@ class LibrariesReport:
     def summary(self) -> dict[str, Any]:
         """The walk as plain data, with the keys of `OffloadReport.summary` where they mean the same."""
         return {
-            **{k: v for k, v in msgspec.to_builtins(self.walk).items() if k not in ("type", "format")},
+            **self.settled(),
             "task": "libraries",
             "devices": list(self.devices),
-            "units": [{k: v for k, v in msgspec.to_builtins(u).items() if k != "type"} for u in self.units],
             "functions": [
                 {
                     "name": f.key,
@@ -88,15 +72,11 @@ class LibrariesReport:
                 }
                 for f in self.functions
             ],
-            "moved": sum(u.status == "moved" for u in self.units),
-            "blocked": sum(u.status == "blocked" for u in self.units),
-            "unsupported": sum(u.status == "unsupported" for u in self.units),
             "nodes": sum(f.calls for f in self.functions),
             "source_nodes": sum(u.calls for u in self.units if u.status != "moved"),
             "notes": list(self.notes),
             "final": self._final(),
             "own": self._own(),
-            "elapsed_s": round(self.seconds, 3),
         }
 
     def _final(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
 from tapml_fuzz.offload.recording import Recording, Step, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.base import Info, Platform, Unreachable
+from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Unreachable
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.residence import resident
@@ -25,11 +25,11 @@ Assignment = Mapping[str, str]  # operator key -> platform; what is not named ru
 
 
 class CannotRun(Exception):
-    """A step did not run on its platform, which says why."""
+    """A step did not run on its platform, which says why; `refused`, when it does not take it, which is no fault."""
 
-    def __init__(self, platform: str, step: str, reason: str) -> None:
+    def __init__(self, platform: str, step: str, reason: str, *, refused: bool = False) -> None:
         super().__init__(f"{step} on {platform}: {reason}")
-        self.platform, self.step, self.reason = platform, step, reason
+        self.platform, self.step, self.reason, self.refused = platform, step, reason, refused
 
 
 def lost(platform: str, reason: str) -> UnavailablePlatform:
@@ -68,19 +68,16 @@ class Site:
         outcome = self._session.build(step.operator, step.operator.dtypes, step.sizes)
         if isinstance(outcome, outcomes.Unreachable):
             raise lost(self.name, outcome.reason)
+        if isinstance(outcome, outcomes.Unsupported):
+            raise CannotRun(self.name, step.name, outcome.reason, refused=True)
         if not isinstance(outcome, Built):
-            raise CannotRun(self.name, step.name, str(getattr(outcome, "reason", getattr(outcome, "message", outcome))))
+            raise CannotRun(self.name, step.name, str(getattr(outcome, "message", outcome)))
         return self._session.built(outcome.handle)
 
     def compute(self, step: Step, build: Any, tensors: Sequence[Any]) -> list[Any]:
         """The step's outputs as tensors of this platform, when they are done; raises as `prepare` does."""
-        try:
-            with self._reached():
-                outputs = self._tensors.compute(build, tensors, step.sizes)
-        except UnavailablePlatform:
-            raise
-        except Exception as error:  # whatever a platform raises is its way to say no
-            raise CannotRun(self.name, step.name, f"{type(error).__name__}: {error}") from error
+        with self._running(step.name):
+            outputs = self._tensors.compute(build, tensors, step.sizes)
         if len(outputs) != len(step.outputs):
             raise CannotRun(self.name, step.name, f"{len(outputs)} outputs, expected {len(step.outputs)}")
         return outputs
@@ -90,19 +87,23 @@ class Site:
         return self._tensors.adopt(tensor)
 
     def place(self, array: Array) -> Any:
-        with self._reached():
+        with self._running("placing a tensor"):
             return self._tensors.place(array)
 
     def fetch(self, tensor: Any) -> Array:
-        with self._reached():
+        with self._running("fetching a tensor"):
             return self._tensors.fetch(tensor)
 
     @contextmanager
-    def _reached(self) -> Iterator[None]:
+    def _running(self, what: str) -> Iterator[None]:
+        """Whatever the platform raises meanwhile, as `CannotRun` or `UnavailablePlatform`."""
         try:
             yield
         except Unreachable as error:
             raise lost(self.name, str(error)) from error
+        except Exception as error:  # platforms raise many types
+            said = f"{type(error).__name__}: {error}"
+            raise CannotRun(self.name, what, said, refused=isinstance(error, NotSupported)) from error
 
     def close(self) -> None:
         self._session.close()

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from tapml_fuzz.offload.ledger import UnitResult, Walk
+from tapml_fuzz.offload.ledger import Status, UnitResult, Walk
 from tapml_fuzz.offload.subject import Check, Subject
 
 
-@dataclass(frozen=True)
-class OffloadReport:
-    """A finished walk.
+@dataclass(frozen=True, kw_only=True)
+class WalkReport:
+    """What every finished walk has.
 
     Attributes:
-        walk: what moved where; `subject` and `units` in the order walked.
+        walk: what moved where; `units` what became of each, in the order walked.
         final: the model with every moved unit on the target, beside the source run; None where it did not run,
             with `failure` saying why.
         seconds: wall clock, of this run alone when it was resumed.
     """
 
     walk: Walk
-    subject: Subject = field(repr=False)
     units: tuple[UnitResult, ...]
     final: Check | None
     failure: str
@@ -35,6 +34,22 @@ class OffloadReport:
         """Units that stay on the source, those first whose fault the model notices."""
         stay = [unit for unit in self.units if unit.status != "moved"]
         return tuple(sorted(stay, key=lambda u: (u.status == "unsupported", not u.noticed, -(u.worst or 0.0))))
+
+    def settled(self) -> dict[str, Any]:
+        """The walk and its units as plain data."""
+        return {
+            **{k: v for k, v in msgspec.to_builtins(self.walk).items() if k not in ("type", "format")},
+            "units": [{k: v for k, v in msgspec.to_builtins(u).items() if k != "type"} for u in self.units],
+            **{status: sum(u.status == status for u in self.units) for status in get_args(Status)},
+            "elapsed_s": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffloadReport(WalkReport):
+    """A finished walk of a model's graph, `subject`."""
+
+    subject: Subject = field(repr=False)
 
     @property
     def source_nodes(self) -> int:
@@ -52,17 +67,12 @@ class OffloadReport:
         """The walk as plain data."""
         recordings = self.subject.recordings
         return {
-            **{k: v for k, v in msgspec.to_builtins(self.walk).items() if k not in ("type", "format")},
+            **self.settled(),
             "task": self.subject.task,
             "recordings": [{"label": r.label, "nodes": len(r.steps), "on_host": list(r.on_host)} for r in recordings],
-            "units": [{k: v for k, v in msgspec.to_builtins(u).items() if k != "type"} for u in self.units],
-            "moved": sum(u.status == "moved" for u in self.units),
-            "blocked": sum(u.status == "blocked" for u in self.units),
-            "unsupported": sum(u.status == "unsupported" for u in self.units),
             "nodes": self._nodes(),
             "source_nodes": self.source_nodes,
             "final": self._final(),
-            "elapsed_s": round(self.seconds, 3),
         }
 
     def _nodes(self) -> list[dict[str, Any]]:

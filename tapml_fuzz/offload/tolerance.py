@@ -56,7 +56,10 @@ class Tolerances:
         if actual.size == 0:
             return 0.0, -1
         allowed = self.propagated[name]
-        wide = np.float64 if actual.dtype == np.float64 or actual.dtype.kind in "iu" else np.float32
+        if actual.dtype.kind in "iub":  # as they are: a float holds no 64-bit integer
+            differs = (actual != source) & (True if allowed is None else np.isfinite(allowed))
+            return (np.inf, int(differs.argmax())) if differs.any() else (0.0, -1)
+        wide = np.float64 if actual.dtype == np.float64 else np.float32
         one: Array = actual.astype(wide, copy=False)
         other: Array = source.astype(wide, copy=False)
         with np.errstate(all="ignore"):
@@ -92,7 +95,7 @@ def tolerances(
     ]
     propagated: dict[str, Array | None] = {}
     for step, gone in zip(recording.steps, last_uses(recording), strict=True):
-        own = alone(recording, step, policy)
+        own = truth_of(recording, step, policy)
         bounds = own.bounds if own is not None else (None,) * len(step.outputs)
         given = {name: _wide(recording.given[name]) for name in step.inputs if name in recording.given}
         values, *moved, unjudged = (run.step(step, bounds, given) for run in runs)
@@ -112,7 +115,7 @@ def tolerances(
     return Tolerances(propagated, {name: [run.value(name) for run in runs] for name in recording.outputs})
 
 
-def alone(recording: Recording, step: Step, policy: Policy) -> Truth | None:
+def truth_of(recording: Recording, step: Step, policy: Policy) -> Truth | None:
     """The oracle's answer to a step on what the source run gave it; None where it has none."""
     case = recording.case(step)
     try:

@@ -229,6 +229,8 @@ class Walker(Generic[U]):
         if alone.failed:
             facts = {"reason": alone.reason, "findings": alone.findings, "noticed": True}
             return self._result(unit, began, status="blocked", where="alone", **facts)
+        if error.refused:  # a call that was not among those replayed alone
+            return self._result(unit, began, status="unsupported", reason=str(error)[:300], findings=alone.findings)
         partners = self._partners(unit)
         facts = {"reason": str(error)[:300], "partners": partners, "noticed": True, "findings": alone.findings}
         return self._result(unit, began, status="blocked", where="model", **facts)

@@ -10,8 +10,10 @@ from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, Traffic
 from tapml_fuzz.offload.recording import last_uses
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.platforms.base import NotSupported
 from tapml_fuzz.platforms.onnxruntime_cpu import OnnxRuntimeCpu
 from tapml_fuzz.platforms.residence import OnHost, resident
+from tapml_fuzz.platforms.torch_eager import TorchCpu
 
 
 def test_everything_on_the_source_is_the_source_run(subject: Subject, hybrid: Hybrid) -> None:
@@ -57,9 +59,29 @@ def test_what_does_not_run_says_which_step(subject: Subject) -> None:
     key = subject.recordings[0].steps[0].operator.key
     with (
         Hybrid(Site("torch-cpu"), Site("broken", Broken())) as both,
-        pytest.raises(CannotRun, match=r"on broken: .*no"),
+        pytest.raises(CannotRun, match=r"on broken: .*no") as stop,
     ):
         both.run(subject.recordings[0], {key: "broken"})
+    assert not stop.value.refused
+
+
+def test_what_a_platform_does_not_take_is_no_fault_of_it(subject: Subject) -> None:
+    """A tensor that it cannot hold (WGSL has no 64-bit integers) as well as a call."""
+
+    class Narrow(TorchCpu):
+        name = "narrow"
+
+        def adopt(self, tensor: object) -> None:
+            return None
+
+        def place(self, array: object) -> object:
+            raise NotSupported("too wide")
+
+    key = subject.recordings[0].steps[0].operator.key
+    with Hybrid(Site("torch-cpu"), Site("narrow", Narrow())) as both, pytest.raises(CannotRun) as stop:
+        both.run(subject.recordings[0], {key: "narrow"})
+    assert stop.value.refused
+    assert "too wide" in str(stop.value)
 
 
 def test_values_are_forgotten_after_their_last_use_and_never_before(subject: Subject) -> None:

@@ -68,6 +68,10 @@ def test_ratios_of_what_is_not_finite() -> None:
     assert allowed.ratio("exact", x, x) == (0.0, -1)
     assert allowed.ratio("exact", x + np.float32([0, 1e-7, 0]), x)[0] == 0, "rounded away"
     assert allowed.ratio("exact", x + np.float32([0, 1e-6, 0]), x) == (np.inf, 1)
+    large = np.array([2**62, 5, 1])
+    assert allowed.ratio("exact", large, large) == (0.0, -1)
+    assert allowed.ratio("exact", large + np.array([1, 0, 0]), large) == (np.inf, 0), "equal as floats"
+    assert allowed.ratio("x", large + np.array([0, 0, 1]), large) == (0.0, -1), "unjudged"
     special = np.float32([np.inf, np.nan, -np.inf])
     assert allowed.ratio("exact", special, special) == (0.0, -1)
     assert allowed.ratio("exact", -special, special)[0] == np.inf
