@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -56,6 +57,7 @@ class Options:
         resume: go on with the walk in `output`.
         where: `module:Class` of a target that the registry does not know.
         steps: decode steps after the prefill of each batch, for a model that generates text.
+        reduce: seconds to reduce a finding.
     """
 
     target: str
@@ -66,6 +68,7 @@ class Options:
     resume: bool = False
     where: str = ""
     steps: int = 3
+    reduce: float = 3.5
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -86,6 +89,19 @@ def offload(
     Raises `BadModel`, `BadOption`, `UnavailablePlatform`, and whatever `registry.location` raises.
     """
     began = time.monotonic()
+    with prepared(model, texts, options, listener) as ready:
+        report = ready.walk(output, listener)
+    return replace(report, seconds=time.monotonic() - began)
+
+
+@contextmanager
+def prepared(
+    model: str,
+    texts: Sequence[str],
+    options: Options,
+    listener: Callable[[OffloadEvent], None] = lambda event: None,
+) -> Iterator[Prepared]:
+    """MODEL recorded and both platforms started, for one walk or several. Raises what `offload` raises."""
     torch.set_num_threads(1)
     where = options.where or location(options.target)
     with Isolated(options.source) as source, Isolated(options.target, where=where) as candidate:
@@ -103,33 +119,52 @@ def offload(
             options.steps,
             lambda text: listener(Preparing(text)),
         )
-        ledger = Ledger(output)
-        ledger.begin(_walk_of(subject, options, infos), resume=options.resume)
         bench = Bench(options.source, source, {options.target: candidate}, doubt_reference=False)
-        store = FindingStore(output)
         try:
             with Hybrid(Site(options.source), Site(options.target, load(where))) as hybrid:
-                validate = _Validation(subject, bench, candidate, store, options, infos, listener)
-                walker = Walker(Graph(subject, hybrid), options.target, ledger, validate, listener)
-                units = ordered(units_of(subject), options.order)
-                results = walker.walk(units)
-                listener(Preparing("running the model with every moved unit on the target"))
-                try:
-                    final, failure = walker.final(), ""
-                except CannotRun as error:
-                    final, failure = None, str(error)
+                yield Prepared(subject, options, infos, bench, candidate, hybrid)
         finally:
             bench.close()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to be walked: its recordings, and the platforms alone (`bench`, `candidate`) and in the model."""
+
+    subject: Subject
+    options: Options
+    infos: dict[str, Info]
+    bench: Bench
+    candidate: Session
+    hybrid: Hybrid
+
+    def walk(self, output: Path, listener: Callable[[OffloadEvent], None] = lambda event: None) -> OffloadReport:
+        """One walk, whose findings and ledger go to `output`. Raises `BadOption` and `UnavailablePlatform`."""
+        began = time.monotonic()
+        options, subject = self.options, self.subject
+        walk = _walk_of(subject, options, self.infos)
+        ledger = Ledger(output)
+        ledger.begin(walk, resume=options.resume)
+        store = FindingStore(output)
+        try:
+            validate = _Validation(subject, self.bench, self.candidate, store, options, self.infos, listener)
+            walker = Walker(Graph(subject, self.hybrid), options.target, ledger, validate, listener)
+            results = walker.walk(ordered(units_of(subject), options.order))
+            listener(Preparing("running the model with every moved unit on the target"))
+            try:
+                final, failure = walker.final(), ""
+            except CannotRun as error:
+                final, failure = None, str(error)
+        finally:
             store.close()
-    walk = _walk_of(subject, options, infos)
-    return OffloadReport(
-        walk=walk,
-        subject=subject,
-        units=tuple(results),
-        final=final,
-        failure=failure,
-        seconds=time.monotonic() - began,
-    )
+        return OffloadReport(
+            walk=walk,
+            subject=subject,
+            units=tuple(results),
+            final=final,
+            failure=failure,
+            seconds=time.monotonic() - began,
+        )
 
 
 def _available(session: Session) -> Info:
@@ -179,6 +214,7 @@ class _Validation:
             self._filer,
             expired=lambda: time.monotonic() > until[0],
             on_trial=lambda results: failures.extend(r for r in results if r.verdict.failed),
+            reduce_seconds=self.options.reduce,
         )
         before = {record.id for record in self._filer.met()}
         hunt.replay(len(cases))

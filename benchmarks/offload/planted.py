@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from benchmarks.offload.kinds import EVERY, value
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.dtypes import Array, is_float, name_of
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import Info, Run, Unit
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.residence import resident
@@ -28,56 +30,11 @@ class Plan(msgspec.Struct, frozen=True):
     faults: dict[str, str] = {}
     pairs: list[tuple[str, str]] = []
 
-
-def _value(array: Array) -> Array:
-    """Everything is a thousandth too large; integers are one too large, truths reversed."""
-    if is_float(name_of(array)):
-        with np.errstate(over="ignore"):
-            larger: Array = (array * array.dtype.type(1.001)).astype(array.dtype)
-        return larger
-    other: Array = ~array if array.dtype == bool else array + 1
-    return other
-
-
-def _overflow(array: Array) -> Array:
-    """The largest magnitude overflows."""
-    flat = array.reshape(-1).copy()
-    if flat.size:
-        worst = int(np.abs(flat.astype(np.float64)).argmax())
-        flat[worst] = np.inf if is_float(name_of(array)) else np.iinfo(flat.dtype).min if flat.dtype != bool else False
-    return flat.reshape(array.shape)
-
-
-def _off_by_one(array: Array) -> Array:
-    """Each row reads one element too far along, the last its own."""
-    if array.ndim == 0 or array.shape[-1] < 2:
-        return array
-    return np.concatenate([array[..., 1:], array[..., -1:]], axis=-1)
-
-
-def _wrong_stride(array: Array) -> Array:
-    """The last two axes are read with each other's strides."""
-    if array.ndim < 2:
-        return array[::-1].copy()
-    return np.ascontiguousarray(np.swapaxes(array, -1, -2)).reshape(array.shape)
-
-
-def _nondeterminism(array: Array) -> Array:
-    """A few elements differ from run to run."""
-    flat, random = array.reshape(-1).copy(), np.random.default_rng()
-    if flat.size:
-        places = random.integers(0, flat.size, max(1, flat.size // 16))
-        flat[places] = _value(flat[places]) if not is_float(name_of(array)) else flat[places] * random.uniform(0.5, 2)
-    return flat.reshape(array.shape).astype(array.dtype)
-
-
-KINDS: dict[str, Callable[[Array], Array]] = {
-    "value": _value,
-    "overflow": _overflow,
-    "off by one": _off_by_one,
-    "wrong stride": _wrong_stride,
-    "nondeterminism": _nondeterminism,
-}
+    def write(self, path: Path) -> None:
+        """At once for whoever reads it meanwhile."""
+        new = path.with_suffix(".new")
+        new.write_bytes(msgspec.json.encode(self))
+        new.replace(path)
 
 
 class _Build(NamedTuple):
@@ -86,15 +43,20 @@ class _Build(NamedTuple):
 
 
 class Planted:
-    """The platform of a `Plan`, which lies in the JSON file at `path`."""
+    """The platform of a `Plan`, which lies in the JSON file at `path`.
+
+    The file may be replaced by a plan of the same platform at any time: what is built stays, its faults change.
+    """
 
     name = "planted"
 
     def __init__(self, path: str) -> None:
-        self._plan = msgspec.json.decode(Path(path).read_bytes(), type=Plan)
-        self._platform = load(location(self._plan.platform))
+        self._path = Path(path)
+        self._read: tuple[int, ...] = ()
+        self._plan = Plan("")
+        self._platform = load(location(self._now().platform))
         self._tensors = resident(self._platform)
-        self._makers: dict[int, tuple[str, Any]] = {}
+        self._random = np.random.default_rng(0)
 
     def activate(self) -> Info:
         return msgspec.structs.replace(self._platform.activate(), name=self.name)
@@ -104,7 +66,7 @@ class Planted:
 
     def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         run = self._platform.run(build.inner, tensors, layouts, sizes)
-        fault = KINDS.get(self._plan.faults.get(build.key, ""))
+        fault = self._fault(build.key, kept=False)
         if fault is not None:
             run.outputs = [fault(np.asarray(output)) for output in run.outputs]
         return run
@@ -120,15 +82,42 @@ class Planted:
 
     def compute(self, build: _Build, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
         outputs = self._tensors.compute(build.inner, tensors, sizes)
-        fault = KINDS.get(self._plan.faults.get(build.key, ""))
+        fault = self._fault(build.key, kept=True)
         if fault is None and self._meets_its_partner(build.key, tensors):
-            fault = _value
+            fault = self._value
         if fault is not None:
             outputs = [self._tensors.place(fault(self._tensors.fetch(output))) for output in outputs]
         if any(first == build.key for first, _ in self._plan.pairs):
             for output in outputs:
                 self._makers[id(output)] = (build.key, _remembered(output))
         return outputs
+
+    def _now(self) -> Plan:
+        """The plan as the file has it; the last one read where the file is gone."""
+        try:
+            facts = self._path.stat()
+        except FileNotFoundError:
+            return self._plan
+        read = (facts.st_mtime_ns, facts.st_ino)
+        if read != self._read:
+            self._read, self._plan = read, msgspec.json.decode(self._path.read_bytes(), type=Plan)
+            self._runs: Counter[str] = Counter()
+            self._makers: dict[int, tuple[str, Callable[[], Any]]] = {}
+        return self._plan
+
+    def _fault(self, key: str, *, kept: bool) -> Callable[[Array], Array] | None:
+        """What the run at hand of an operator does to its outputs; None where it does nothing wrong."""
+        kind = EVERY.get(self._now().faults.get(key, ""))
+        if kind is None or (kind.kept and not kept):
+            return None
+        self._runs[key] += 1
+        if self._runs[key] % kind.every:
+            return None
+        change = kind.change
+        return lambda array: change(array, self._random)
+
+    def _value(self, array: Array) -> Array:
+        return value(array, self._random)
 
     def _meets_its_partner(self, key: str, tensors: Sequence[Any]) -> bool:
         partners = {first for first, second in self._plan.pairs if second == key}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.offload.planted import KINDS
+from benchmarks.offload.kinds import KINDS
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject
