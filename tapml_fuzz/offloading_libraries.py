@@ -80,7 +80,7 @@ def offload_libraries(
         functions = functions_of(pair.survey(dead))
         model = Fused(pair, target)
         walker: Walker[Function] = Walker(model, target, ledger, model.alone, listener)
-        results = walker.walk(ordered(functions, options.order))
+        walker.walk(ordered(functions, options.order))
         listener(Surveying(f"running {source} with every moved function, and {target} as it is"))
         try:
             final, failure = walker.final(), ""
@@ -91,7 +91,7 @@ def offload_libraries(
     return LibrariesReport(
         walk=walk,
         functions=tuple(functions),
-        units=tuple(results),
+        units=tuple(walker.results),
         only_in_a=tuple(n for n in called if own is not None and own.functions and n not in own.functions),
         only_in_b=tuple(n for n in (own.functions if own is not None else ()) if n not in called),
         devices=pair.ready.devices,

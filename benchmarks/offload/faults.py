@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks import host
 from benchmarks.offload.effect import Effects
 from benchmarks.offload.planted import Plan, Planted
-from benchmarks.offload.rounds import Round, edges_of, rounds
+from benchmarks.offload.rounds import GROUPS, Round, edges_of, rounds
 from benchmarks.offload.tally import figures
 from tapml_fuzz.carving import sentences
 from tapml_fuzz.offload.ledger import Ledger, UnitResult, written
@@ -165,7 +165,7 @@ def share(model: str, options: argparse.Namespace) -> None:
             done = lines_of(folder)
         planned = rounds(done[0]["sound"], [(a, b) for a, b in done[0]["edges"]], options.pairs)
         for turn, at in enumerate(planned, start=1):
-            if turn in done or turn % jobs != number:
+            if turn in done or turn % jobs != number or (options.group and at.group not in options.group):
                 continue
             if time.time() > options.until:
                 break
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="decode steps after a prefill")
     parser.add_argument("--reduce", type=float, default=0.1, help="seconds to reduce a finding; nobody reads them here")
     parser.add_argument("--pairs", type=int, default=40, help="pairs of faults per model")
+    parser.add_argument("--group", action="append", default=[], choices=GROUPS, help="repeatable (default: all)")
     parser.add_argument("--jobs", type=int, default=1, help="walks at a time")
     parser.add_argument("--budget", type=float, default=1e9, help="seconds per model after which no walk begins")
     parser.add_argument("--json", type=Path)

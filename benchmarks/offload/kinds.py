@@ -93,5 +93,5 @@ HARDER: dict[str, Kind] = {
     "slight value": Kind(_slight_value),
     "kept tensors": Kind(value, kept=True),
 }
-RARE: dict[str, Kind] = {"now and then": Kind(value, every=3)}
+RARE: dict[str, Kind] = {"every third run": Kind(value, every=3), "every tenth run": Kind(value, every=10)}
 EVERY: dict[str, Kind] = {**KINDS, **HARDER, **RARE}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks.offload.kinds import HARDER, KINDS, RARE
 from tapml_fuzz.offload.subject import Subject
 
+GROUPS = ("faults", "pairs", "now and then")
 # A fault that is there at some runs only spoils walks for all, so few share one.
 _RARE_EVERY = 8
 

@@ -1,7 +1,8 @@
 """The walk: units move to the target one at a time, each validated alone and then in the model.
 
 What fails stays on the source platform, and the walk goes on without it, so a failure in the model can only come
-from the last move, alone or together with units that were moved before.
+from the last move, alone or together with units that were moved before; or from a unit that was right by luck, which
+then is taken back.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
+import msgspec
+
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.offload import blame
+from tapml_fuzz.offload import blame, repetition
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
-from tapml_fuzz.offload.subject import Check, Subject
+from tapml_fuzz.offload.subject import Check, Grown, Subject
 
 ORDERS = ("common", "graph")
 
@@ -49,6 +52,9 @@ class Model(Protocol):
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         """The way of a failure that `check` shows."""
 
+    def unsteady(self, key: str, platform: str) -> str:
+        """Why a unit is wrong at some of its runs on a platform; empty when none is seen to be."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -62,6 +68,9 @@ class Graph:
 
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         return blame.growth(self.subject, self.hybrid, assignment, check)
+
+    def unsteady(self, key: str, platform: str) -> str:
+        return repetition.unsteady(self.subject, self.hybrid, key, platform)
 
 
 @dataclass(frozen=True)
@@ -172,23 +181,42 @@ class Walker(Generic[U]):
 
     def walk(self, units: Sequence[U]) -> list[UnitResult]:
         """Settle every unit, in order; those that the ledger has settled already are taken from it."""
-        results = []
-        for number, unit in enumerate(units, start=1):
+        self._units = {unit.key: (unit, number) for number, unit in enumerate(units, start=1)}
+        for unit, number in self._units.values():
             result = self._ledger.results.get(unit.key)
             resumed = result is not None
             if result is None:
                 self._listener(Started(unit, number, len(units)))
                 result = self._settle(unit)
-                self._ledger.add(result)
-            if result.status == "moved":
-                self.moved[unit.key] = self._target
-            results.append(result)
-            self._listener(Settled(result, number, len(units), resumed))
-        return results
+            self._settled(result, resumed=resumed)
+        return self.results
+
+    @property
+    def results(self) -> list[UnitResult]:
+        """What became of every unit, in order; a unit may be taken back as long as the model runs."""
+        return [self._ledger.results[key] for key in self._units]
 
     def final(self) -> Check:
-        """The model with every moved unit on the target. Raises `CannotRun`."""
-        return self._model.check(self.moved)
+        """The model with every moved unit on the target, and none left that is seen to fail at times.
+
+        Raises `CannotRun`.
+        """
+        while True:
+            check, error = self._tried(self.moved)
+            if not _breaks(check, error) or not self._took_back(check):
+                break
+        if error is not None:
+            raise error
+        assert check is not None
+        return check
+
+    def _settled(self, result: UnitResult, *, resumed: bool = False) -> None:
+        if not resumed:
+            self._ledger.add(result)
+        self.moved.pop(result.key, None)
+        if result.status == "moved":
+            self.moved[result.key] = self._target
+        self._listener(Settled(result, self._units[result.key][1], len(self._units), resumed))
 
     def _settle(self, unit: U) -> UnitResult:
         began = time.monotonic()
@@ -202,11 +230,19 @@ class Walker(Generic[U]):
             facts: dict[str, object] = {"where": alone.where, "reason": alone.reason, "findings": alone.findings}
             return self._result(unit, began, status="blocked", noticed=True, **facts)
         self._ledger.add(Trying(unit.key))
-        trial = {**self.moved, unit.key: self._target}
-        try:
-            check = self._model.check(trial)
-        except CannotRun as error:
+        while True:
+            trial = {**self.moved, unit.key: self._target}
+            check, error = self._tried(trial)
+            if alone.failed or not _breaks(check, error) or self._hangs_on(unit.key):
+                break
+            if told := self._model.unsteady(unit.key, self._target):
+                facts = {"where": "alone", "reason": told, "findings": alone.findings}
+                return self._result(unit, began, status="blocked", noticed=True, **facts)
+            if not self._took_back(check):
+                break
+        if error is not None:
             return self._did_not_run(unit, alone, error, began)
+        assert check is not None
         seen = {"noticed": check.failed, "worst": written(check.worst.ratio), "view": check.view}
         if alone.failed:
             facts = {"reason": alone.reason, "findings": alone.findings, **seen}
@@ -224,6 +260,37 @@ class Walker(Generic[U]):
             growth=self._model.growth(trial, check),
             **seen,
         )
+
+    def _tried(self, assignment: Assignment) -> tuple[Check, None] | tuple[None, CannotRun]:
+        try:
+            return self._model.check(assignment), None
+        except CannotRun as error:
+            return None, error
+
+    def _hangs_on(self, key: str) -> bool:
+        """Whether the model fails again with that unit on the target, and not without it."""
+        trial = {**self.moved, key: self._target}
+        return blame.breaks(self._model.check, trial) and not blame.breaks(self._model.check, self.moved)
+
+    def _took_back(self, failed: Check | None) -> bool:
+        """Whether a unit that has moved was right by luck, and so is back on the source; `failed` shows the failure.
+
+        It is the one that is seen to be wrong alone; else the one that gave the first value outside its bound.
+        """
+        first = failed.first if failed is not None else None
+        suspects = sorted(self.moved, key=lambda key: first is None or key != first.key)
+        for key in suspects:
+            if told := self._model.unsteady(key, self._target):
+                self._take_back(key, where="alone", reason=told)
+                return True
+        if first is None or first.key not in self.moved:
+            return False
+        self._take_back(first.key, where="model", reason=f"at some runs of the model, not at all: {_outside(first)}")
+        return True
+
+    def _take_back(self, key: str, **facts: str) -> None:
+        before = self._ledger.results[key]
+        self._settled(msgspec.structs.replace(before, status="blocked", noticed=True, **facts))
 
     def _did_not_run(self, unit: U, alone: Alone, error: CannotRun, began: float) -> UnitResult:
         if alone.failed:
@@ -243,10 +310,16 @@ class Walker(Generic[U]):
         return UnitResult(unit.key, unit.text, unit.calls, seconds=seconds, **facts)  # type: ignore[arg-type]
 
 
+def _breaks(check: Check | None, error: CannotRun | None) -> bool:
+    """Whether the model failed; what a platform refuses is no failure."""
+    return not error.refused if error is not None else check is not None and check.failed
+
+
 def _told(check: Check) -> str:
     first = check.first
     assert first is not None
-    return (
-        f"alone it is right, in the model {first.value} ({first.module or 'no module'}) is {first.ratio:.3g} times "
-        f"what may come of it"
-    )
+    return f"alone it is right, in the model {_outside(first)}"
+
+
+def _outside(value: Grown) -> str:
+    return f"{value.value} ({value.module or 'no module'}) is {value.ratio:.3g} times what may come of it"
