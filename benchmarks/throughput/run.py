@@ -49,14 +49,19 @@ def main() -> None:
     }
     for name in options.platform or ([] if options.isolation else ["tvm-llvm"]):
         result["platforms"][name] = _platform(name, sources, options.seconds)
-        print(f"{name} done", file=sys.stderr)
+        _kept(result, options.json, name)
     for name in options.isolation:
         result["isolation"][name] = isolation.overhead(name, sources, options.seconds)
-        print(f"{name} done", file=sys.stderr)
-    result["load"] = [result["load"], os.getloadavg()[1]]
+        _kept(result, options.json, name)
     print(table(result))
-    if options.json:
-        options.json.write_text(json.dumps(_rounded(result), indent=1) + "\n")
+
+
+def _kept(result: dict[str, Any], path: Path | None, name: str) -> None:
+    """Write what there is: the next platform may take long."""
+    print(f"{name} done", file=sys.stderr)
+    if path:
+        whole = {**result, "load": [result["load"], os.getloadavg()[1]]}
+        path.write_text(json.dumps(_rounded(whole), indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:

@@ -7,6 +7,7 @@ it. `own` errors come from the accuracy table (`Builtin`), as `(ulp + per * |x|)
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -118,8 +119,26 @@ def mul(x: Operand, y: Operand) -> Tracked:
     if x.error is not None:
         magnitude = y.value.abs()
         error = magnitude * x.error if error is None else torch.addcmul(error, magnitude, x.error)
-    result = a.rounded(x.value * y.value, error, (x, y), nonnegative=x.nonnegative and y.nonnegative)
+    sign = x.nonnegative and y.nonnegative
+    unsure = infinite_by_zero(x, y, torch.mul)
+    result = a.rounded(x.value * y.value, error, (x, y), nonnegative=sign, unbounded=unsure)
     return correctly_rounded(result, x, y)
+
+
+def infinite_by_zero(x: Tracked, y: Tracked, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
+    """Where an infinity meets a number that may just as well be zero (a subnormal that is flushed): unjudged.
+
+    The result is then NaN, or infinite with either sign. `product` is the one that is computed, sums and all.
+    """
+    unsure: Tensor | None = None
+    for one, other in ((x, y), (y, x)):
+        if other.error is None or not bool((infinite := torch.isinf(one.value)).any()):
+            continue
+        zero = (other.value.abs() <= other.error) & (other.error > 0)
+        pair = (infinite, zero) if one is x else (zero, infinite)
+        met = product(*(mask.to(torch.float64) for mask in pair)) > 0
+        unsure = met if unsure is None else unsure | met
+    return unsure
 
 
 def square(x: Operand) -> Tracked:

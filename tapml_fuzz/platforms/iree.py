@@ -182,6 +182,8 @@ class IreeCuda(_Iree):
     name = "iree-cuda"
     driver = "cuda"
     dtypes = _CPU_DTYPES
+    # A dispatch of no blocks: "stream_command_buffer.c: CUDA_ERROR_INVALID_VALUE", and nothing runs after it.
+    empty = False
     policy = Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions (libdevice)")
     no_device = "an NVIDIA GPU with its driver"
 

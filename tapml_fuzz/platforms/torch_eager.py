@@ -146,7 +146,7 @@ class TorchCpu(_TorchEager):
 
 
 class TorchCuda(_TorchEager):
-    """torch on the first CUDA device, TF32 off."""
+    """torch on the first CUDA device, without TF32 and without reductions in half precision."""
 
     name = "torch-cuda"
     device = "cuda"
@@ -165,13 +165,16 @@ class TorchCuda(_TorchEager):
         torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+        # On by default: partial sums of halves are then rounded to halves (split-K).
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         return Info(
             self.name,
             True,
             device=torch.cuda.get_device_name(0),
             versions={"torch": str(torch.__version__), "cuda": str(torch.version.cuda)},
             capabilities=Capabilities(dtypes=NAMES, strided=True, symbolic=True),
-            policy=Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; TF32 off"),
+            policy=Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; products exact"),
             eager=True,
         )
 

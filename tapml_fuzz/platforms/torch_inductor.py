@@ -211,7 +211,7 @@ class TorchInductor(_Inductor, TorchCpu):
 
 
 class TorchInductorCuda(_Inductor, TorchCuda):
-    """torch.compile on the first CUDA device, TF32 off."""
+    """torch.compile on the first CUDA device, without TF32 and without reductions in half precision."""
 
     name = "torch-inductor-cuda"
 
@@ -223,7 +223,7 @@ class TorchInductorCuda(_Inductor, TorchCuda):
         return None
 
     def policy(self) -> Policy:
-        return Policy(accuracy="triton", source="PTX ISA, div.full.f32: Triton's division; TF32 off")
+        return Policy(accuracy="triton", source="PTX ISA, div.full.f32: Triton's division; no TF32, no half sums")
 
 
 def traced(unit: Unit) -> Any:

@@ -8,6 +8,7 @@ from tapml_fuzz.core.operator import Product
 from tapml_fuzz.operators.export import carriers
 from tapml_fuzz.platforms.base import Script, Unit
 from tapml_fuzz.platforms.spelling import arguments, attribute, function, parameters, results
+from tapml_fuzz.platforms.torch_script import EXACT_PRODUCTS
 
 # Sizes to compile with, as in `torch_inductor`.
 _EXAMPLES = (11, 13, 17, 19, 23, 29, 31, 37)
@@ -43,7 +44,7 @@ def inductor_script(unit: Unit, device: str) -> Script:
     ]
     if device == "cuda":
         lines += [
-            "    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False",
+            *(f"    {switch}" for switch in EXACT_PRODUCTS),
             '    print("device:", torch.cuda.get_device_name(0))',
         ]
     lines.append("    compiled, examples = torch.compile(operator), []")

@@ -15,7 +15,8 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities, Policy
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Script, Unit
 from tapml_fuzz.platforms.build_cache import BuildCache
-from tapml_fuzz.platforms.tvm_runtime import DTYPES, RuntimeBuild, TvmRuntime
+from tapml_fuzz.platforms.tvm_pool import Pool, PooledRuntime
+from tapml_fuzz.platforms.tvm_runtime import DTYPES, RuntimeBuild
 from tapml_fuzz.platforms.tvm_script import cuda_script
 
 _NO_DEVICE = "an NVIDIA GPU with its driver"
@@ -30,7 +31,7 @@ FAST_MATH = Policy(
 )
 
 
-class TvmCuda(TvmRuntime):
+class TvmCuda(PooledRuntime):
     """Apache TVM, target `cuda`, on the first device."""
 
     name = "tvm-cuda"
@@ -50,6 +51,7 @@ class TvmCuda(TvmRuntime):
         except (ImportError, OSError) as error:
             return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
         self.device = tvm.cuda(0)
+        self.pool = Pool(self.device)
         if tvm.get_global_func("target.build.cuda", allow_missing=True) is None or not self.device.exist:
             return Info(self.name, False, "TVM sees no CUDA device", f"{_NO_DEVICE}; a TVM with CUDA's runtime")
         try:

@@ -90,14 +90,14 @@ class TvmRuntime:
             unread = unwritten(outputs, second)
         mutated = [
             slot for slot, (before, after) in enumerate(zip(tensors, held, strict=True))
-            if not np.array_equal(to_bits(before), to_bits(after.numpy()))
+            if not np.array_equal(to_bits(before), to_bits(after))
         ]  # fmt: skip
         return Run(list(outputs), seconds, unread, mutated)
 
     def _execute(
         self, build: RuntimeBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int
-    ) -> tuple[list[Array], list[Any]]:
-        """Run once with outputs filled by poison `which`; the outputs and the input tensors as they are after."""
+    ) -> tuple[list[Array], list[Array]]:
+        """Run once with outputs filled by poison `which`; the outputs, and the inputs as they are after."""
         program = build.program
         held = [
             self.upload_unchanged(tensor, value.dtype) for tensor, value in zip(tensors, program.inputs, strict=True)
@@ -110,7 +110,7 @@ class TvmRuntime:
             storages[value.storage] = self.upload(poisoned(shape, value.dtype, which), value.dtype)
         # `numpy()` waits for the device.
         outputs = [tensor.numpy() for tensor in _called(build, storages, scalars)]
-        return outputs, held
+        return outputs, [tensor.numpy() for tensor in held]
 
     def place(self, array: Array) -> Any:
         """See `residence.Resident`."""

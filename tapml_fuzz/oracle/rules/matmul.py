@@ -57,6 +57,8 @@ def product(x: Tracked, y: Tracked, start: Tracked | None = None) -> Tracked:
     unsure = s.infinite_and_overflowing(
         value, weight, a.largest, lambda: s.product_parts(x.value, y.value, torch.matmul)
     )
+    if (vanishing := e.infinite_by_zero(x, y, torch.matmul)) is not None:
+        unsure = vanishing if unsure is None else unsure | vanishing
     return a.rounded(value, error, watched, own=own, magnitude=weight, nonnegative=sign, unbounded=unsure)
 
 

@@ -1,0 +1,16 @@
+"""TVM on the processor with the memory pool that devices have, so that the pool can be tried without one."""
+
+from __future__ import annotations
+
+from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm_pool import Pool, PooledRuntime
+
+
+class PooledLlvm(PooledRuntime, TvmLlvm):
+    name = "pooled-llvm"
+
+    def activate(self) -> Info:
+        info = super().activate()
+        self.pool = Pool(self.device)
+        return info
