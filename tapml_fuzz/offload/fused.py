@@ -59,8 +59,8 @@ class Fused:
     pair: Pair
     target: str
 
-    def check(self, assignment: Assignment) -> Check:
-        """A's run with the functions that are assigned to B taken from there. Raises `CannotRun`."""
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
+        """A's run with the functions that are assigned to B taken from there, always afresh. Raises `CannotRun`."""
         try:
             reply = self.pair.check(sorted(assignment))
         except Ended as ended:
@@ -77,6 +77,9 @@ class Fused:
             Growth(g.step, g.module, g.key, written(g.ratio), alone.get(g.step) if g.key in assignment else 0.0)
             for g in blame.shown_of(check)
         )
+
+    def accept(self, check: Check) -> None:
+        return None
 
     def unsteady(self, key: str, platform: str) -> str:
         return ""  # the survey has called each function once in either library, and calls none again

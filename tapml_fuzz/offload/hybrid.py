@@ -14,6 +14,7 @@ from tapml_fuzz.core import outcome as outcomes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
+from tapml_fuzz.offload.kept import Kept, Origin, Since, origin, weight_only
 from tapml_fuzz.offload.recording import Recording, Step, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Unreachable
@@ -42,7 +43,7 @@ class Traffic:
     """What a run cost.
 
     Attributes:
-        seconds: per step, inside its platform, in order.
+        seconds: per step, inside its platform, in order; zero where the step had no need to run.
         copied: bytes per (from, to) that were copied; shared: tensors that changed hands without.
         elapsed: wall clock of the whole run.
     """
@@ -115,7 +116,8 @@ class Hybrid:
     def __init__(self, source: Site, *others: Site) -> None:
         self.source = source
         self._sites = {site.name: site for site in (source, *others)}
-        self._weights: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._weights: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+        self._constants: dict[tuple[int, str, Origin], tuple[Recording, list[_Homes]]] = {}
 
     def __enter__(self) -> Hybrid:
         return self
@@ -132,33 +134,70 @@ class Hybrid:
         assignment: Assignment,
         *,
         carried: Mapping[str, Array] | None = None,
+        before: Kept | None = None,
         observe: Callable[[Step, list[Array]], None] | None = None,
         traffic: Traffic | None = None,
     ) -> list[Array]:
         """The model's outputs, in order, with every step where `assignment` puts it.
 
-        `carried` gives inputs in place of the recorded ones. `observe` sees what every step gave, as numpy arrays.
-        Raises `CannotRun` at the first step that did not run.
+        `carried` gives inputs in place of the recorded ones. Steps that hang on weights alone run once for every
+        assignment of theirs. With `before`, what an earlier run gave, only what `kept.Since` says runs again.
+        `observe` sees what every step gave, as numpy arrays, which are those of `before` where nothing changed. Raises `CannotRun` at the first step that did not run.
         """
         traffic = traffic if traffic is not None else Traffic()
-        flow = _Flow(self, recording, carried or {}, traffic)
-        last = last_uses(recording)
+        carried = carried or {}
+        sites = {step.name: assignment.get(step.operator.key, self.source.name) for step in recording.steps}
+        flow, since = _Flow(self, recording, carried, traffic), Since(recording, sites, before, carried)
+        last, constant = last_uses(recording), weight_only(recording)
+        origins: dict[str, Origin] = {}
         began = time.perf_counter()
         for number, step in enumerate(recording.steps):
-            site = self._sites[assignment.get(step.operator.key, self.source.name)]
-            build = site.prepare(step)
-            tensors = [flow.on(site, name) for name in step.inputs]
-            started = time.perf_counter()
-            outputs = site.compute(step, build, tensors)
-            traffic.seconds.append(time.perf_counter() - started)
-            flow.made(site, step, outputs)
-            if observe is not None:
-                observe(step, [site.fetch(tensor) for tensor in outputs])
+            site, arrays = self._sites[sites[step.name]], since.known(step)
+            if step.name in constant:
+                origins.update(dict.fromkeys(step.outputs, origin(site.name, step.inputs, origins)))
+            if arrays is not None:
+                flow.hosted(step, arrays)
+                traffic.seconds.append(0.0)
+            else:
+                self._step(recording, step, site, flow, origins if step.name in constant else None, traffic)
+                if before is not None or observe is not None:
+                    arrays = since.given(step, [flow.fetched(name) for name in step.outputs])
+            if observe is not None and arrays is not None:
+                observe(step, arrays)
             for name in last[number]:
                 flow.forget(name)
         results = [flow.on_host(name) for name in recording.outputs]
         traffic.elapsed = time.perf_counter() - began
         return results
+
+    def _step(
+        self,
+        recording: Recording,
+        step: Step,
+        site: Site,
+        flow: _Flow,
+        origins: Mapping[str, Origin] | None,
+        traffic: Traffic,
+    ) -> None:
+        """Run a step, or take what it gave before if it hangs on weights alone (`origins` says where from)."""
+        key = None if origins is None else (id(recording), step.name, origins[step.outputs[0]])
+        if key in self._constants:
+            flow.settle(step, self._constants[key][1])
+            traffic.seconds.append(0.0)
+            return
+        build = site.prepare(step)
+        tensors = [flow.on(site, name) for name in step.inputs]
+        started = time.perf_counter()
+        outputs = site.compute(step, build, tensors)
+        traffic.seconds.append(time.perf_counter() - started)
+        homes: list[_Homes] = [{site.name: (site, tensor)} for tensor in outputs]
+        flow.settle(step, homes)
+        if key is not None:
+            self._constants[key] = recording, homes  # the recording too, or its id could be another's
+
+    def forget(self) -> None:
+        """Compute everything anew from here on."""
+        self._constants.clear()
 
     def alone(self, recording: Recording, step: Step, platform: str) -> list[Array]:
         """What a step gives on a platform from what the source run gave it (teacher-forced)."""
@@ -168,26 +207,34 @@ class Hybrid:
         return [site.fetch(tensor) for tensor in site.compute(step, build, tensors)]
 
     def weight(self, site: Site, tensor: Any) -> Any:
-        """A given tensor as the site has it, placed once however often the graph runs."""
-        key = (site.name, id(tensor))
+        """A given tensor as the site has it, placed once however often and in however many recordings it is used."""
+        key = (site.name, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if key not in self._weights:
             placed = site.adopt(tensor)
             if placed is None:
                 placed = site.place(to_numpy(tensor))
-            self._weights[key] = (tensor, placed)  # the tensor too, or its id could be another's
+            self._weights[key] = (tensor, placed)  # the tensor too, or its memory could be another's
         return self._weights[key][1]
 
 
+_Homes = dict[str, tuple[Site, Any]]  # a value at every site that made it or asked for it
+
+
 class _Flow:
-    """Where the values of one run are: at every site that made or asked for them, until their last use."""
+    """Where the values of one run are, until their last use."""
 
     def __init__(self, hybrid: Hybrid, recording: Recording, carried: Mapping[str, Array], traffic: Traffic) -> None:
         self._hybrid, self._recording, self._carried, self._traffic = hybrid, recording, carried, traffic
-        self._homes: dict[str, dict[str, tuple[Site, Any]]] = {}
+        self._homes: dict[str, _Homes] = {}
+        self._hosted: dict[str, Array] = {}
 
-    def made(self, site: Site, step: Step, outputs: Sequence[Any]) -> None:
-        for name, tensor in zip(step.outputs, outputs, strict=True):
-            self._homes[name] = {site.name: (site, tensor)}
+    def settle(self, step: Step, homes: Sequence[_Homes]) -> None:
+        """A step's outputs are there; whoever keeps `homes` sees where else they are brought."""
+        self._homes.update(zip(step.outputs, homes, strict=True))
+
+    def hosted(self, step: Step, arrays: Sequence[Array]) -> None:
+        """A step's outputs are known, and at no site yet."""
+        self._hosted.update(zip(step.outputs, arrays, strict=True))
 
     def on(self, site: Site, name: str) -> Any:
         homes = self._homes.setdefault(name, {})
@@ -195,20 +242,25 @@ class _Flow:
             homes[site.name] = (site, self._brought(site, name, homes))
         return homes[site.name][1]
 
-    def on_host(self, name: str) -> Array:
-        homes = self._homes.get(name)
-        if not homes:
-            return self._given(name)
-        home, tensor = next(iter(homes.values()))
+    def fetched(self, name: str) -> Array:
+        home, tensor = next(iter(self._homes[name].values()))
         return home.fetch(tensor)
+
+    def on_host(self, name: str) -> Array:
+        if name in self._hosted:
+            return self._hosted[name]
+        return self.fetched(name) if self._homes.get(name) else self._given(name)
 
     def forget(self, name: str) -> None:
         self._homes.pop(name, None)
+        self._hosted.pop(name, None)
 
     def _given(self, name: str) -> Array:
         return self._carried[name] if name in self._carried else to_numpy(self._recording.given[name])
 
-    def _brought(self, site: Site, name: str, homes: Mapping[str, tuple[Site, Any]]) -> Any:
+    def _brought(self, site: Site, name: str, homes: _Homes) -> Any:
+        if name in self._hosted:
+            return site.place(self._hosted[name].copy())  # platforms may keep the array's own memory
         if not homes:
             if name in self._carried:
                 return site.place(self._carried[name])

@@ -49,6 +49,7 @@ class Recording:
         on_host: nodes that take no tensor (arange, full) and so were run by the host, whatever the platforms.
         carried: inputs that are outputs of the recording before, by their number there: the state of a decoder.
         graph: which of the model's graphs ran, where it has several: `"prefill"`, `"decode"`.
+        inputs: those of `given` that are the model's inputs.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Recording:
     on_host: tuple[str, ...] = ()
     carried: Mapping[str, int] = field(default_factory=dict)
     graph: str = ""
+    inputs: tuple[str, ...] = ()
 
     def tensor(self, name: str) -> torch.Tensor:
         """The source run's value of that name."""
@@ -100,6 +102,7 @@ def record(
         on_host=tuple(recorder.on_host),
         carried={by_input[name]: number for name, number in (carried or {}).items()},
         graph=graph,
+        inputs=tuple(placeholders),
     )
 
 

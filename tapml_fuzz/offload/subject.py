@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
+from tapml_fuzz.offload.kept import Kept, same_bits
 from tapml_fuzz.offload.recording import Recording, Step, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
 from tapml_fuzz.offload.views import View, view
@@ -46,11 +47,13 @@ class Check:
         grown: every value that a step made, in order.
         view: what a user of the model sees of the difference.
         traffic: what the run cost, per recording.
+        kept: what every recording's run gave, for runs after it; empty where nobody can use it.
     """
 
     grown: tuple[Grown, ...]
     view: View
     traffic: tuple[Traffic, ...]
+    kept: tuple[Kept, ...] = field(default=(), repr=False)
 
     @property
     def failed(self) -> bool:
@@ -86,36 +89,53 @@ class Subject:
     operators: Mapping[str, Operator]
     versions: Mapping[str, str]
 
-    def check(self, hybrid: Hybrid, assignment: Assignment) -> Check:
+    def check(self, hybrid: Hybrid, assignment: Assignment, before: Sequence[Kept] = ()) -> Check:
         """Run every recording with `assignment` and compare each value with the source run's.
 
-        A decoder's state goes from one recording to the next as the hybrid run made it, its tokens as the source run
-        chose them. Raises `hybrid.CannotRun`.
+        `before` is what an earlier check kept: what has not changed since is not computed again. A decoder's state
+        goes from one recording to the next as the hybrid run made it, its tokens as the source run chose them. Raises
+        `hybrid.CannotRun`.
         """
         grown: list[Grown] = []
         spent: list[Traffic] = []
         given: list[list[Array]] = []
-        before: list[Array] = []
+        kept: list[Kept] = []
+        state: list[Array] = []
         for number, (recording, allowed) in enumerate(zip(self.recordings, self.tolerances, strict=True)):
-
-            def observe(
-                step: Step,
-                outputs: list[Array],
-                number: int = number,
-                recording: Recording = recording,
-                allowed: Tolerances = allowed,
-            ) -> None:
-                for name, actual in zip(step.outputs, outputs, strict=True):
-                    ratio, _ = allowed.ratio(name, actual, to_numpy(recording.values[name]))
-                    grown.append(Grown(step.name, step.module, step.operator.key, name, ratio, number))
-
+            earlier = before[number] if before else None
+            watch = _Watch(number, recording, allowed, earlier)
             traffic = Traffic()
-            carried = {name: before[output] for name, output in recording.carried.items()}
-            before = hybrid.run(recording, assignment, carried=carried, observe=observe, traffic=traffic)
-            given.append(before)
+            carried = {name: state[output] for name, output in recording.carried.items()}
+            state = hybrid.run(recording, assignment, carried=carried, before=earlier, observe=watch, traffic=traffic)
+            grown += watch.grown
+            given.append(state)
             spent.append(traffic)
+            sites = {s.name: assignment.get(s.operator.key, self.source) for s in recording.steps}
+            kept.append(Kept(sites, watch.values, carried, watch.ratios))
         wanted = [[to_numpy(r.tensor(name)) for name in r.outputs] for r in self.recordings]
-        return Check(tuple(grown), view(self.task, given, wanted), tuple(spent))
+        return Check(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(kept))
+
+
+class _Watch:
+    """Sees every value of a recording's run: how far it is from the source run's, and what to keep of it."""
+
+    def __init__(self, number: int, recording: Recording, allowed: Tolerances, before: Kept | None) -> None:
+        self._number, self._recording, self._allowed, self._before = number, recording, allowed, before
+        self.grown: list[Grown] = []
+        self.values: dict[str, Array] = {}
+        self.ratios: dict[str, float] = {}
+
+    def __call__(self, step: Step, outputs: list[Array]) -> None:
+        for name, actual in zip(step.outputs, outputs, strict=True):
+            if self._before is not None and actual is self._before.values.get(name):
+                ratio, value = self._before.ratios[name], actual
+            else:
+                source = to_numpy(self._recording.values[name])
+                ratio, _ = self._allowed.ratio(name, actual, source)
+                # The source run's own, which is there anyway; else a copy, as others may write to what a step gave.
+                value = source if same_bits(source, actual) else actual.copy()
+            self.values[name], self.ratios[name] = value, ratio
+            self.grown.append(Grown(step.name, step.module, step.operator.key, name, ratio, self._number))
 
 
 def prepare(

@@ -19,6 +19,7 @@ from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.offload import blame, repetition
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
+from tapml_fuzz.offload.kept import Kept
 from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
 from tapml_fuzz.offload.subject import Check, Grown, Subject
 
@@ -46,8 +47,14 @@ U = TypeVar("U", bound=Movable)
 class Model(Protocol):
     """What units move in."""
 
-    def check(self, assignment: Assignment) -> Check:
-        """Run it with `assignment`, beside the source run. Raises `CannotRun`."""
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
+        """Run it with `assignment`, beside the source run. Raises `CannotRun`.
+
+        What has not changed since the run that was accepted last need not run again, unless `afresh`.
+        """
+
+    def accept(self, check: Check) -> None:
+        """That run is what the next ones are compared with."""
 
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         """The way of a failure that `check` shows."""
@@ -56,15 +63,21 @@ class Model(Protocol):
         """Why a unit is wrong at some of its runs on a platform; empty when none is seen to be."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Graph:
     """A subject in a hybrid of its platforms."""
 
     subject: Subject
     hybrid: Hybrid
+    _accepted: tuple[Kept, ...] = ()
 
-    def check(self, assignment: Assignment) -> Check:
-        return self.subject.check(self.hybrid, assignment)
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
+        if afresh:
+            self.hybrid.forget()
+        return self.subject.check(self.hybrid, assignment, () if afresh else self._accepted)
+
+    def accept(self, check: Check) -> None:
+        self._accepted = check.kept
 
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         return blame.growth(self.subject, self.hybrid, assignment, check)
@@ -202,7 +215,7 @@ class Walker(Generic[U]):
         Raises `CannotRun`.
         """
         while True:
-            check, error = self._tried(self.moved)
+            check, error = self._tried(self.moved, afresh=True)
             if not _breaks(check, error) or not self._took_back(check):
                 break
         if error is not None:
@@ -248,6 +261,7 @@ class Walker(Generic[U]):
             facts = {"reason": alone.reason, "findings": alone.findings, **seen}
             return self._result(unit, began, status="blocked", where="alone", **facts)
         if not check.failed:
+            self._model.accept(check)
             return self._result(unit, began, status="moved", findings=alone.findings, **seen)
         return self._result(
             unit,
@@ -261,16 +275,16 @@ class Walker(Generic[U]):
             **seen,
         )
 
-    def _tried(self, assignment: Assignment) -> tuple[Check, None] | tuple[None, CannotRun]:
+    def _tried(self, assignment: Assignment, *, afresh: bool = False) -> tuple[Check, None] | tuple[None, CannotRun]:
         try:
-            return self._model.check(assignment), None
+            return self._model.check(assignment, afresh=afresh), None
         except CannotRun as error:
             return None, error
 
     def _hangs_on(self, key: str) -> bool:
-        """Whether the model fails again with that unit on the target, and not without it."""
+        """Whether the model fails again with that unit on the target, and not without it, everything run anew."""
         trial = {**self.moved, key: self._target}
-        return blame.breaks(self._model.check, trial) and not blame.breaks(self._model.check, self.moved)
+        return _breaks(*self._tried(trial)) and not _breaks(*self._tried(self.moved, afresh=True))
 
     def _took_back(self, failed: Check | None) -> bool:
         """Whether a unit that has moved was right by luck, and so is back on the source; `failed` shows the failure.

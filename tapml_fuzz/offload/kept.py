@@ -1,0 +1,103 @@
+"""What need not be computed again: steps that hang on weights alone, and steps that a move has not reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tapml_fuzz.core.dtypes import Array, to_bits
+from tapml_fuzz.offload.recording import Recording, Step
+
+# Where a value that hangs on weights alone comes from: the platform of its step, and the same of the step's inputs.
+Origin = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run of a recording gave at every step.
+
+    Attributes:
+        sites: step -> the platform that it ran on.
+        values: value -> what it was; never written to.
+        carried: the state that the run was given in place of the recorded one.
+        ratios: value -> how far it was from the source run's, over what is allowed.
+    """
+
+    sites: Mapping[str, str]
+    values: Mapping[str, Array] = field(repr=False)
+    carried: Mapping[str, Array] = field(repr=False)
+    ratios: Mapping[str, float] = field(repr=False)
+
+
+class Since:
+    """A run beside an earlier one of the same recording: what has to run again.
+
+    That is every step that has moved to another platform, those that it takes tensors from and those that it hands
+    its own to, so that each handover which is new really happens; and whatever has other inputs, bit for bit.
+    """
+
+    def __init__(
+        self, recording: Recording, sites: Mapping[str, str], before: Kept | None, carried: Mapping[str, Array]
+    ) -> None:
+        self._before = before
+        known = before.carried if before is not None else {}
+        self._changed = {name for name, array in carried.items() if not same_bits(known.get(name), array)}
+        self._due = frozenset[str]() if before is None else _due(recording, sites, before)
+
+    def known(self, step: Step) -> list[Array] | None:
+        """The step's outputs, if it need not run; None where it must."""
+        if self._before is None or step.name in self._due or not self._changed.isdisjoint(step.inputs):
+            return None
+        return [self._before.values[name] for name in step.outputs]
+
+    def given(self, step: Step, outputs: Sequence[Array]) -> list[Array]:
+        """What a step that ran gave; in place of outputs that have not changed, those from before."""
+        if self._before is None:
+            return list(outputs)
+        every = []
+        for name, array in zip(step.outputs, outputs, strict=True):
+            old = self._before.values.get(name)
+            if old is not None and same_bits(old, array):
+                every.append(old)
+            else:
+                self._changed.add(name)
+                every.append(array)
+        return every
+
+
+def _due(recording: Recording, sites: Mapping[str, str], before: Kept) -> frozenset[str]:
+    maker = {name: step.name for step in recording.steps for name in step.outputs}
+    moved = {step.name for step in recording.steps if before.sites.get(step.name) != sites[step.name]}
+    meeting = {step.name for step in recording.steps if any(maker.get(name) in moved for name in step.inputs)} | moved
+    made_for = {maker[n] for step in recording.steps if step.name in meeting for n in step.inputs if n in maker}
+    return frozenset(meeting | made_for)
+
+
+def same_bits(one: Array | None, other: Array) -> bool:
+    """Whether two packed arrays are the same, NaNs and signs of zero included."""
+    return (
+        one is not None
+        and one.shape == other.shape
+        and one.dtype == other.dtype
+        and np.array_equal(to_bits(one), to_bits(other))
+    )
+
+
+def weight_only(recording: Recording) -> frozenset[str]:
+    """The steps that hang on weights alone, and so give the same in every run of the recording."""
+    varying = {*recording.inputs, *recording.carried}
+    steps = []
+    for step in recording.steps:
+        if varying.isdisjoint(step.inputs):
+            steps.append(step.name)
+        else:
+            varying.update(step.outputs)
+    return frozenset(steps)
+
+
+def origin(site: str, inputs: Iterable[str], known: Mapping[str, Origin]) -> Origin:
+    """Where a step's outputs come from, when its inputs are weights or come from `known`."""
+    return (site, *(known.get(name) for name in inputs))
