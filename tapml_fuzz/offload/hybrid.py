@@ -142,7 +142,8 @@ class Hybrid:
 
         `carried` gives inputs in place of the recorded ones. Steps that hang on weights alone run once for every
         assignment of theirs. With `before`, what an earlier run gave, only what `kept.Since` says runs again.
-        `observe` sees what every step gave, as numpy arrays, which are those of `before` where nothing changed. Raises `CannotRun` at the first step that did not run.
+        `observe` sees what every step gave, as numpy arrays, which are those of `before` where nothing changed.
+        Raises `CannotRun` at the first step that did not run.
         """
         traffic = traffic if traffic is not None else Traffic()
         carried = carried or {}
