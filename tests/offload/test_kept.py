@@ -82,13 +82,13 @@ def test_after_a_move_its_neighbours_run_and_no_others(two: Two, subject: Subjec
 
 def test_what_hangs_on_a_changed_value_runs_again(two: Two, subject: Subject) -> None:
     gelu = _key(subject, "gelu")
-    two.theirs.off[gelu] = 1e-6
+    two.theirs.off[gelu] = 1e-3
     whole, _ = two.ran({gelu: "twin"})
-    assert whole.worst.ratio > 0
+    assert whole.worst.ratio > 1
     two.graph.accept(two.ran({})[0])
     check, ran = two.ran({gelu: "twin"})
     # Not the same to the last bit: torch multiplies what is packed and what is strided in other orders.
-    assert [g.ratio for g in check.grown] == pytest.approx([g.ratio for g in whole.grown], abs=0.02)
+    assert [g.ratio for g in check.grown] == pytest.approx([g.ratio for g in whole.grown], rel=0.01, abs=0.1)
     (recording,) = subject.recordings
     hanging = {name for s in recording.steps if s.operator.key == gelu for name in s.outputs}
     for step in recording.steps:
@@ -97,7 +97,7 @@ def test_what_hangs_on_a_changed_value_runs_again(two: Two, subject: Subject) ->
             assert ran[step.operator.key] > 0
     two.theirs.off[gelu] = 0.0
     two.graph.accept(check)
-    assert two.ran({})[0].worst.ratio == 0, "moving back is a move too"
+    assert two.ran({})[0].worst.ratio < 0.1, "moving back is a move too"
 
 
 def test_afresh_is_everything(two: Two, subject: Subject) -> None:
