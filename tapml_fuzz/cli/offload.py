@@ -41,6 +41,13 @@ _COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
 )
 @click.option("--fuzz", default="0s", show_default=True, metavar="5s", help="Fuzz each operator before it moves.")
 @click.option("--batches", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches of text that run.")
+@click.option(
+    "--steps",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Decode steps after each batch's prefill, of a model that generates text.",
+)
 @click.option("--main", default="main", show_default=True, help="The function of both libraries that runs.")
 @click.option("--resume", is_flag=True, help="Go on with the walk in --output.")
 @output_option
@@ -62,6 +69,7 @@ def offload(
     order: str,
     fuzz: str,
     batches: int,
+    steps: int,
     main: str,
     resume: bool,
     output: Path,
@@ -97,7 +105,7 @@ def offload(
     texts = sentences.read(inputs)
     if not unsupervised:
         own = [model, "--inputs", str(inputs), "--to", target, "--from", source, "--order", order, "--fuzz", fuzz]
-        own += ["--batches", str(batches), "--output", str(output)]
+        own += ["--batches", str(batches), "--steps", str(steps), "--output", str(output)]
         return _supervised([*own, *(["--json", str(json_path)] if json_path else [])], output, resume)
 
     from tapml_fuzz.campaign.budget import Budget
@@ -105,7 +113,7 @@ def offload(
     from tapml_fuzz.offloading import offload as walk
 
     seconds = 0.0 if fuzz in ("0", "0s") else Budget.parse(fuzz).seconds or 0.0
-    options = Options(target, source, order, seconds, batches, resume)
+    options = Options(target, source, order, seconds, batches, resume, steps=steps)
     report = walk(model, texts, options, output, _listen)
     _write(report, output, json_path)
     _print(report, output)

@@ -1,0 +1,66 @@
+"""The benchmark that walks models in processes of their own: what fails or is stopped is told and ends no other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.offload.walk import walk_all
+from benchmarks.offload.walk_process import Job, Running, descendants
+from benchmarks.offload.walk_table import table, unfinished
+
+_UNIT = {
+    "type": "unit", "operator": "aten.tanh", "where": "alone", "reason": "wrong", "findings": ["tanh-1"],
+    "partners": [], "noticed": False, "worst": 2.0,
+}  # fmt: skip
+
+
+def test_a_walk_that_fails_is_told_and_does_not_end_the_others(tmp_path: Path) -> None:
+    jobs = [Job(str(tmp_path / name), "torch-cpu", "tvm-llvm", tmp_path / f"{name}-out") for name in ("one", "two")]
+    kept: list[int] = []
+    rows = walk_all(jobs, 2, None, lambda rows: kept.append(len(rows)))
+    assert [row["model"] for row in rows] == ["one", "two"]
+    assert all(row["error"].startswith("exit ") for row in rows), rows
+    assert kept == [1, 2]
+    assert "did not end (0 of ? units settled): exit " in table(rows)
+
+
+def test_what_runs_when_the_time_is_over_is_stopped_and_the_rest_is_not_started(tmp_path: Path) -> None:
+    jobs = [Job(str(tmp_path / name), "torch-cpu", "tvm-llvm", tmp_path / f"{name}-out") for name in ("one", "two")]
+    stopped, waiting = walk_all(jobs, 1, 0.3, lambda rows: None)
+    assert stopped["error"].startswith("stopped")
+    assert waiting["error"].startswith("not started")
+    assert jobs[0].runs()  # so the next run resumes it
+    assert not jobs[1].runs()
+    assert not jobs[0].ended()
+
+
+def test_stopping_ends_sessions_that_the_walk_started(tmp_path: Path) -> None:
+    sleeper = "import time; time.sleep(600)"
+    starts = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleeper!r}], start_new_session=True)"
+    program = f"{starts}; print('started', flush=True); {sleeper}"
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"started\n"
+    walk = Running(Job(str(tmp_path / "none"), "torch-cpu", "tvm-llvm", tmp_path / "out"))
+    walk._process.kill()
+    walk._process.wait()
+    walk._process = parent
+    (worker,) = descendants(parent.pid)
+    walk.stop("stopped")
+    parent.stdout.close()
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(worker)], capture_output=True, text=True).stdout.strip()
+    assert state[:1] in ("", "Z")  # ended, whether or not its new parent has noticed
+
+
+def test_an_unfinished_ledger_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    lines = [{"type": "walk", "versions": {"tvm-llvm apache-tvm": "1"}}, {"type": "trying", "key": "a"}]
+    lines += [{**_UNIT, "key": "a", "status": "moved"}, {**_UNIT, "key": "b", "status": "blocked"}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "walk.jsonl").write_text(text + '{"type": "unit", "key"')
+    row = unfinished(tmp_path)
+    assert (row["settled"], row["moved"], row["blocked"]) == (2, 1, 1)
+    assert row["versions"] == {"tvm-llvm apache-tvm": "1"}
+    assert [(unit["key"], unit["findings"]) for unit in row["stay"]] == [("b", ["tanh-1"])]
