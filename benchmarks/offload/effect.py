@@ -36,8 +36,9 @@ class Effects:
         """The largest error of any call of the operator with that fault (none: as the platform has it), over the
         oracle's bound, on the source run's inputs."""
         Plan(self._platform, {key: kind} if kind else {}).write(self._path)
-        runs = EVERY[kind].every if kind else 1
-        return max((self._ratio(*call) for call in self._calls(key) for _ in range(runs)), default=0.0)
+        calls = self._calls(key)
+        runs = EVERY[kind].after + EVERY[kind].every * len(calls) if kind else len(calls)
+        return max((self._ratio(*calls[run % len(calls)]) for run in range(runs)), default=0.0)
 
     def in_model(self, plan: Plan, *keys: str) -> float:
         """The largest distance of a value of the model, over its tolerance, with `keys` alone on the target."""
