@@ -15,20 +15,20 @@ from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
-from tapml_fuzz.offload.hybrid import CannotRun
+from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
 from tapml_fuzz.offload.recording import Recording, Step, calls_of
+from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.tolerance import truth_of
-from tapml_fuzz.offloading import Prepared
 from tapml_fuzz.oracle import Truth, truth
 
 _BROKEN = float("inf")
 
 
 class Effects:
-    """Of faults in the builds of the platform `platform`, read by the walks' target from the plan at `path`."""
+    """Of faults in the builds of the platform `platform`, which `target` reads from the plan at `path`."""
 
-    def __init__(self, ready: Prepared, platform: str, path: Path) -> None:
-        self._subject, self._hybrid, self._target = ready.subject, ready.hybrid, ready.options.target
+    def __init__(self, subject: Subject, hybrid: Hybrid, target: str, platform: str, path: Path) -> None:
+        self._subject, self._hybrid, self._target = subject, hybrid, target
         self._platform, self._path = platform, path
         self._calls = cache(self._calls_of)
 

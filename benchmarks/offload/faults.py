@@ -51,7 +51,7 @@ class Walks:
 
     def __init__(self, ready: Prepared, platform: str, folder: Path, plan: Path) -> None:
         self._ready, self._platform, self._folder, self._plan = ready, platform, folder, plan
-        self._effects = Effects(ready, platform, plan)
+        self._effects = Effects(ready.subject, ready.hybrid, Planted.name, platform, plan)
 
     def walk(self, number: int, planned: Round) -> OffloadReport:
         """One walk. What a process that ended has left of it goes on."""
