@@ -34,9 +34,6 @@ from tapml_fuzz.platforms.session import Session
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
 
-# Runs of a unit on its own calls, at least.
-_RUNS = 6
-
 
 @dataclass(frozen=True)
 class Preparing:
@@ -220,11 +217,8 @@ class _Validation:
             reduce_seconds=self.options.reduce,
         )
         before = {record.id for record in self._filer.met()}
-        for _ in range(-(-_RUNS // len(cases))):  # what is called seldom is repeated: it may be right by luck
-            hunt.replay(len(cases))
-            self._insist()
-            if failures:
-                break
+        hunt.replay(len(cases))
+        self._insist()
         on_its_calls = list(failures)
         if self.options.fuzz and not on_its_calls:
             until[0] = time.monotonic() + self.options.fuzz

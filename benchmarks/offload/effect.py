@@ -15,20 +15,20 @@ from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
-from tapml_fuzz.offload.hybrid import CannotRun
+from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
 from tapml_fuzz.offload.recording import Recording, Step, calls_of
+from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.tolerance import truth_of
-from tapml_fuzz.offloading import Prepared
 from tapml_fuzz.oracle import Truth, truth
 
 _BROKEN = float("inf")
 
 
 class Effects:
-    """Of faults in the builds of the platform `platform`, read by the walks' target from the plan at `path`."""
+    """Of faults in the builds of the platform `platform`, which `target` reads from the plan at `path`."""
 
-    def __init__(self, ready: Prepared, platform: str, path: Path) -> None:
-        self._subject, self._hybrid, self._target = ready.subject, ready.hybrid, ready.options.target
+    def __init__(self, subject: Subject, hybrid: Hybrid, target: str, platform: str, path: Path) -> None:
+        self._subject, self._hybrid, self._target = subject, hybrid, target
         self._platform, self._path = platform, path
         self._calls = cache(self._calls_of)
 
@@ -36,8 +36,9 @@ class Effects:
         """The largest error of any call of the operator with that fault (none: as the platform has it), over the
         oracle's bound, on the source run's inputs."""
         Plan(self._platform, {key: kind} if kind else {}).write(self._path)
-        runs = EVERY[kind].every if kind else 1
-        return max((self._ratio(*call) for call in self._calls(key) for _ in range(runs)), default=0.0)
+        calls = self._calls(key)
+        runs = EVERY[kind].after + EVERY[kind].every * len(calls) if kind else len(calls)
+        return max((self._ratio(*calls[run % len(calls)]) for run in range(runs)), default=0.0)
 
     def in_model(self, plan: Plan, *keys: str) -> float:
         """The largest distance of a value of the model, over its tolerance, with `keys` alone on the target."""

@@ -26,7 +26,8 @@ from typing import Any
 
 from benchmarks import host
 from benchmarks.offload.effect import Effects
-from benchmarks.offload.planted import Plan, Planted
+from benchmarks.offload.kinds import EVERY
+from benchmarks.offload.planted import Plan, Planted, came_of
 from benchmarks.offload.rounds import GROUPS, Round, edges_of, rounds
 from benchmarks.offload.tally import figures
 from tapml_fuzz.carving import sentences
@@ -37,12 +38,12 @@ from tapml_fuzz.offloading import Options, Prepared, prepared
 
 _SENTENCES = Path(__file__).parents[2] / "corpus" / "sentences" / "english_and_more.txt"
 _LIMIT_S = 600.0
-_SHORT, _TEXTS = 10, 12
+_TEXTS = 16
 
 
 def texts() -> list[str]:
-    """The shortest texts that are more than a word: the model runs once for every operator of every walk."""
-    return sorted((t for t in sentences.read(_SENTENCES) if len(t) > _SHORT), key=len)[:_TEXTS]
+    """The shortest texts: the model runs for every operator of every walk."""
+    return sorted(sentences.read(_SENTENCES), key=len)[:_TEXTS]
 
 
 class Walks:
@@ -50,7 +51,7 @@ class Walks:
 
     def __init__(self, ready: Prepared, platform: str, folder: Path, plan: Path) -> None:
         self._ready, self._platform, self._folder, self._plan = ready, platform, folder, plan
-        self._effects = Effects(ready, platform, plan)
+        self._effects = Effects(ready.subject, ready.hybrid, Planted.name, platform, plan)
 
     def walk(self, number: int, planned: Round) -> OffloadReport:
         """One walk. What a process that ended has left of it goes on."""
@@ -59,6 +60,7 @@ class Walks:
         if not (current / "round.json").is_file() or json.loads((current / "round.json").read_text()) != note:
             shutil.rmtree(current, ignore_errors=True)
             current.mkdir(parents=True)
+            came_of(self._plan).unlink(missing_ok=True)
             (current / "round.json").write_text(json.dumps(note))
         plan.write(self._plan)
         return self._ready.walk(current)
@@ -87,12 +89,16 @@ class Walks:
     def round(self, number: int, planned: Round, sound: Sequence[str]) -> dict[str, Any]:
         """A walk with faults: what each did, and whom the walk blamed."""
         report = self.walk(number, planned)
+        came = came_of(self._plan).read_text().split() if came_of(self._plan).is_file() else []
         units = {unit.key: unit for unit in report.units}
         guilty = {*planned.faults, *(key for pair in planned.pairs for key in pair)}
         wrong = [units[key] for key in sound if key not in guilty and units[key].status != "moved"]
         return {
             "group": planned.group,
-            "rows": [self._row(units[key], kind) for key, kind in planned.faults.items()],
+            "rows": [
+                {**self._row(units[key], kind), "came": EVERY[kind].always or key in came}
+                for key, kind in planned.faults.items()
+            ],
             "pairs": [self._pair(units, *pair) for pair in planned.pairs],
             "wrongly": [_told(unit) for unit in wrong],
             "final_within": report.final is not None and not report.final.failed,

@@ -19,13 +19,23 @@ class Kind:
     Attributes:
         change: from the right output, and a source of chance, to the wrong one.
         every: which runs of a build are wrong: each, every third.
+        after: runs of a build that are right before.
         kept: whether only what stays on the platform is wrong (`compute`), not what goes in and out (`run`), so that
             no call shows it alone.
     """
 
     change: Change
     every: int = 1
+    after: int = 0
     kept: bool = False
+
+    def comes(self, run: int) -> bool:
+        """Whether run number `run` of a build, from 1 on, is wrong."""
+        return run > self.after and (run - self.after) % self.every == 0
+
+    @property
+    def always(self) -> bool:
+        return self.every == 1 and not self.after
 
 
 def _larger(array: Array, factor: float) -> Array:
@@ -93,5 +103,9 @@ HARDER: dict[str, Kind] = {
     "slight value": Kind(_slight_value),
     "kept tensors": Kind(value, kept=True),
 }
-RARE: dict[str, Kind] = {"every third run": Kind(value, every=3), "every tenth run": Kind(value, every=10)}
+RARE: dict[str, Kind] = {
+    "every third run": Kind(value, every=3),
+    "every tenth run": Kind(value, every=10),
+    "after forty runs": Kind(value, every=3, after=40),
+}
 EVERY: dict[str, Kind] = {**KINDS, **HARDER, **RARE}

@@ -37,6 +37,11 @@ class Plan(msgspec.Struct, frozen=True):
         new.replace(path)
 
 
+def came_of(path: Path) -> Path:
+    """Where the operators are noted whose fault is not there always, when it came."""
+    return path.with_suffix(".came")
+
+
 class _Build(NamedTuple):
     inner: Any
     key: str
@@ -102,6 +107,7 @@ class Planted:
         if read != self._read:
             self._read, self._plan = read, msgspec.json.decode(self._path.read_bytes(), type=Plan)
             self._runs: Counter[str] = Counter()
+            self._came: set[str] = set()
             self._makers: dict[int, tuple[str, Callable[[], Any]]] = {}
         return self._plan
 
@@ -111,8 +117,12 @@ class Planted:
         if kind is None or (kind.kept and not kept):
             return None
         self._runs[key] += 1
-        if self._runs[key] % kind.every:
+        if not kind.comes(self._runs[key]):
             return None
+        if not kind.always and key not in self._came:
+            self._came.add(key)
+            with came_of(self._path).open("a") as file:
+                file.write(key + "\n")
         change = kind.change
         return lambda array: change(array, self._random)
 

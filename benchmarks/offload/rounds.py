@@ -23,7 +23,7 @@ class Round:
 
 
 def rounds(keys: Sequence[str], edges: Sequence[tuple[str, str]], pairs: int) -> list[Round]:
-    """Every kind in every operator, `pairs` of `edges`, and what is rarely there.
+    """Every kind in every operator, `pairs` of `edges`, and in every operator a fault that is rarely there.
 
     In a walk every second operator has a fault and the others are the control; kinds differ from one to the next.
     """
@@ -34,9 +34,9 @@ def rounds(keys: Sequence[str], edges: Sequence[tuple[str, str]], pairs: int) ->
         for half in (0, 1)
     ]
     every += [Round("pairs", pairs=apart) for apart in _apart(_spread(edges, pairs))]
+    rare = list(RARE)
     every += [
-        Round("now and then", dict.fromkeys(keys[start::_RARE_EVERY], kind))
-        for kind in RARE
+        Round("now and then", {key: rare[i % len(rare)] for i, key in enumerate(keys[start::_RARE_EVERY])})
         for start in range(min(_RARE_EVERY, len(keys)))
     ]
     return every

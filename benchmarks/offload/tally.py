@@ -67,8 +67,11 @@ def of_pairs(lines: Sequence[Row]) -> dict[str, Any]:
 
 
 def has_effect(row: Row) -> bool:
-    """Whether a call of the operator leaves the oracle's bound, or the model its tolerance with nothing else moved."""
-    return bool(row["on_calls"] > 1 or (row["in_model"] or 0.0) > 1)
+    """Whether a call of the operator leaves the oracle's bound, or the model its tolerance with nothing else moved.
+
+    A fault that is not always there has none in a walk to which it never came.
+    """
+    return bool(row["came"] and (row["on_calls"] > 1 or (row["in_model"] or 0.0) > 1))
 
 
 def is_blamed(row: Row) -> bool:

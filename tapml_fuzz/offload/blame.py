@@ -38,8 +38,13 @@ def smallest_failing(items: Sequence[str], fails: Callable[[frozenset[str]], boo
     return tuple(current)
 
 
-def partners(check: Callable[[Assignment], Check], target: str, unit: str, moved: Sequence[str]) -> tuple[str, ...]:
-    """Which of the units moved before must be on the target too for `unit` to fail there; often none."""
+def partners(
+    check: Callable[[Assignment], Check], target: str, unit: str, moved: Sequence[str]
+) -> tuple[str, ...] | None:
+    """Which of the units moved before must be on the target too for `unit` to fail there; often none.
+
+    None where the failure does not hang on `unit`: it does not come again with all of them, or comes without `unit`.
+    """
     known: dict[frozenset[str], bool] = {}
 
     def fails(others: frozenset[str]) -> bool:
@@ -47,8 +52,8 @@ def partners(check: Callable[[Assignment], Check], target: str, unit: str, moved
             known[others] = breaks(check, dict.fromkeys((unit, *others), target))
         return known[others]
 
-    if not fails(frozenset(moved)):
-        return ()  # it does not fail every time, so nothing can be taken away from it
+    if not fails(frozenset(moved)) or breaks(check, dict.fromkeys(moved, target)):
+        return None  # it does not fail every time, so nothing can be taken away from it
     return smallest_failing(moved, fails)
 
 

@@ -202,10 +202,15 @@ class Hybrid:
 
     def alone(self, recording: Recording, step: Step, platform: str) -> list[Array]:
         """What a step gives on a platform from what the source run gave it (teacher-forced)."""
+        return next(self.again(recording, step, platform))
+
+    def again(self, recording: Recording, step: Step, platform: str) -> Iterator[list[Array]]:
+        """`alone` again and again, on the same tensors."""
         site = self._sites[platform]
         build = site.prepare(step)
         tensors = [site.place(to_numpy(recording.tensor(name))) for name in step.inputs]
-        return [site.fetch(tensor) for tensor in site.compute(step, build, tensors)]
+        while True:
+            yield [site.fetch(tensor) for tensor in site.compute(step, build, tensors)]
 
     def weight(self, site: Site, tensor: Any) -> Any:
         """A given tensor as the site has it, placed once however often and in however many recordings it is used."""

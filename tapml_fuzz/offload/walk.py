@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -216,7 +216,7 @@ class Walker(Generic[U]):
         """
         while True:
             check, error = self._tried(self.moved, afresh=True)
-            if not _breaks(check, error) or not self._took_back(check):
+            if not _breaks(check, error) or not self._took_back(list(self.moved), check):
                 break
         if error is not None:
             raise error
@@ -243,18 +243,19 @@ class Walker(Generic[U]):
             facts: dict[str, object] = {"where": alone.where, "reason": alone.reason, "findings": alone.findings}
             return self._result(unit, began, status="blocked", noticed=True, **facts)
         self._ledger.add(Trying(unit.key))
+        if not alone.failed and (told := self._model.unsteady(unit.key, self._target)):
+            alone = replace(alone, failed=True, reason=told)
+        partners: tuple[str, ...] | None = ()
         while True:
             trial = {**self.moved, unit.key: self._target}
             check, error = self._tried(trial)
-            if alone.failed or not _breaks(check, error) or self._hangs_on(unit.key):
+            if alone.failed or not _breaks(check, error):
                 break
-            if told := self._model.unsteady(unit.key, self._target):
-                facts = {"where": "alone", "reason": told, "findings": alone.findings}
-                return self._result(unit, began, status="blocked", noticed=True, **facts)
-            if not self._took_back(check):
+            partners = self._partners(unit)
+            if not (self._took_back(list(self.moved), check) if partners is None else self._took_back(partners)):
                 break
         if error is not None:
-            return self._did_not_run(unit, alone, error, began)
+            return self._did_not_run(unit, alone, error, partners or (), began)
         assert check is not None
         seen = {"noticed": check.failed, "worst": written(check.worst.ratio), "view": check.view}
         if alone.failed:
@@ -270,7 +271,7 @@ class Walker(Generic[U]):
             where="model",
             reason=_told(check),
             findings=alone.findings,
-            partners=self._partners(unit),
+            partners=partners or (),
             growth=self._model.growth(trial, check),
             **seen,
         )
@@ -281,23 +282,18 @@ class Walker(Generic[U]):
         except CannotRun as error:
             return None, error
 
-    def _hangs_on(self, key: str) -> bool:
-        """Whether the model fails again with that unit on the target, and not without it, everything run anew."""
-        trial = {**self.moved, key: self._target}
-        return _breaks(*self._tried(trial)) and not _breaks(*self._tried(self.moved, afresh=True))
+    def _took_back(self, keys: Sequence[str], failed: Check | None = None) -> bool:
+        """Whether one of these units, which have moved, was right by luck, and so is back on the source.
 
-    def _took_back(self, failed: Check | None) -> bool:
-        """Whether a unit that has moved was right by luck, and so is back on the source; `failed` shows the failure.
-
-        It is the one that is seen to be wrong alone; else the one that gave the first value outside its bound.
+        It is the one that is seen to be wrong alone; else, where `failed` shows a failure that comes and goes, the
+        one that gave the first value outside its bound.
         """
         first = failed.first if failed is not None else None
-        suspects = sorted(self.moved, key=lambda key: first is None or key != first.key)
-        for key in suspects:
+        for key in sorted(keys, key=lambda key: first is None or key != first.key):
             if told := self._model.unsteady(key, self._target):
                 self._take_back(key, where="alone", reason=told)
                 return True
-        if first is None or first.key not in self.moved:
+        if first is None or first.key not in keys:
             return False
         self._take_back(first.key, where="model", reason=f"at some runs of the model, not at all: {_outside(first)}")
         return True
@@ -306,17 +302,18 @@ class Walker(Generic[U]):
         before = self._ledger.results[key]
         self._settled(msgspec.structs.replace(before, status="blocked", noticed=True, **facts))
 
-    def _did_not_run(self, unit: U, alone: Alone, error: CannotRun, began: float) -> UnitResult:
+    def _did_not_run(
+        self, unit: U, alone: Alone, error: CannotRun, partners: tuple[str, ...], began: float
+    ) -> UnitResult:
         if alone.failed:
             facts = {"reason": alone.reason, "findings": alone.findings, "noticed": True}
             return self._result(unit, began, status="blocked", where="alone", **facts)
         if error.refused:  # a call that was not among those replayed alone
             return self._result(unit, began, status="unsupported", reason=str(error)[:300], findings=alone.findings)
-        partners = self._partners(unit)
         facts = {"reason": str(error)[:300], "partners": partners, "noticed": True, "findings": alone.findings}
         return self._result(unit, began, status="blocked", where="model", **facts)
 
-    def _partners(self, unit: U) -> tuple[str, ...]:
+    def _partners(self, unit: U) -> tuple[str, ...] | None:
         return blame.partners(self._model.check, self._target, unit.key, list(self.moved))
 
     def _result(self, unit: U, began: float, **facts: object) -> UnitResult:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +18,9 @@ class Twin(Planted):
     name = "twin"
 
     def __init__(self, faults: Mapping[str, str], pairs: Sequence[tuple[str, str]] = ()) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            super().__init__(plan(Path(folder), faults, pairs))
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder)
+        super().__init__(plan(Path(folder), faults, pairs))
 
 
 def plan(folder: Path, faults: Mapping[str, str], pairs: Sequence[tuple[str, str]] = ()) -> str:
