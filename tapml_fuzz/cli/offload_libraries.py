@@ -10,7 +10,7 @@ import click
 from tapml_fuzz.cli.offload import settled
 
 if TYPE_CHECKING:
-    from tapml_fuzz.offload.fused_report import LibrariesReport
+    from tapml_fuzz.offload.fused.report import LibrariesReport
     from tapml_fuzz.offloading_libraries import LibraryEvent
 
 
