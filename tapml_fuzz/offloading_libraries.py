@@ -15,10 +15,10 @@ from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import BadInputs, BadOption
 from tapml_fuzz.core.version import __version__
-from tapml_fuzz.offload.fused import Function, Fused, functions_of
-from tapml_fuzz.offload.fused_messages import OwnRun
-from tapml_fuzz.offload.fused_process import Ended, Pair
-from tapml_fuzz.offload.fused_report import LibrariesReport
+from tapml_fuzz.offload.fused.functions import Function, Fused, functions_of
+from tapml_fuzz.offload.fused.messages import OwnRun
+from tapml_fuzz.offload.fused.process import Ended, Pair
+from tapml_fuzz.offload.fused.report import LibrariesReport
 from tapml_fuzz.offload.hybrid import CannotRun
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.walk import Settled, Started, Walker, ordered

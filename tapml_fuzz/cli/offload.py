@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tapml_fuzz.cli.options import DEFAULT_OUTPUT, output_option
+from tapml_fuzz.cli.offload_ending import ending, settled, worst, write
+from tapml_fuzz.cli.options import output_option
 
 if TYPE_CHECKING:
-    from tapml_fuzz.offload.ledger import UnitResult
     from tapml_fuzz.offload.report import OffloadReport
-    from tapml_fuzz.offload.walk import Settled
     from tapml_fuzz.offloading import OffloadEvent
 
 # A unit that keeps the model's run for longer than this, in seconds, is taken to hang.
 _HANG_S = 600.0
-_COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
 
 
 @click.command()
@@ -147,53 +145,25 @@ def _listen(event: OffloadEvent) -> None:
             click.secho(f"found    {finding.id}: {finding.message}", fg="red")
 
 
-def settled(event: Settled) -> None:
-    """A line for what became of a unit."""
-    result, end = event.result, "\x1b[K" if sys.stdout.isatty() else ""  # what is left of a longer line before
-    click.echo(f"{event.number:>3}/{event.total} ", nl=False)
-    click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)
-    click.echo(f" {result.operator}{_tail(result)}{' (from the ledger)' if event.resumed else ''}{end}")
-
-
-def _tail(result: UnitResult) -> str:
-    if result.status == "moved":
-        return f": {result.calls} calls, the model's worst value at {result.worst:.2g} of what is allowed"
-    notices = {None: "", True: "; the model notices", False: "; the model does not notice"}[result.noticed]
-    with_ = f"; only together with {', '.join(result.partners)}" if result.partners else ""
-    return f": {result.reason}{with_}{notices if result.where == 'alone' else ''}"
-
-
 def _write(report: OffloadReport, output: Path, json_path: Path | None) -> None:
-    from tapml_fuzz.reporting.files import as_json
     from tapml_fuzz.reporting.offload_page import page
     from tapml_fuzz.storage.tensors import write_atomically
 
     summary = report.summary()
-    text = as_json(summary) + "\n"
-    write_atomically(output / "offload.json", text.encode())
+    write(summary, output, json_path)
     write_atomically(output / "offload.html", page(summary).encode())
-    if json_path is not None:
-        json_path.write_text(text)
 
 
 def _print(report: OffloadReport, output: Path) -> None:
     moved = sum(unit.status == "moved" for unit in report.units)
-    click.echo(
+    first = (
         f"{moved} of {len(report.units)} operators moved to {report.walk.target} in {report.seconds:.0f} s; "
         f"{report.source_nodes} of {report.total_nodes} nodes stay on {report.walk.source}"
     )
-    for unit in report.blocked:
-        click.echo(f"  {unit.status} {unit.key}: {unit.reason}")
-        for finding in unit.findings:
-            click.echo(f"    python -m tapml_fuzz findings show {finding}{_where(output)}")
     if report.final is None:
-        click.echo(f"the model does not run so: {report.failure}")
+        last = f"the model does not run so: {report.failure}"
     else:
-        worst = report.final.worst
         state = "outside its bound" if report.final.failed else "within its bound"
-        click.echo(f"the model is {state}: worst {worst.value} at {worst.ratio:.2g} of it; {report.final.view}")
+        last = f"the model is {state}: worst {worst(report.final)} of it; {report.final.view}"
+    ending(first, report, output, last)
     click.echo(f"page: {output / 'offload.html'}")
-
-
-def _where(output: Path) -> str:
-    return "" if output == DEFAULT_OUTPUT else f" --output {output}"

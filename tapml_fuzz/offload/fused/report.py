@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from tapml_fuzz.offload.fused import Function
-from tapml_fuzz.offload.fused_messages import OwnRun
+from tapml_fuzz.offload.fused.functions import Function
+from tapml_fuzz.offload.fused.messages import OwnRun
 from tapml_fuzz.offload.report import WalkReport
 
 

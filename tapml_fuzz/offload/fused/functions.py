@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tapml_fuzz.offload import blame
-from tapml_fuzz.offload.fused_messages import CallFacts, Stopped, Value
-from tapml_fuzz.offload.fused_process import Ended, Pair
+from tapml_fuzz.offload.fused.messages import CallFacts, Stopped, Value
+from tapml_fuzz.offload.fused.process import Ended, Pair
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun
 from tapml_fuzz.offload.ledger import Growth, written
 from tapml_fuzz.offload.subject import Check, Grown

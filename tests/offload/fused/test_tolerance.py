@@ -9,7 +9,7 @@ import pytest
 from scipy.special import erf, erfc
 
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.offload.fused_tolerance import reduction, slack, tolerance
+from tapml_fuzz.offload.fused.tolerance import reduction, slack, tolerance
 
 _TERMS = 512
 

@@ -14,11 +14,11 @@ import msgspec
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.errors import BadInputs, BadLibrary, MachineryFailure
-from tapml_fuzz.offload import fused_messages as messages
-from tapml_fuzz.offload.fused_messages import CallFacts, Calling, Checked, OwnRun, Ready, Refusal, Stopped, Surveyed
+from tapml_fuzz.offload.fused import messages
+from tapml_fuzz.offload.fused.messages import CallFacts, Calling, Checked, OwnRun, Ready, Refusal, Stopped, Surveyed
 from tapml_fuzz.platforms.worker_process import WorkerProcess
 
-_MODULE = "tapml_fuzz.offload.fused_worker"
+_MODULE = "tapml_fuzz.offload.fused.worker"
 _START_LIMIT_S = 120.0
 
 R = TypeVar("R", Ready, Surveyed, Checked | Stopped, OwnRun)

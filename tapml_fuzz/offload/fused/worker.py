@@ -1,4 +1,4 @@
-"""The process in which two compiled libraries run: `python -m tapml_fuzz.offload.fused_worker JOB FD`.
+"""The process in which two compiled libraries run: `python -m tapml_fuzz.offload.fused.worker JOB FD`.
 
 It loads the two libraries that JOB names and no other, and answers requests on the stream socket FD, one at a time,
 until the stream closes. What compiled code prints goes to stderr. The library under test shares this process's memory
@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from tapml_fuzz.core.dtypes import Array, from_bits
-from tapml_fuzz.offload.fused_library import Library, Unusable
-from tapml_fuzz.offload.fused_messages import (
+from tapml_fuzz.offload.fused.library import Library, Unusable
+from tapml_fuzz.offload.fused.messages import (
     MAX_MESSAGE,
     Check,
     Given,
@@ -32,7 +32,7 @@ from tapml_fuzz.offload.fused_messages import (
     encoded,
     request,
 )
-from tapml_fuzz.offload.fused_runs import Runs
+from tapml_fuzz.offload.fused.runs import Runs
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
 # An orphan that hangs in compiled code cannot notice that nobody waits for it any more.

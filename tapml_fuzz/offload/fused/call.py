@@ -11,7 +11,7 @@ import numpy as np
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array, to_bits
-from tapml_fuzz.offload.fused_library import Call, Library, is_tensor, one_line
+from tapml_fuzz.offload.fused.library import Call, Library, is_tensor, one_line
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 
 # What TVM's argument checks say before anything runs; the signature follows it.

@@ -12,10 +12,10 @@ import torch
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.offload.fused_call import Again, Faulty, Made, Unfit, differs, made
-from tapml_fuzz.offload.fused_library import Call, Library, Unusable, one_line
-from tapml_fuzz.offload.fused_messages import CallFacts, Calling, Checked, OwnRun, Seen, Stopped, Surveyed, Value
-from tapml_fuzz.offload.fused_tolerance import reduction, slack, tolerance
+from tapml_fuzz.offload.fused.call import Again, Faulty, Made, Unfit, differs, made
+from tapml_fuzz.offload.fused.library import Call, Library, Unusable, one_line
+from tapml_fuzz.offload.fused.messages import CallFacts, Calling, Checked, OwnRun, Seen, Stopped, Surveyed, Value
+from tapml_fuzz.offload.fused.tolerance import reduction, slack, tolerance
 from tapml_fuzz.offload.tolerance import Tolerances, carried_to
 from tapml_fuzz.offload.views import view
 

@@ -12,16 +12,16 @@ import safetensors.numpy
 
 from tapml_fuzz.cli.main import main
 from tapml_fuzz.core.errors import BadCorpus, BadInputs, BadLibrary, BadOption
-from tapml_fuzz.offload.fused_call import Again, made
-from tapml_fuzz.offload.fused_library import Call, Library
-from tapml_fuzz.offload.fused_messages import Checked
-from tapml_fuzz.offload.fused_process import Pair
-from tapml_fuzz.offload.fused_report import LibrariesReport
-from tapml_fuzz.offload.fused_runs import Runs
+from tapml_fuzz.offload.fused.call import Again, made
+from tapml_fuzz.offload.fused.library import Call, Library
+from tapml_fuzz.offload.fused.messages import Checked
+from tapml_fuzz.offload.fused.process import Pair
+from tapml_fuzz.offload.fused.report import LibrariesReport
+from tapml_fuzz.offload.fused.runs import Runs
 from tapml_fuzz.offload.ledger import UnitResult
 from tapml_fuzz.offload.walk import Settled
 from tapml_fuzz.offloading_libraries import LibraryOptions, offload_libraries, read_inputs
-from tests.offload.libraries import (
+from tests.offload.fused.libraries import (
     FUNCTIONS,
     GELU,
     MAIN,

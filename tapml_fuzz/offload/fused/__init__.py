@@ -1,0 +1,1 @@
+"""Fused mode: from one compiled Relax library to another, function by function, inside the VM of the first."""
