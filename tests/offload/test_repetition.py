@@ -72,11 +72,14 @@ class Acted:
     runs: int = 0
     asked: list[str] = field(default_factory=list)
 
-    def check(self, assignment: Assignment) -> Check:
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
         self.runs += 1
         wrong = self.script(self.runs, assignment)
         grown = [Grown(k, "", k, k, 9.0 if k == wrong else 0.0) for k in "abcd"]
         return Check(tuple(grown), View(1.0), ())
+
+    def accept(self, check: Check) -> None:
+        assert not check.failed
 
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         return ()
