@@ -141,6 +141,7 @@ class Prepared:
     def walk(self, output: Path, listener: Callable[[OffloadEvent], None] = lambda event: None) -> OffloadReport:
         """One walk, whose findings and ledger go to `output`. Raises `BadOption` and `UnavailablePlatform`."""
         began = time.monotonic()
+        self.hybrid.forget()  # an earlier walk's units may have been others
         options, subject = self.options, self.subject
         walk = _walk_of(subject, options, self.infos)
         ledger = Ledger(output)

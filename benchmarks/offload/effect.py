@@ -35,14 +35,14 @@ class Effects:
     def on_calls(self, key: str, kind: str = "") -> float:
         """The largest error of any call of the operator with that fault (none: as the platform has it), over the
         oracle's bound, on the source run's inputs."""
-        Plan(self._platform, {key: kind} if kind else {}).write(self._path)
+        self._plant(Plan(self._platform, {key: kind} if kind else {}))
         calls = self._calls(key)
         runs = EVERY[kind].after + EVERY[kind].every * len(calls) if kind else len(calls)
         return max((self._ratio(*calls[run % len(calls)]) for run in range(runs)), default=0.0)
 
     def in_model(self, plan: Plan, *keys: str) -> float:
         """The largest distance of a value of the model, over its tolerance, with `keys` alone on the target."""
-        plan.write(self._path)
+        self._plant(plan)
         try:
             check = self._subject.check(self._hybrid, dict.fromkeys(keys, self._target))
         except CannotRun:
@@ -51,8 +51,12 @@ class Effects:
 
     def of_pair(self, first: str, second: str) -> float:
         """The largest error of a call of `second` over the oracle's bound on what `first` gave on the target."""
-        Plan(self._platform, pairs=[(first, second)]).write(self._path)
+        self._plant(Plan(self._platform, pairs=[(first, second)]))
         return max((self._meeting(r, step, first) for r, step, _, _ in self._calls(second)), default=0.0)
+
+    def _plant(self, plan: Plan) -> None:
+        plan.write(self._path)
+        self._hybrid.forget()
 
     def _calls_of(self, key: str) -> list[tuple[Recording, Step, Case, Truth]]:
         return list(self._judged(key))

@@ -44,6 +44,7 @@ def of_faults(lines: Sequence[Row]) -> dict[str, Any]:
         "of_these_shown_as_alone_wrong": sum(row["shown"] == [row["unit"]] for row in in_model),
         "missed": [_short(row) for row in telling if not is_blamed(row)],
         "without_effect": len(silent),
+        "of_these_never_came": sum(not row["came"] for row in silent),
         "blamed_without_effect": [_short(row) for row in silent if row["status"] != "moved"],
         "blamed_wrongly": [wrong for line in lines for wrong in line["wrongly"]],
         "final_outside": sum(not line["final_within"] for line in lines),

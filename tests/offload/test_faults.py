@@ -88,6 +88,7 @@ def test_only_what_has_an_effect_counts_and_only_whole_blame() -> None:
     assert [r[0] for r in found["blamed_without_effect"]] == ["g"]
     assert found["blamed_wrongly"] == [{"unit": "x"}]
     assert (found["blamed_in_the_model_only"], found["of_these_shown_as_alone_wrong"]) == (1, 1)
+    assert (found["without_effect"], found["of_these_never_came"]) == (3, 1)
     assert found["final_outside"] == 1
 
 

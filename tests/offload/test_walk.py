@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.offload.kinds import KINDS
+from benchmarks.offload.planted import Plan
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.walk import Settled, ordered, units_of
-from tapml_fuzz.offloading import OffloadEvent, Options, offload
+from tapml_fuzz.offloading import OffloadEvent, Options, offload, prepared
 from tapml_fuzz.reporting.offload_page import page
 from tests.offload.conftest import TEXTS
 from tests.offload.planting import plan
@@ -64,6 +65,21 @@ def test_each_fault_is_pinned_to_its_operator_and_nobody_else(
     assert report.final is not None
     assert not report.final.failed
     assert report.source_nodes == sum(step.operator.key in stay for step in report.subject.recordings[0].steps)
+
+
+def test_a_second_walk_of_one_preparation_owes_nothing_to_the_first(
+    first_layer: Path, subject: Subject, tmp_path: Path
+) -> None:
+    """A weight's transpose is computed once for all moves, and is wrong in the first walk only."""
+    key = next(step.operator.key for step in subject.recordings[0].steps if step.operator.short_name == "permute")
+    path = plan(tmp_path, {key: "kept tensors"})
+    options = Options("planted", batches=1, where=WHERE + path)
+    with prepared(str(first_layer), TEXTS, options) as ready:
+        first = ready.walk(tmp_path / "first")
+        Plan("torch-cpu").write(Path(path))
+        second = ready.walk(tmp_path / "second")
+    assert [(unit.key, unit.where) for unit in first.blocked] == [(key, "model")]
+    assert second.blocked == ()
 
 
 def test_what_fails_has_a_finding_with_a_reproducer(walk: tuple[OffloadReport, Path]) -> None:
