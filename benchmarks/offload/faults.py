@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import time
@@ -156,32 +157,42 @@ def lines_of(folder: Path) -> dict[int, dict[str, Any]]:
 def share(model: str, options: argparse.Namespace) -> None:
     """One job's walks of one model, in this process; those that are finished are not walked again."""
     folder = folder_of(model, options)
-    number, jobs = map(int, options.share.split("/"))
+    number, _ = options.share.split("/")
     plan = folder / f"plan-{number}.json"
     Plan(options.platform).write(plan)
     where = f"benchmarks.offload.planted:Planted?{plan.resolve()}"
     settings = Options(
         Planted.name, batches=options.batches, steps=options.steps, reduce=options.reduce, where=where, resume=True
     )
+    if 0 in lines_of(folder) and not left(folder, options):
+        return
     with prepared(model, texts(), settings) as ready:
         walks = Walks(ready, options.platform, folder, plan)
-        done = lines_of(folder)
-        if 0 not in done:
+        if 0 not in lines_of(folder):
             walks.keep(0, walks.baseline())
-            done = lines_of(folder)
-        planned = rounds(done[0]["sound"], [(a, b) for a, b in done[0]["edges"]], options.pairs)
-        for turn, at in enumerate(planned, start=1):
-            if turn in done or turn % jobs != number or (options.group and at.group not in options.group):
-                continue
+        sound = lines_of(folder)[0]["sound"]
+        for turn, planned in left(folder, options).items():
             if time.time() > options.until:
                 break
-            line = walks.round(turn, at, done[0]["sound"])
+            line = walks.round(turn, planned, sound)
             walks.keep(turn, line)
             blamed = sum(row["status"] == "blocked" for row in line["rows"])
             found = sum(bool(pair["found"]) for pair in line["pairs"])
             told = f"{blamed} of {len(line['rows'])} faults and {found} of {len(line['pairs'])} pairs blamed"
-            print(f"{folder.name} {turn}/{len(planned)} ({at.group}): {told}, {len(line['wrongly'])} blamed wrongly, "
+            print(f"{folder.name} {turn} ({planned.group}): {told}, {len(line['wrongly'])} blamed wrongly, "
                   f"{line['seconds']:.0f} s", flush=True)  # fmt: skip
+
+
+def left(folder: Path, options: argparse.Namespace) -> dict[int, Round]:
+    """The walks of one job that are to come, by their number; the walk without faults has been."""
+    number, jobs = map(int, options.share.split("/"))
+    done = lines_of(folder)
+    planned = rounds(done[0]["sound"], [(a, b) for a, b in done[0]["edges"]], options.pairs)
+    return {
+        turn: at
+        for turn, at in enumerate(planned, start=1)
+        if turn not in done and turn % jobs == number and (not options.group or at.group in options.group)
+    }
 
 
 def folder_of(model: str, options: argparse.Namespace) -> Path:
@@ -233,7 +244,12 @@ def main() -> None:
         result[Path(model).name] = found = watched(model, options)
         print(json.dumps({k: v for k, v in found.items() if k != "rows"}, indent=2), flush=True)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        text = json.dumps(result, indent=1)
+        options.json.write_text(re.sub(r"\[\s+([^][{}]*?)\s+\]", _on_one_line, text) + "\n")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return f"[{' '.join(found[1].split())}]"
 
 
 if __name__ == "__main__":

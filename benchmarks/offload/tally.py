@@ -91,5 +91,5 @@ def _of_kind(rows: Sequence[Row]) -> dict[str, int]:
 
 def _short(row: Row) -> list[Any]:
     """Operator, kind, largest error of a call and of the model's value over the bound, and what became of it."""
-    settled = row["where"] or row["status"]
+    settled = (row["where"] or row["status"]) if row["came"] else "never came"
     return [row["unit"], row["kind"], row["on_calls"], row["in_model"], " ".join([settled, *row["partners"]])]
