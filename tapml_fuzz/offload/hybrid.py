@@ -14,7 +14,8 @@ from tapml_fuzz.core import outcome as outcomes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
-from tapml_fuzz.offload.kept import Kept, Origin, Since, origin, weight_only
+from tapml_fuzz.offload.constants import Constants, Homes, memory, origins
+from tapml_fuzz.offload.kept import Kept, Since
 from tapml_fuzz.offload.recording import Recording, Step, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Unreachable
@@ -117,7 +118,7 @@ class Hybrid:
         self.source = source
         self._sites = {site.name: site for site in (source, *others)}
         self._weights: dict[tuple[Any, ...], tuple[Any, Any]] = {}
-        self._constants: dict[tuple[int, str, Origin], tuple[Recording, list[_Homes]]] = {}
+        self._constants = Constants()
 
     def __enter__(self) -> Hybrid:
         return self
@@ -149,18 +150,15 @@ class Hybrid:
         carried = carried or {}
         sites = {step.name: assignment.get(step.operator.key, self.source.name) for step in recording.steps}
         flow, since = _Flow(self, recording, carried, traffic), Since(recording, sites, before, carried)
-        last, constant = last_uses(recording), weight_only(recording)
-        origins: dict[str, Origin] = {}
+        last, constant = last_uses(recording), origins(recording, sites)
         began = time.perf_counter()
         for number, step in enumerate(recording.steps):
             site, arrays = self._sites[sites[step.name]], since.known(step)
-            if step.name in constant:
-                origins.update(dict.fromkeys(step.outputs, origin(site.name, step.inputs, origins)))
             if arrays is not None:
                 flow.hosted(step, arrays)
                 traffic.seconds.append(0.0)
             else:
-                self._step(recording, step, site, flow, origins if step.name in constant else None, traffic)
+                self._step(recording, step, site, flow, constant.get(step.name), traffic)
                 if before is not None or observe is not None:
                     arrays = since.given(step, [flow.fetched(name) for name in step.outputs])
             if observe is not None and arrays is not None:
@@ -177,13 +175,13 @@ class Hybrid:
         step: Step,
         site: Site,
         flow: _Flow,
-        origins: Mapping[str, Origin] | None,
+        origin: str | None,
         traffic: Traffic,
     ) -> None:
-        """Run a step, or take what it gave before if it hangs on weights alone (`origins` says where from)."""
-        key = None if origins is None else (id(recording), step.name, origins[step.outputs[0]])
-        if key in self._constants:
-            flow.settle(step, self._constants[key][1])
+        """Run a step, or take what it gave before if it hangs on weights alone (then it has an `origin`)."""
+        known = self._constants.get(origin) if origin is not None else None
+        if known is not None:
+            flow.settle(step, known)
             traffic.seconds.append(0.0)
             return
         build = site.prepare(step)
@@ -191,10 +189,14 @@ class Hybrid:
         started = time.perf_counter()
         outputs = site.compute(step, build, tensors)
         traffic.seconds.append(time.perf_counter() - started)
-        homes: list[_Homes] = [{site.name: (site, tensor)} for tensor in outputs]
+        homes: list[Homes] = [{site.name: (site, tensor)} for tensor in outputs]
         flow.settle(step, homes)
-        if key is not None:
-            self._constants[key] = recording, homes  # the recording too, or its id could be another's
+        if origin is not None:
+            self._constants.keep(origin, recording, homes)
+
+    def tidy(self) -> None:
+        """Let go of what hangs on weights alone and has been of no use since the last but one call."""
+        self._constants.tidy()
 
     def forget(self) -> None:
         """Compute everything anew from here on."""
@@ -214,7 +216,7 @@ class Hybrid:
 
     def weight(self, site: Site, tensor: Any) -> Any:
         """A given tensor as the site has it, placed once however often and in however many recordings it is used."""
-        key = (site.name, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        key = (site.name, *memory(tensor))
         if key not in self._weights:
             placed = site.adopt(tensor)
             if placed is None:
@@ -223,18 +225,15 @@ class Hybrid:
         return self._weights[key][1]
 
 
-_Homes = dict[str, tuple[Site, Any]]  # a value at every site that made it or asked for it
-
-
 class _Flow:
     """Where the values of one run are, until their last use."""
 
     def __init__(self, hybrid: Hybrid, recording: Recording, carried: Mapping[str, Array], traffic: Traffic) -> None:
         self._hybrid, self._recording, self._carried, self._traffic = hybrid, recording, carried, traffic
-        self._homes: dict[str, _Homes] = {}
+        self._homes: dict[str, Homes] = {}
         self._hosted: dict[str, Array] = {}
 
-    def settle(self, step: Step, homes: Sequence[_Homes]) -> None:
+    def settle(self, step: Step, homes: Sequence[Homes]) -> None:
         """A step's outputs are there; whoever keeps `homes` sees where else they are brought."""
         self._homes.update(zip(step.outputs, homes, strict=True))
 
@@ -250,7 +249,8 @@ class _Flow:
 
     def fetched(self, name: str) -> Array:
         home, tensor = next(iter(self._homes[name].values()))
-        return home.fetch(tensor)
+        array: Array = home.fetch(tensor)
+        return array
 
     def on_host(self, name: str) -> Array:
         if name in self._hosted:
@@ -264,7 +264,7 @@ class _Flow:
     def _given(self, name: str) -> Array:
         return self._carried[name] if name in self._carried else to_numpy(self._recording.given[name])
 
-    def _brought(self, site: Site, name: str, homes: _Homes) -> Any:
+    def _brought(self, site: Site, name: str, homes: Homes) -> Any:
         if name in self._hosted:
             return site.place(self._hosted[name].copy())  # platforms may keep the array's own memory
         if not homes:

@@ -1,18 +1,14 @@
-"""What need not be computed again: steps that hang on weights alone, and steps that a move has not reached."""
+"""What need not be computed again: steps that a move has not reached."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.offload.recording import Recording, Step
-
-# Where a value that hangs on weights alone comes from: the platform of its step, and the same of the step's inputs.
-Origin = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -84,20 +80,3 @@ def same_bits(one: Array | None, other: Array) -> bool:
         and one.dtype == other.dtype
         and np.array_equal(to_bits(one), to_bits(other))
     )
-
-
-def weight_only(recording: Recording) -> frozenset[str]:
-    """The steps that hang on weights alone, and so give the same in every run of the recording."""
-    varying = {*recording.inputs, *recording.carried}
-    steps = []
-    for step in recording.steps:
-        if varying.isdisjoint(step.inputs):
-            steps.append(step.name)
-        else:
-            varying.update(step.outputs)
-    return frozenset(steps)
-
-
-def origin(site: str, inputs: Iterable[str], known: Mapping[str, Origin]) -> Origin:
-    """Where a step's outputs come from, when its inputs are weights or come from `known`."""
-    return (site, *(known.get(name) for name in inputs))

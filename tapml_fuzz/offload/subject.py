@@ -112,6 +112,7 @@ class Subject:
             spent.append(traffic)
             sites = {s.name: assignment.get(s.operator.key, self.source) for s in recording.steps}
             kept.append(Kept(sites, watch.values, carried, watch.ratios))
+        hybrid.tidy()
         wanted = [[to_numpy(r.tensor(name)) for name in r.outputs] for r in self.recordings]
         return Check(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(kept))
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tapml_fuzz.offload import blame
+from tapml_fuzz.offload.constants import Constants, origins, weight_only
 from tapml_fuzz.offload.hybrid import Hybrid, Site
-from tapml_fuzz.offload.kept import Kept, Since, same_bits, weight_only
+from tapml_fuzz.offload.kept import Kept, Since, same_bits
+from tapml_fuzz.offload.ledger import Ledger, Walk
 from tapml_fuzz.offload.recording import Recording
 from tapml_fuzz.offload.subject import Check, Subject
-from tapml_fuzz.offload.walk import Graph
+from tapml_fuzz.offload.walk import Alone, Graph, Unit, Walker, units_of
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tests.offload.planting import Twin
 
 
 class Counting(TorchCpu):
@@ -146,4 +152,105 @@ def test_an_input_is_no_weight(subject: Subject) -> None:
     assert readers
     assert not readers & weight_only(recording)
     unknown = Recording("", recording.steps, recording.given, recording.values, recording.outputs)
-    assert readers & weight_only(unknown)
+    assert not weight_only(unknown)
+
+
+def _constant(subject: Subject) -> str:
+    """An operator all of whose calls hang on weights alone."""
+    (recording,) = subject.recordings
+    varying = {s.operator.key for s in recording.steps} - {
+        s.operator.key for s in recording.steps if s.name in weight_only(recording)
+    }
+    made_of_weights = [s.operator.key for s in recording.steps if s.operator.short_name == "permute"]
+    return next(key for key in made_of_weights if key not in varying)
+
+
+def test_the_first_run_after_a_move_computes_what_hangs_on_weights_there(two: Two, subject: Subject) -> None:
+    key = _constant(subject)
+    two.graph.accept(two.ran({})[0])
+    two.theirs.off[key] = 1e-2
+    check, _ = two.ran({key: "twin"})
+    assert two.theirs.ran[key] > 0
+    assert check.first is not None
+    assert check.first.key == key
+
+
+def test_recordings_of_one_model_have_what_hangs_on_weights_in_common(two: Two, subject: Subject) -> None:
+    (recording,) = subject.recordings
+    constant = Counter(s.operator.key for s in recording.steps if s.name in weight_only(recording))
+    two.hybrid.run(recording, {})
+    two.ours.ran.clear()
+    two.hybrid.run(replace(recording, label="another"), {})
+    assert two.ours.ran == _steps(subject) - constant
+
+
+def test_other_weights_other_calls_and_other_platforms_have_nothing_in_common(subject: Subject) -> None:
+    (recording,) = subject.recordings
+    here = dict.fromkeys((s.name for s in recording.steps), "torch-cpu")
+    copied = replace(recording, given={name: tensor.clone() for name, tensor in recording.given.items()})
+    away = dict.fromkeys(here, "twin")
+    every = [set(origins(*of).values()) for of in ((recording, here), (copied, here), (recording, away))]
+    assert len(set.union(*every)) == sum(map(len, every)) > 0
+    assert origins(recording, here) == origins(replace(recording, label="another"), dict(here))
+    by_origin: dict[str, set[str]] = {}
+    for step in recording.steps:
+        if step.name in weight_only(recording):
+            by_origin.setdefault(origins(recording, here)[step.name], set()).add(step.operator.key)
+    assert all(len(keys) == 1 for keys in by_origin.values())
+
+
+def test_what_nobody_asks_for_is_let_go(subject: Subject) -> None:
+    (recording,) = subject.recordings
+    constants = Constants()
+    constants.keep("a", recording, [])
+    constants.tidy()
+    assert constants.get("a") == []
+    constants.keep("b", recording, [])
+    constants.tidy()
+    constants.tidy()
+    assert len(constants) == 2
+    constants.tidy()
+    assert len(constants) == 0
+    assert constants.get("a") is None
+
+
+def test_checks_let_go_of_what_hangs_on_weights_elsewhere(two: Two, subject: Subject) -> None:
+    key = _constant(subject)
+    held = []
+    for assignment in ({}, {key: "twin"}, {}, {}, {}):
+        two.graph.check(assignment)
+        held.append(len(two.hybrid._constants))
+    assert held[1] > held[0]
+    assert held[-1] == held[0]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_pair_is_found_among_units_whose_values_are_kept(subject: Subject, order: tuple[int, int]) -> None:
+    steps = subject.recordings[0].steps
+    made = {name: step.operator.key for step in steps for name in step.outputs}
+    gelu = next(step for step in steps if step.operator.short_name == "gelu")
+    pair = (made[gelu.inputs[0]], gelu.operator.key)
+    last, partner = pair[order[0]], pair[order[1]]
+    others = [k for k in subject.operators if k != last]
+    with Hybrid(Site("torch-cpu"), Site("twin", Twin({}, [pair]))) as hybrid:
+        graph = Graph(subject, hybrid)
+        accepted = graph.check(dict.fromkeys(others, "twin"))
+        assert not accepted.failed
+        graph.accept(accepted)
+        assert graph.check(dict.fromkeys([*others, last], "twin")).failed
+        assert blame.partners(graph.check, "twin", last, others) == (partner,)
+
+
+def test_the_last_run_names_who_has_become_wrong_since_it_moved(two: Two, subject: Subject, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.begin(Walk(1, "model", "", "torch-cpu", "twin", {}), resume=False)
+    walker: Walker[Unit] = Walker(two.graph, "twin", ledger, lambda unit: Alone())
+    gelu = _key(subject, "gelu")
+    units = [unit for unit in units_of(subject) if unit.key in (gelu, _key(subject, "softmax"), _key(subject, "bmm"))]
+    walker.walk(units)
+    assert set(walker.moved) == {unit.key for unit in units}
+    two.theirs.off[gelu] = 1e-2
+    assert not two.graph.check(walker.moved).failed, "nothing has moved since, so nothing runs"
+    final = walker.final()
+    assert not final.failed
+    assert {r.key: r.status for r in walker.results} == {u.key: "blocked" if u.key == gelu else "moved" for u in units}

@@ -140,3 +140,11 @@ def test_a_partner_that_is_wrong_at_times_is_to_blame(tmp_path: Path) -> None:
     model = Acted(lambda run, on: "d" if {"a", "b"} <= set(on) else "", lambda key, run: key == "a" and run > 1)
     became, _ = walked(model, tmp_path)
     assert became == {"a": ("blocked", "alone", ()), "b": MOVED, "c": MOVED, "d": MOVED}
+
+
+def test_a_pair_that_only_the_last_run_shows_is_named(tmp_path: Path) -> None:
+    """It fails at a value of `d`, which is on the source, and always once the trials are over."""
+    model = Acted(lambda run, on: "d" if {"a", "c"} <= set(on) and run > 4 else "")
+    became, final = walked(model, tmp_path)
+    assert became == {"a": MOVED, "b": MOVED, "c": ("blocked", "model", ("a",)), "d": MOVED}
+    assert not final.failed
