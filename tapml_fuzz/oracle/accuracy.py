@@ -83,7 +83,7 @@ IEEE = Accuracy(
 )
 
 # tanh is tanh.approx.f32, of relative error 2^-11. tan is the quotient of sin and cos, pow inherits from
-# exp2(y * log2(x)); see `elementwise.power`. Division and square root are those of -prec-div=false, -prec-sqrt=false.
+# exp2(y * log2(x)); see `powers.power`. Division and square root are those of -prec-div=false, -prec-sqrt=false.
 CUDA_FAST = Accuracy(
     "CUDA C++ Programming Guide, Mathematical Functions, intrinsic functions, as --use_fast_math substitutes them",
     {
@@ -180,7 +180,7 @@ OPENCL_HALF = Accuracy(
 
 # log has 2^-21 absolute inside [0.5, 2] and 3 ULP outside: the sum covers both. sqrt is inherited from
 # 1/inverseSqrt(x): 2 ULP and one division. tanh is the worse of 1e-5 and its definition by sinh and cosh.
-# pow is inherited from exp2(y * log2(x)); see `elementwise.power`. WGSL has no log10, log1p, erf or expm1: the first
+# pow is inherited from exp2(y * log2(x)); see `powers.power`. WGSL has no log10, log1p, erf or expm1: the first
 # two are read as its log, the others are as in the `ieee` table.
 WGSL = Accuracy(
     "WGSL, Accuracy of Concrete Floating Point Expressions, f32",

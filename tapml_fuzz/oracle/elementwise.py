@@ -6,7 +6,6 @@ it. `own` errors come from the accuracy table (`Builtin`), as `(ulp + per * |x|)
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import torch
@@ -54,13 +53,13 @@ def stage(x: Tracked, like: Tracked) -> Tracked:
     return x.rounded_to(like.grid) if like.is_floating else x
 
 
-def _pair(x: Operand, y: Operand) -> tuple[Tracked, Tracked, Arithmetic]:
+def pair(x: Operand, y: Operand) -> tuple[Tracked, Tracked, Arithmetic]:
     arithmetic = x.arithmetic if isinstance(x, Tracked) else y.arithmetic  # type: ignore[union-attr]
     return floating(x, arithmetic), floating(y, arithmetic), arithmetic
 
 
 def add(x: Operand, y: Operand) -> Tracked:
-    x, y, a = _pair(x, y)
+    x, y, a = pair(x, y)
     result = a.rounded(
         x.value + y.value,
         errors_of(x, y),
@@ -89,7 +88,7 @@ def _absorbed(result: Tracked, small: Tracked, large: Tracked) -> Tracked:
 
 
 def sub(x: Operand, y: Operand) -> Tracked:
-    x, y, a = _pair(x, y)
+    x, y, a = pair(x, y)
     lost = _both_overflow(x, y, 1.0)
     result = a.rounded(x.value - y.value, errors_of(x, y), (x, y), underflows=a.flush, unbounded=lost)
     return correctly_rounded(result, x, y)
@@ -111,7 +110,7 @@ def mul(x: Operand, y: Operand) -> Tracked:
     """|(x+dx)(y+dy) - xy| <= |x| ey + |y| ex + ex ey."""
     if x is y:
         return square(x)
-    x, y, a = _pair(x, y)
+    x, y, a = pair(x, y)
     error: Tensor | None = None
     if y.error is not None:
         reach = x.value.abs() if x.error is None else x.value.abs().add_(x.error)
@@ -128,7 +127,8 @@ def mul(x: Operand, y: Operand) -> Tracked:
 def infinite_by_zero(x: Tracked, y: Tracked, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
     """Where an infinity meets a number that may just as well be zero (a subnormal that is flushed): unjudged.
 
-    The result is then NaN, or infinite with either sign. `product` is the one that is computed, sums and all.
+    The result is then NaN, or infinite with either sign; NaN it surely is where a NaN goes in as well. `product` is
+    the one that is computed, sums and all.
     """
     unsure: Tensor | None = None
     for one, other in ((x, y), (y, x)):
@@ -138,12 +138,15 @@ def infinite_by_zero(x: Tracked, y: Tracked, product: Callable[[Tensor, Tensor],
         pair = (infinite, zero) if one is x else (zero, infinite)
         met = product(*(mask.to(torch.float64) for mask in pair)) > 0
         unsure = met if unsure is None else unsure | met
-    return unsure
+    if unsure is None:
+        return None
+    nans = product(torch.isnan(x.value).double(), torch.ones_like(y.value))
+    return unsure & ~(nans + product(torch.ones_like(x.value), torch.isnan(y.value).double()) > 0)
 
 
 def square(x: Operand) -> Tracked:
     """|(x+dx)^2 - x^2| <= (2|x| + e) e, and never negative."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     error = None if x.error is None else torch.add(x.error, x.value.abs(), alpha=2).mul_(x.error)
     return correctly_rounded(a.rounded(x.value * x.value, error, (x,), nonnegative=True), x)
 
@@ -153,7 +156,7 @@ def div(x: Operand, y: Operand, *, builtin: str = "div") -> Tracked:
 
     A divisor that overflows gives zero instead of a tiny quotient, so the quotient itself is the error there.
     """
-    x, y, a = _pair(x, y)
+    x, y, a = pair(x, y)
     value = x.value / y.value
     error: Tensor | None = None
     pole: Tensor | None = None
@@ -205,7 +208,7 @@ def absolute(x: Tracked) -> Tracked:
 
 def exp(x: Operand, *, builtin: str = "exp") -> Tracked:
     """exp(x) * (exp(e) - 1); exp2 by the same formula with e * ln 2."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     accuracy = a.accuracy.of(builtin)
     value = torch.exp(x.value) if builtin == "exp" else torch.exp2(x.value)
     # The reduced argument of exp may be off by u|x|-sized steps; beyond the range the value is 0 or inf anyway.
@@ -225,7 +228,7 @@ def exp(x: Operand, *, builtin: str = "exp") -> Tracked:
 
 
 def expm1(x: Operand) -> Tracked:
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     value = torch.expm1(x.value)
     error = None if x.error is None else torch.expm1(x.value + x.error) - value
     return a.rounded(value, error, (x,), units=2 * a.accuracy.of("expm1").ulp, saturates=True)
@@ -237,7 +240,7 @@ _LOG_SCALE = {"log": 1.0, "log2": 1.4426950408889634, "log10": 0.434294481903251
 
 def log(x: Operand, *, builtin: str = "log") -> Tracked:
     """log x - log(x - e) <= e / (x - e), unbounded when x - e reaches zero."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     accuracy = a.accuracy.of(builtin)
     value = _LOGARITHMS[builtin](x.value)
     error: Tensor | None = None
@@ -253,7 +256,7 @@ def log(x: Operand, *, builtin: str = "log") -> Tracked:
 
 def sqrt(x: Operand) -> Tracked:
     """|sqrt(x+d) - sqrt(x)| <= e / max(sqrt(x), sqrt(e)); unjudged when x may be negative or not."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     value = torch.sqrt(x.value)
     error: Tensor | None = None
     pole: Tensor | None = None
@@ -267,7 +270,7 @@ def sqrt(x: Operand) -> Tracked:
 
 def rsqrt(x: Operand) -> Tracked:
     """rsqrt(x-e) - rsqrt(x) = e / (sqrt(x) sqrt(x-e) (sqrt(x) + sqrt(x-e))), unbounded when x - e reaches zero."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     value = torch.rsqrt(x.value)
     error: Tensor | None = None
     pole: Tensor | None = None
@@ -281,7 +284,7 @@ def rsqrt(x: Operand) -> Tracked:
 
 def tanh(x: Operand) -> Tracked:
     """1 - tanh(m)^2 <= min(1, 4 exp(-2m)) bounds the slope over x +- e, m being the point nearest zero."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     accuracy = a.accuracy.of("tanh")
     value = torch.tanh(x.value)
     error: Tensor | None = None
@@ -298,7 +301,7 @@ def tanh(x: Operand) -> Tracked:
 
 def erf(x: Operand, *, builtin: str = "erf") -> Tracked:
     """The slope 2/sqrt(pi) exp(-m^2) at the point m nearest zero bounds it over x +- e; erfc likewise."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     value = torch.erfc(x.value) if builtin == "erfc" else torch.erf(x.value)
     error: Tensor | None = None
     if x.error is not None:
@@ -315,7 +318,7 @@ _BOUNDED_SLOPE = {"sin": torch.sin, "cos": torch.cos, "atan": torch.atan, "asinh
 
 def bounded_slope(x: Operand, builtin: str) -> Tracked:
     """sin, cos, atan, asinh: |f(x+d) - f(x)| <= e."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     accuracy = a.accuracy.of(builtin)
     value = _BOUNDED_SLOPE[builtin](x.value)
     own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
@@ -335,7 +338,7 @@ _MONOTONE = {
 
 def by_ends(x: Operand, builtin: str) -> Tracked:
     """Functions monotone over the small interval x +- e: the farther of the two ends (NaN there: unjudged)."""
-    x, _, a = _pair(x, 0.0)
+    x, _, a = pair(x, 0.0)
     function, accuracy = _MONOTONE[builtin], a.accuracy.of(builtin)
     value = function(x.value)
     error: Tensor | None = None
@@ -350,57 +353,5 @@ def by_ends(x: Operand, builtin: str) -> Tracked:
 
 def sigmoid(x: Operand) -> Tracked:
     """1 / (1 + exp(-x))."""
-    x, _, _ = _pair(x, 0.0)
+    x, _, _ = pair(x, 0.0)
     return reciprocal(add(1.0, exp(neg(x))))
-
-
-def power(x: Operand, y: Operand) -> Tracked:
-    """x ** y. Small whole and half exponents are the products and roots they are computed by.
-
-    Otherwise the farthest corner of the box (x +- ex, y +- ey), pow being monotone in either, unjudged when x may be
-    zero; plus the function's own ULP. Where the table inherits pow from exp2(y * log2(x)), `ulp_per_argument` counts
-    per |y log2 x| and `absolute` is that of log2.
-    """
-    if not isinstance(y, Tracked):
-        simple = simple_power(x, float(y))
-        if simple is not None:
-            return simple
-    x, y, a = _pair(x, y)
-    value = torch.pow(x.value, y.value)
-    error: Tensor | None = None
-    pole: Tensor | None = None
-    if x.error is not None or y.error is not None:
-        bases = [x.value] if x.error is None else [x.value - x.error, x.value + x.error]
-        exponents = [y.value] if y.error is None else [y.value - y.error, y.value + y.error]
-        error = torch.zeros_like(value)
-        for base, exponent in itertools.product(bases, exponents):
-            error = torch.maximum(error, (torch.pow(base, exponent) - value).abs())
-        if x.error is not None:
-            pole = (x.value.abs() <= x.error) & (x.error > 0)
-    accuracy = a.accuracy.of("pow")
-    own = value.abs().mul_(2 * accuracy.ulp * a.roundoff)
-    if accuracy.ulp_per_argument:
-        inner = (y.value * torch.log2(x.value.abs())).nan_to_num_(0.0, 0.0, 0.0).abs_()
-        inner.mul_(2 * accuracy.ulp_per_argument * a.roundoff)
-        own += value.abs() * (inner + y.value.abs() * accuracy.absolute)
-    return a.rounded(value, error, (x, y), own=own, unbounded=pole)
-
-
-def simple_power(x: Operand, exponent: float) -> Tracked | None:
-    """The product or root that computes this power, or None."""
-    match exponent:
-        case 0.5:
-            return sqrt(x)
-        case -0.5:
-            return rsqrt(x)
-        case -1.0:
-            return reciprocal(x)
-        case 1.0:
-            return mul(x, 1.0)
-        case 2.0:
-            return square(x)
-        case 3.0:
-            return mul(square(x), x)
-        case -2.0:
-            return reciprocal(square(x))
-    return None

@@ -67,7 +67,7 @@ def convolution(
     lost = s.infinite_and_overflowing(
         value, magnitude, a.largest, lambda: s.product_parts(x.value, weight.value, convolve)
     )
-    if (skipped := _beyond_the_edge(x.value, weight.value, convolve, transposed, groups)) is not None:
+    if not transposed and (skipped := _beyond_the_edge(x.value, weight.value, convolve)) is not None:
         lost = skipped if lost is None else lost | skipped
     result = a.rounded(value, error, (), own=own, magnitude=magnitude, unbounded=lost)
     # Libraries without a fused bias store the products' sum first (cuDNN through torch does).
@@ -75,25 +75,18 @@ def convolution(
 
 
 def _beyond_the_edge(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    convolve: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    transposed: bool,
-    groups: int,
+    x: torch.Tensor, weight: torch.Tensor, convolve: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ) -> torch.Tensor | None:
-    """Where a weight that is infinite or NaN meets no element of the input: times the padding's zero it is NaN, but a
-    kernel may as well leave the padding out."""
+    """Where a weight that is infinite or NaN meets the padding, and no NaN meets the input: times the padding's zero
+    it is NaN, but a kernel may as well leave the padding out."""
     special = ~torch.isfinite(weight)
     if not bool(special.any()):
         return None
-    marks = special.to(torch.float64)
-    if transposed:  # weights are (in, out / groups, ...)
-        each = marks.reshape(groups, -1, *marks.shape[1:]).sum(dim=(1, *range(3, marks.ndim + 1))).flatten()
-    else:
-        each = marks.flatten(1).sum(1)
-    met = convolve(torch.ones_like(x), marks)
-    left_out: torch.Tensor = met < each.reshape(-1, *[1] * (weight.ndim - 2))
-    return left_out
+    inside = torch.ones_like(x)
+    every = special.flatten(1).sum(1).reshape(-1, *[1] * (weight.ndim - 2))
+    left_out: torch.Tensor = convolve(inside, special.to(torch.float64)) < every
+    certain = convolve(inside, torch.isnan(weight).to(torch.float64)) > 0
+    return left_out & ~certain
 
 
 @rule("aten.avg_pool2d", "aten.avg_pool1d")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise as e
-from tapml_fuzz.oracle import movement
+from tapml_fuzz.oracle import movement, powers
 from tapml_fuzz.oracle.elementwise import Operand
 from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.rules.indexing import where
@@ -96,11 +96,11 @@ rule("aten.sigmoid")(e.sigmoid)
 def power(x: Operand, exponent: Operand) -> Tracked:
     """The scalar exponents that have a product or root of their own are exact; a cube keeps its square."""
     if isinstance(exponent, Tracked) or not isinstance(x, Tracked):
-        return e.power(*_operands(x, exponent))
+        return powers.power(*_operands(x, exponent))
     if exponent == 3:
         return e.mul(e.stage(e.square(x), x), x)
-    simple = e.simple_power(x, float(exponent))
-    return e.power(x, e.scalar(exponent, x)) if simple is None else simple
+    simple = powers.simple_power(x, float(exponent))
+    return powers.power(x, e.scalar(exponent, x)) if simple is None else simple
 
 
 def _builtin(packet: str, primitive: Callable[..., Tracked]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tapml_fuzz.oracle import elementwise as e
 from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle import summation as s
+from tapml_fuzz.oracle.powers import power
 from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.rules.casts import cast
 from tapml_fuzz.oracle.tracked import Tracked
@@ -77,7 +78,7 @@ def vector_norm(
         return s.total(size, dim, keepdim)
     if ord == 2:
         return e.sqrt(s.total(e.square(x), dim, keepdim))
-    return e.power(s.total(e.power(size, float(ord)), dim, keepdim), 1.0 / float(ord))
+    return power(s.total(power(size, float(ord)), dim, keepdim), 1.0 / float(ord))
 
 
 @rule("aten.norm")
