@@ -116,15 +116,19 @@ def _core_decompositions() -> frozenset[Any]:
 
 def output_dtypes(operator: Operator, dtypes: Sequence[str], sizes: Mapping[str, int]) -> tuple[str, ...]:
     """The dtypes torch gives the outputs at input `dtypes`, by name; raises `NotExpressible` when torch cannot say."""
-    example = {**dict(zip(open_axes(operator, sizes), _EXAMPLE_SIZES, strict=False)), **sizes}
-    tensors = [
-        torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
-        for shape, dtype in zip(operator.shapes(example), dtypes, strict=True)
-    ]
-    try:
-        return tuple(str(output.dtype).removeprefix("torch.") for output in call(operator, tensors, example))
-    except Exception as error:
-        raise NotExpressible(f"torch, on meta tensors: {_first_line(error)}") from error
+    # Sizes do not matter here. Axes that every recorded call broadcast need not go together when all differ: then ones.
+    names = open_axes(operator, sizes)
+    for chosen in (_EXAMPLE_SIZES, (1,) * len(names)):
+        example = {**dict(zip(names, chosen, strict=False)), **sizes}
+        tensors = [
+            torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
+            for shape, dtype in zip(operator.shapes(example), dtypes, strict=True)
+        ]
+        try:
+            return tuple(str(output.dtype).removeprefix("torch.") for output in call(operator, tensors, example))
+        except Exception as error:
+            said = _first_line(error)
+    raise NotExpressible(f"torch, on meta tensors: {said}")
 
 
 def _dynamic(axes: Sequence[Product], dims: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[int, Any] | None:

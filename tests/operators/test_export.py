@@ -73,3 +73,9 @@ def test_rejected_call_is_not_expressible() -> None:
 def test_output_dtypes() -> None:
     assert output_dtypes(MINILM["embedding"], ("float16", "int64"), {}) == ("float16",)
     assert output_dtypes(MINILM["ge-scalar"], ("float32",), {}) == ("bool",)
+
+
+def test_output_dtypes_of_axes_that_are_broadcast() -> None:
+    """Such axes have names of their own, and torch takes no two sizes for them."""
+    c, d = Product(("c",)), Product(("d",))
+    assert output_dtypes(aten("le.Tensor", [X, Y], [(A, B), (c, d)], "int64"), ("int64", "int64"), {}) == ("bool",)
