@@ -26,7 +26,8 @@ from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
-from tapml_fuzz.offload.walk import Alone, Graph, Settled, Started, Unit, Walker, ordered, units_of
+from tapml_fuzz.offload.units import Unit, ordered, units_of
+from tapml_fuzz.offload.walk import Alone, Graph, Settled, Started, Walker
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.registry import load, location

@@ -21,7 +21,8 @@ from tapml_fuzz.offload.fused.process import Ended, Pair
 from tapml_fuzz.offload.fused.report import LibrariesReport
 from tapml_fuzz.offload.hybrid import CannotRun
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
-from tapml_fuzz.offload.walk import Settled, Started, Walker, ordered
+from tapml_fuzz.offload.units import ordered
+from tapml_fuzz.offload.walk import Settled, Started, Walker
 from tapml_fuzz.storage.tensors import content_hash, read_bounded
 
 _MAX_INPUTS = 4 << 30  # bytes

@@ -19,8 +19,9 @@ from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Hybrid, Site
 from tapml_fuzz.offload.ledger import Ledger
 from tapml_fuzz.offload.subject import Subject, subject_of
+from tapml_fuzz.offload.units import Unit, ordered, units_of
 from tapml_fuzz.offload.views import view
-from tapml_fuzz.offload.walk import Alone, Graph, Unit, Walker, ordered, units_of
+from tapml_fuzz.offload.walk import Alone, Graph, Walker
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 

@@ -12,7 +12,8 @@ from benchmarks.offload.planted import Plan
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject
-from tapml_fuzz.offload.walk import Settled, ordered, units_of
+from tapml_fuzz.offload.units import ordered, units_of
+from tapml_fuzz.offload.walk import Settled
 from tapml_fuzz.offloading import OffloadEvent, Options, offload, prepared
 from tapml_fuzz.reporting.offload_page import page
 from tests.offload.conftest import TEXTS

@@ -1,0 +1,88 @@
+"""What moves in a walk, and in which order."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from tapml_fuzz.core.errors import BadOption
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.offload.subject import Subject
+
+ORDERS = ("common", "graph")
+
+
+class Movable(Protocol):
+    """What moves as one: `names` are what a glob may match, `text` is for people, `elements` counts inputs."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def elements(self) -> int: ...
+
+
+U = TypeVar("U", bound=Movable)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An operator signature: all calls of one build together, with `elements` of input over all of them."""
+
+    operator: Operator
+    calls: int
+    elements: int
+
+    @property
+    def key(self) -> str:
+        return self.operator.key
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.operator.name, self.operator.short_name, self.key)
+
+    @property
+    def text(self) -> str:
+        return self.operator.describe()
+
+
+def units_of(subject: Subject) -> list[Unit]:
+    """The subject's units in the order of the graph."""
+    calls: dict[str, int] = {}
+    elements: dict[str, int] = {}
+    for recording in subject.recordings:
+        for step in recording.steps:
+            key = step.operator.key
+            calls[key] = calls.get(key, 0) + 1
+            elements[key] = elements.get(key, 0) + sum(recording.tensor(name).numel() for name in step.inputs)
+    return [Unit(subject.operators[key], calls[key], elements[key]) for key in calls]
+
+
+def ordered(units: Sequence[U], order: str) -> list[U]:
+    """Units in the order they move.
+
+    `common`: from many calls on small tensors to few on large ones. `graph`: as they come. Else globs with commas
+    between (as in `Operator.matches`): what they match first, the rest after. Raises `BadOption` for a glob that
+    matches nothing.
+    """
+    if order == "graph":
+        return list(units)
+    common = sorted(units, key=lambda u: (-u.calls, u.elements / u.calls, u.key))
+    if order == "common":
+        return common
+    globs = [part.strip() for part in order.split(",") if part.strip()]
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(name, glob) for unit in units for name in unit.names):
+            raise BadOption(f"--order {glob!r} matches no operator of the model", mend=f"{', '.join(ORDERS)}, or globs")
+
+    def place(unit: U) -> int:
+        return next((i for i, g in enumerate(globs) if any(fnmatch.fnmatchcase(n, g) for n in unit.names)), len(globs))
+
+    return sorted(common, key=place)
