@@ -15,9 +15,9 @@ from typing import Any
 
 from tapml_fuzz.core.dtypes import NAMES
 from tapml_fuzz.platforms.base import NotSupported
-from tapml_fuzz.platforms.tir_expression import Function, compiled, dtype_name
+from tapml_fuzz.platforms.tir_expression import Function, Scalars, compiled, dtype_name, key
 
-Dim = tuple[Any, Function]  # of a parameter's shape: the TVM expression (a variable binds) and its value
+Dim = tuple[int | None, Function]  # of a parameter's shape: the variable it binds, if it is one, and its value
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,20 @@ class Launch:
     """One kernel launch; extents are per thread axis, `("blockIdx.x", function)`."""
 
     kernel: str
-    buffers: tuple[Any, ...]
+    buffers: tuple[int, ...]
     scalars: tuple[Function, ...]
     extents: tuple[tuple[str, Function], ...]
 
 
 @dataclass(frozen=True)
 class Let:
-    variable: Any
+    variable: int
     value: Function
 
 
 @dataclass(frozen=True)
 class Allocate:
-    buffer: Any
+    buffer: int
     dims: tuple[Function, ...]
     dtype: str
 
@@ -58,7 +58,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Loop:
-    variable: Any
+    variable: int
     start: Function
     extent: Function
     body: tuple[Step, ...]
@@ -80,12 +80,15 @@ class ReadyLaunch:
 
 @dataclass
 class HostFunction:
-    """The host side of one tensor program: TVM variables as `parameters`, and the `dims` of those that are tensors."""
+    """The host side of one tensor program: its `parameters` in order, and the `dims` of those that are tensors.
+
+    Variables and buffers are told apart by `tir_expression.key`.
+    """
 
     name: str
-    parameters: list[Any] = field(default_factory=list)
-    dims: dict[Any, list[Dim]] = field(default_factory=dict)
-    offsets: list[Any] = field(default_factory=list)  # variables for where a parameter begins in its buffer: always 0
+    parameters: list[int] = field(default_factory=list)
+    dims: dict[int, list[Dim]] = field(default_factory=dict)
+    offsets: list[int] = field(default_factory=list)  # variables for where a parameter begins in its buffer: always 0
     steps: tuple[Step, ...] = ()
 
     def launches(
@@ -96,29 +99,29 @@ class HostFunction:
         Launches without any block are left out. Raises `ValueError` when the arguments' shapes contradict the
         parameters or a check in the host function fails.
         """
-        scalars: dict[Any, int | float] = dict.fromkeys(self.offsets, 0)
-        buffers: dict[Any, Any] = {}
+        scalars: dict[int, int | float] = dict.fromkeys(self.offsets, 0)
+        buffers: dict[int, Any] = {}
         for parameter, argument in zip(self.parameters, arguments, strict=True):
             if parameter in self.dims:
                 buffers[parameter] = argument[1]
             else:
                 scalars[parameter] = argument
-        shapes = [(p, a[0]) for p, a in zip(self.parameters, arguments, strict=True) if p in self.dims]
-        for parameter, shape in shapes:
-            for (dim, _), extent in zip(self.dims[parameter], shape, strict=True):
-                if type(dim).__name__ == "Var":
-                    scalars.setdefault(dim, extent)
-        for parameter, shape in shapes:
-            expected = tuple(value(scalars) for _, value in self.dims[parameter])
+        shapes = [(n, self.dims[p], arguments[n][0]) for n, p in enumerate(self.parameters) if p in self.dims]
+        for _, dims, shape in shapes:
+            for (variable, _), extent in zip(dims, shape, strict=True):
+                if variable is not None:
+                    scalars.setdefault(variable, extent)
+        for number, dims, shape in shapes:
+            expected = tuple(value(scalars) for _, value in dims)
             if expected != tuple(shape):
-                raise ValueError(f"{self.name}: argument {parameter} has shape {tuple(shape)}, not {expected}")
+                raise ValueError(f"{self.name}: argument {number} has shape {tuple(shape)}, not {expected}")
         yield from _interpret(self.steps, scalars, buffers, allocate)
 
 
 def _interpret(
     steps: Sequence[Step],
-    scalars: dict[Any, int | float],
-    buffers: dict[Any, Any],
+    scalars: dict[int, int | float],
+    buffers: dict[int, Any],
     allocate: Callable[[tuple[int, ...], str], Any],
 ) -> Iterator[ReadyLaunch]:
     for step in steps:
@@ -143,7 +146,7 @@ def _interpret(
                     yield ready
 
 
-def _ready(launch: Launch, scalars: Mapping[Any, int | float], buffers: Mapping[Any, Any]) -> ReadyLaunch:
+def _ready(launch: Launch, scalars: Scalars, buffers: Mapping[int, Any]) -> ReadyLaunch:
     extents = {tag: int(extent(scalars)) for tag, extent in launch.extents}
     grid, block = (tuple(extents.get(f"{kind}.{axis}", 1) for axis in "xyz") for kind in ("blockIdx", "threadIdx"))
     return ReadyLaunch(
@@ -227,25 +230,29 @@ def _signature(name: str, function: Any) -> Kernel:
 
 def _host_function(name: str, function: Any) -> HostFunction:
     host = HostFunction(name)
-    aliases: dict[Any, Any] = {}
+    aliases: dict[int, int] = {}
     for parameter in function.params:
-        host.parameters.append(parameter)
+        host.parameters.append(key(parameter))
         if type(parameter.ty).__name__ == "BufferType":
-            host.dims[parameter] = [(dim, compiled(dim)) for dim in parameter.ty.shape]
-            aliases[parameter] = parameter
+            host.dims[key(parameter)] = [(_bound(dim), compiled(dim)) for dim in parameter.ty.shape]
+            aliases[key(parameter)] = key(parameter)
             if type(parameter.ty.elem_offset).__name__ == "Var":
-                host.offsets.append(parameter.ty.elem_offset)
+                host.offsets.append(key(parameter.ty.elem_offset))
     host.steps = tuple(_walk(function.body, aliases))
     return host
 
 
-def _walk(statement: Any, aliases: dict[Any, Any]) -> list[Step]:
+def _bound(dim: Any) -> int | None:
+    return key(dim) if type(dim).__name__ == "Var" else None
+
+
+def _walk(statement: Any, aliases: dict[int, int]) -> list[Step]:
     kind = type(statement).__name__
     match kind:
         case "SeqStmt":
             return [step for part in statement.seq for step in _walk(part, aliases)]
         case "Bind":
-            return [Let(statement.var, compiled(statement.value))]
+            return [Let(key(statement.var), compiled(statement.value))]
         case "AllocBuffer":
             return [_allocate(statement.buffer, aliases)]
         case "DeclBuffer":
@@ -261,7 +268,7 @@ def _walk(statement: Any, aliases: dict[Any, Any]) -> list[Step]:
             return [Branch(compiled(statement.condition), tuple(_walk(statement.then_case, aliases)), otherwise)]
         case "For" if int(statement.kind) == 0 and (statement.step is None or _is_one(statement.step)):
             start, extent = compiled(statement.min), compiled(statement.extent)
-            return [Loop(statement.loop_var, start, extent, tuple(_walk(statement.body, aliases)))]
+            return [Loop(key(statement.loop_var), start, extent, tuple(_walk(statement.body, aliases)))]
         case "Evaluate":
             return _evaluate(statement.value, aliases)
     raise NotSupported(f"host program: statement of kind {kind}: {str(statement)[:160]}")
@@ -271,7 +278,7 @@ def _is_one(expression: Any) -> bool:
     return type(expression).__name__ == "IntImm" and expression.value == 1
 
 
-def _evaluate(value: Any, aliases: Mapping[Any, Any]) -> list[Step]:
+def _evaluate(value: Any, aliases: Mapping[int, int]) -> list[Step]:
     if type(value).__name__ == "IntImm":  # TVM's no-operation
         return []
     name = value.op.name.rpartition(".")[2] if type(value).__name__ == "Call" else type(value).__name__
@@ -283,7 +290,7 @@ def _evaluate(value: Any, aliases: Mapping[Any, Any]) -> list[Step]:
         raise NotSupported(f"host program: launch parameter {unknown[0]}")
     arguments = list(value.args[1:])
     extents = tuple(zip(tags, map(compiled, arguments[len(arguments) - len(tags) :]), strict=True))
-    buffers: list[Any] = []
+    buffers: list[int] = []
     scalars: list[Function] = []
     for argument in arguments[: len(arguments) - len(tags)]:
         if _is_data(argument):
@@ -297,26 +304,26 @@ def _is_data(expression: Any) -> bool:
     return type(expression).__name__ == "Call" and expression.op.name.rpartition(".")[2] == "buffer_data"
 
 
-def _root(data: Any, aliases: Mapping[Any, Any]) -> Any:
+def _root(data: Any, aliases: Mapping[int, int]) -> int:
     """The parameter or allocation behind `buffer.data`."""
-    if not _is_data(data) or data.args[0] not in aliases:
+    if not _is_data(data) or key(data.args[0]) not in aliases:
         raise NotSupported(f"host program: data pointer {str(data)[:120]}")
-    return aliases[data.args[0]]
+    return aliases[key(data.args[0])]
 
 
-def _declare(statement: Any, aliases: dict[Any, Any]) -> None:
+def _declare(statement: Any, aliases: dict[int, int]) -> None:
     """A second buffer over the same memory; only one that begins where the first begins is understood."""
     offset = statement.buffer.ty.elem_offset
     if offset is not None and not (type(offset).__name__ == "IntImm" and offset.value == 0):
         raise NotSupported(f"host program: buffer {statement.buffer} at offset {offset}")
-    aliases[statement.buffer] = _root(statement.data, aliases)
+    aliases[key(statement.buffer)] = _root(statement.data, aliases)
 
 
-def _allocate(buffer: Any, aliases: dict[Any, Any]) -> Allocate:
+def _allocate(buffer: Any, aliases: dict[int, int]) -> Allocate:
     scope, dtype = str(buffer.ty.storage_scope or "global"), str(buffer.ty.dtype.dtype)
     if scope != "global":
         raise NotSupported(f"host program: TVM hands kernels {buffer}, which it allocates in scope {scope} of the host")
     if dtype not in NAMES:
         raise NotSupported(f"host program: temporary of dtype {dtype}")
-    aliases[buffer] = buffer
-    return Allocate(buffer, tuple(map(compiled, buffer.ty.shape)), dtype)
+    aliases[key(buffer)] = key(buffer)
+    return Allocate(key(buffer), tuple(map(compiled, buffer.ty.shape)), dtype)

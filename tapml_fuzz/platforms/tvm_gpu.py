@@ -14,6 +14,7 @@ from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Run, Script, Unit
 from tapml_fuzz.platforms.host_program import HostProgram, ReadyLaunch, compile_kernels
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
+from tapml_fuzz.platforms.tir_expression import Scalars
 from tapml_fuzz.platforms.tvm_program import Program, failure, lower
 from tapml_fuzz.platforms.tvm_script import compile_script
 
@@ -113,14 +114,12 @@ class GpuRunner:
         return Run(outputs, seconds, unread, mutated)
 
     def _execute(
-        self, build: GpuBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int
+        self, build: GpuBuild, tensors: Sequence[Array], scalars: Scalars, which: int
     ) -> tuple[list[Array], list[int]]:
         outputs = self._launched(build, [self.upload(t) for t in tensors], scalars, which)
         return [self.fetch(output) for output in outputs], []
 
-    def _launched(
-        self, build: GpuBuild, inputs: Sequence[Any], scalars: Mapping[Any, Any], which: int
-    ) -> list[DeviceTensor]:
+    def _launched(self, build: GpuBuild, inputs: Sequence[Any], scalars: Scalars, which: int) -> list[DeviceTensor]:
         """Launch every kernel on buffers filled with poison `which`, and wait."""
         program = build.program
         storages = {value.storage: buffer for value, buffer in zip(program.inputs, inputs, strict=True)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.platforms.tir_expression import Scalars
 from tapml_fuzz.platforms.tvm_runtime import RuntimeBuild, TvmRuntime
 
 _SMALLEST = 256  # bytes; also what cudaMalloc aligns to
@@ -76,7 +77,7 @@ class PooledRuntime(TvmRuntime):
         return self.pool.filled(array, dtype) if self.pool.lends else super().upload(array, dtype)
 
     def _execute(
-        self, build: RuntimeBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int
+        self, build: RuntimeBuild, tensors: Sequence[Array], scalars: Scalars, which: int
     ) -> tuple[list[Array], list[Array]]:
         with self.pool.lending():
             return super()._execute(build, tensors, scalars, which)

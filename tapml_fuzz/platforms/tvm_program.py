@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Unit
 from tapml_fuzz.platforms.host_program import HostFunction, ReadyLaunch
-from tapml_fuzz.platforms.tir_expression import Function, Scalars, compiled, dtype_name
+from tapml_fuzz.platforms.tir_expression import Function, Scalars, compiled, dtype_name, key
 
 # How TVM says that it has no way to compile something, as opposed to breaking on it.
 _REFUSAL = r"Unsupported function type|[Nn]ot (yet )?(supported|implemented)|unsupported dtype|: only support "
@@ -56,7 +56,7 @@ class Program:
 
     Attributes:
         inputs: the parameters of `main`.
-        axes: shape variable -> (input, axis) that gives its value.
+        axes: shape variable, by its `key` -> (input, axis) that gives its value.
         allocated: the values whose storage the runner makes before the calls.
         constants: storage -> contents, for constants of the graph.
         calls: in order.
@@ -65,7 +65,7 @@ class Program:
     """
 
     inputs: list[Value] = field(default_factory=list)
-    axes: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    axes: dict[int, tuple[int, int]] = field(default_factory=dict)
     allocated: list[Value] = field(default_factory=list)
     constants: dict[int, Array] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -73,9 +73,9 @@ class Program:
     functions: Any = None
     storages: int = 0
 
-    def scalars(self, tensors: Sequence[Shaped]) -> dict[Any, int | float]:
+    def scalars(self, tensors: Sequence[Shaped]) -> dict[int, int | float]:
         """The shape variables' values; raises `ValueError` when the tensors do not have the program's shapes."""
-        scalars: dict[Any, int | float] = {
+        scalars: dict[int, int | float] = {
             variable: tensors[index].shape[axis] for variable, (index, axis) in self.axes.items()
         }
         for number, (value, tensor) in enumerate(zip(self.inputs, tensors, strict=True)):
@@ -170,7 +170,7 @@ def _walk(module: Any) -> Program:
         known[parameter] = value
         for axis, dim in enumerate(dims):
             if type(dim).__name__ == "Var":
-                program.axes.setdefault(dim, (index, axis))
+                program.axes.setdefault(key(dim), (index, axis))
     if type(main.body).__name__ != "SeqExpr":
         raise NotSupported(f"Relax body of kind {type(main.body).__name__}")
     for block in main.body.blocks:

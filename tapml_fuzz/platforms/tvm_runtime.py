@@ -14,6 +14,7 @@ from tapml_fuzz.core.dtypes import Array, name_of, to_bits
 from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Run, Unit
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.residence import on_device
+from tapml_fuzz.platforms.tir_expression import Scalars
 from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
 
 # What TVM's code generators for CPUs take; those that cannot print a dtype refuse it at build.
@@ -95,7 +96,7 @@ class TvmRuntime:
         return Run(list(outputs), seconds, unread, mutated)
 
     def _execute(
-        self, build: RuntimeBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int
+        self, build: RuntimeBuild, tensors: Sequence[Array], scalars: Scalars, which: int
     ) -> tuple[list[Array], list[Array]]:
         """Run once with outputs filled by poison `which`; the outputs, and the inputs as they are after."""
         program = build.program
@@ -166,7 +167,7 @@ class _Shaped(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _called(build: RuntimeBuild, storages: Mapping[int, Any], scalars: Mapping[Any, Any]) -> list[Any]:
+def _called(build: RuntimeBuild, storages: Mapping[int, Any], scalars: Scalars) -> list[Any]:
     """Call the functions of a build in order; the outputs, which a device may still be computing."""
     for call in build.program.calls:
         arguments = [
