@@ -84,7 +84,7 @@ class TvmC(TvmRuntime):
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Script:
         """By way of Relax's virtual machine, as a library of C."""
-        return c_script(unit, layouts, _COMPILER, _OPTIONS)
+        return c_script(unit, sizes, layouts, _COMPILER, _OPTIONS)
 
 
 def _library(module: Any, source: str) -> bytes:

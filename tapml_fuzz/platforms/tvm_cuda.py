@@ -123,7 +123,7 @@ class TvmCuda(PooledRuntime):
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Script:
         """By way of Relax's virtual machine on the device."""
-        return cuda_script(unit, layouts)
+        return cuda_script(unit, sizes, layouts)
 
     def _binary(self, code: str) -> bytes:
         """TVM's callback: the binary of a source, made when it was built."""

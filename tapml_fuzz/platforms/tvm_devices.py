@@ -128,7 +128,7 @@ class TvmDevice(TvmRuntime):
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Script:
         """By way of Relax's virtual machine on the device."""
-        return device_script(unit, layouts, self.kind.device)
+        return device_script(unit, sizes, layouts, self.kind.device)
 
 
 def _is_wheel_without(device: str) -> bool:

@@ -48,4 +48,4 @@ class TvmLlvm(TvmRuntime):
         self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Script:
         """By way of Relax's virtual machine, which a developer of TVM knows better than the bare tensor programs."""
-        return cpu_script(unit, layouts)
+        return cpu_script(unit, sizes, layouts)

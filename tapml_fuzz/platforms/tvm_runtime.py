@@ -15,7 +15,7 @@ from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Run, Unit
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.residence import on_device
 from tapml_fuzz.platforms.tir_expression import Scalars
-from tapml_fuzz.platforms.tvm_program import Program, Value, failure, lower
+from tapml_fuzz.platforms.tvm_program import Program, Shaped, Value, failure, lower
 
 # What TVM's code generators for CPUs take; those that cannot print a dtype refuse it at build.
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -78,10 +78,7 @@ class TvmRuntime:
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Run:
         """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
-        scalars = build.program.scalars(tensors)
-        allocated = (value.shape(scalars) for value in build.program.allocated)
-        if not self.empty and any(0 in shape for shape in (*(t.shape for t in tensors), *allocated)):
-            raise NotSupported(_LAUNCHES_ONE)
+        scalars = self._scalars(build.program, tensors)
         started = time.perf_counter()
         outputs, held = self._execute(build, tensors, scalars, which=0)
         seconds = time.perf_counter() - started
@@ -94,6 +91,14 @@ class TvmRuntime:
             if not np.array_equal(to_bits(before), to_bits(after))
         ]  # fmt: skip
         return Run(list(outputs), seconds, unread, mutated)
+
+    def _scalars(self, program: Program, tensors: Sequence[Shaped]) -> Scalars:
+        """The shape variables' values; raises `NotSupported` for tensors of no elements where they are not run."""
+        scalars = program.scalars(tensors)
+        shapes = (*(tensor.shape for tensor in tensors), *(value.shape(scalars) for value in program.allocated))
+        if not self.empty and any(0 in shape for shape in shapes):
+            raise NotSupported(_LAUNCHES_ONE)
+        return scalars
 
     def _execute(
         self, build: RuntimeBuild, tensors: Sequence[Array], scalars: Scalars, which: int
@@ -118,10 +123,13 @@ class TvmRuntime:
         return self.upload(np.ascontiguousarray(array).reshape(array.shape), name_of(array))
 
     def adopt(self, tensor: Any) -> Any | None:
-        """A tensor of torch's or TVM's on this very device, packed and aligned as TVM's kernels expect; else None."""
+        """A tensor of torch's or TVM's on this very device, packed and aligned as TVM's kernels expect; else None.
+
+        None for a tensor of no elements as well: torch strides it otherwise than TVM's functions expect.
+        """
         import tvm
 
-        if not on_device(tensor, self.device.dlpack_device_type(), self.device.index):
+        if 0 in tensor.shape or not on_device(tensor, self.device.dlpack_device_type(), self.device.index):
             return None
         if hasattr(tensor, "contiguous"):
             tensor = tensor.detach().contiguous()
@@ -136,7 +144,7 @@ class TvmRuntime:
         import tvm
 
         program = build.program
-        scalars = program.scalars([_Shaped(tuple(map(int, tensor.shape))) for tensor in tensors])
+        scalars = self._scalars(program, [_Shape(tuple(map(int, tensor.shape))) for tensor in tensors])
         storages: dict[int, Any] = {v.storage: t for v, t in zip(program.inputs, tensors, strict=True)}
         for storage, constant in program.constants.items():
             storages[storage] = self.upload(constant, str(constant.dtype))
@@ -163,7 +171,7 @@ class TvmRuntime:
         return tensor
 
 
-class _Shaped(NamedTuple):
+class _Shape(NamedTuple):
     shape: tuple[int, ...]
 
 

@@ -36,12 +36,14 @@ if perturb is not None:
 """
 
 
-def cpu_script(unit: Unit, layouts: Sequence[Layout]) -> Script:
+def cpu_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Script:
     """`compute` by way of the Relax virtual machine on the CPU, target `llvm`."""
-    return _machine_script(unit, layouts, ['    executable = tvm.compile(module, tvm.target.Target("llvm"))'])
+    return _machine_script(unit, sizes, layouts, ['    executable = tvm.compile(module, tvm.target.Target("llvm"))'])
 
 
-def c_script(unit: Unit, layouts: Sequence[Layout], compiler: str, options: Sequence[str]) -> Script:
+def c_script(
+    unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], compiler: str, options: Sequence[str]
+) -> Script:
     """`compute` by way of the Relax virtual machine on the CPU, target `c` through `compiler` with `options`."""
     lines = [
         '    target = tvm.target.Target("c")',
@@ -51,10 +53,10 @@ def c_script(unit: Unit, layouts: Sequence[Layout], compiler: str, options: Sequ
         '        executable = tvm.runtime.load_module(f"{folder}/operator.so")',
     ]
     imports = ("import tempfile", "from tvm.relax.backend.cpu_generic import get_default_pipeline")
-    return _machine_script(unit, layouts, lines, imports)
+    return _machine_script(unit, sizes, layouts, lines, imports)
 
 
-def cuda_script(unit: Unit, layouts: Sequence[Layout]) -> Script:
+def cuda_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Script:
     """`compute` by way of the Relax virtual machine on the first CUDA device, compiled by what TVM chooses."""
     lines = [
         "    target = tvm.target.Target.from_device(tvm.cuda())",
@@ -62,10 +64,10 @@ def cuda_script(unit: Unit, layouts: Sequence[Layout]) -> Script:
         "    with target:",
         "        executable = tvm.compile(module, target)",
     ]
-    return _machine_script(unit, layouts, lines, device="tvm.cuda()")
+    return _machine_script(unit, sizes, layouts, lines, device="tvm.cuda()")
 
 
-def device_script(unit: Unit, layouts: Sequence[Layout], kind: str) -> Script:
+def device_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], kind: str) -> Script:
     """`compute` by way of the Relax virtual machine on the first device of `kind` (`"metal"`, `"vulkan"`)."""
     device = f"tvm.device({kind!r})"
     lines = [
@@ -74,20 +76,21 @@ def device_script(unit: Unit, layouts: Sequence[Layout], kind: str) -> Script:
         "    with target:",
         "        executable = tvm.compile(module, target)",
     ]
-    return _machine_script(unit, layouts, lines, device=device)
+    return _machine_script(unit, sizes, layouts, lines, device=device)
 
 
 def _machine_script(
     unit: Unit,
+    sizes: Mapping[str, int],
     layouts: Sequence[Layout],
     compiling: Sequence[str],
     imports: Sequence[str] = (),
     device: str = "tvm.cpu()",
 ) -> Script:
     """`compute` that makes `executable` from `module` by the lines given and runs it in Relax's virtual machine."""
-    packed = ["" if layout == "contiguous" else ".clone(memory_format=torch.contiguous_format)" for layout in layouts]
     there, back = ("", "") if device == "tvm.cpu()" else (f".copyto({device})", ".copyto(tvm.cpu())")
-    given = ", ".join(f"tvm.runtime.from_dlpack(x{slot}{how}){there}" for slot, how in enumerate(packed))
+    slots = enumerate(zip(unit.operator.shapes(sizes), unit.dtypes, layouts, strict=True))
+    given = ", ".join(f"{_handed(slot, *tensor)}{there}" for slot, tensor in slots)
     lines = [
         f"def compute({parameters(len(layouts))}):",
         "    module = from_exported_program(exported(), run_ep_decomposition=False)",
@@ -99,6 +102,14 @@ def _machine_script(
         "",
     ]
     return Script(("import ctypes", *_IMPORTS, *imports), _POISON + exported(unit) + "\n\n" + "\n".join(lines))
+
+
+def _handed(slot: int, shape: tuple[int, ...], dtype: str, layout: Layout) -> str:
+    """The parameter `x<slot>` as a packed tensor of TVM's."""
+    if 0 in shape:  # torch strides it otherwise than TVM's functions expect
+        return f"tvm.runtime.empty({shape}, {dtype!r})"
+    packed = "" if layout == "contiguous" else ".clone(memory_format=torch.contiguous_format)"
+    return f"tvm.runtime.from_dlpack(x{slot}{packed})"
 
 
 def compile_script(unit: Unit, target: Mapping[str, object]) -> Script:

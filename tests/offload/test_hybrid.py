@@ -10,10 +10,12 @@ from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, Traffic
 from tapml_fuzz.offload.recording import last_uses
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.base import NotSupported
+from tapml_fuzz.platforms.base import NotSupported, Unit
 from tapml_fuzz.platforms.onnxruntime_cpu import OnnxRuntimeCpu
 from tapml_fuzz.platforms.residence import OnHost, resident
 from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
+from tests.platforms.operators import SUB, case
 
 
 def test_everything_on_the_source_is_the_source_run(subject: Subject, hybrid: Hybrid) -> None:
@@ -116,3 +118,18 @@ def test_every_dtype_and_stride_survives_the_move(dtype: torch.dtype) -> None:
     if moved is None:
         moved = theirs.place(to_numpy(tensor))
     assert theirs.fetch(moved).tobytes() == to_numpy(tensor).tobytes()
+
+
+def test_tensors_of_no_elements_reach_tvm_with_the_strides_that_it_checks() -> None:
+    tvm = pytest.importorskip("tvm")
+    given = case(SUB, a=3, b=0)
+    platform = TvmLlvm()
+    platform.activate()
+    build = platform.build(Unit(given.operator, given.dtypes, {}))
+    handed = [platform.adopt(torch.empty(3, 0)) for _ in "xy"]
+    assert handed == [None, None], "torch says (1, 1), TVM expects (0, 1)"
+    placed = [platform.place(np.empty((3, 0), np.float32)) for _ in "xy"]
+    assert platform.fetch(platform.compute(build, placed, given.sizes)[0]).shape == (3, 0)
+    platform.target = tvm.target.Target("cuda")
+    with pytest.raises(NotSupported, match="no elements"):
+        platform.compute(build, placed, given.sizes)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.core.operator import DType, Float, Product
@@ -16,7 +18,7 @@ from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.spelling import array, attribute, bound_name, function, text_block
 from tapml_fuzz.platforms.tvm_script import cpu_script
 from tests.platforms.fakes import WHERE, Absent, Echo, ScriptFailing, Scripting
-from tests.platforms.operators import MINILM, A, B, X, aten, case, clone
+from tests.platforms.operators import MINILM, SUB, A, B, X, aten, case, clone
 
 CASE = case(clone(), a=2, b=3)
 NASTY = "a\"\"\"b'''c\\\r\n\x00\ud800\u2028\tend\\"
@@ -104,18 +106,30 @@ def test_first_bound_name() -> None:
 
 def test_export_is_spelled_with_the_axes_of_the_build() -> None:
     split = MINILM["view-split"]
-    source = cpu_script(Unit(split, ("float32",), {"a": 4, "b": 3}), ("contiguous",)).source
+    source = cpu_script(Unit(split, ("float32",), {"a": 4, "b": 3}), {"a": 4, "b": 3, "c": 5}, ("contiguous",)).source
     assert "torch.zeros((12, 11), dtype=torch.float32)" in source
     assert "dynamic_shapes=({1: size_c},)" in source
     assert "view.default(x0, [4, 3, size_c])" in source
     merge = MINILM["view-merge"]
-    source = cpu_script(Unit(merge, ("bfloat16",), {"a": 4}), ("offset",)).source
+    source = cpu_script(Unit(merge, ("bfloat16",), {"a": 4}), {"a": 4, "b": 2, "c": 3}, ("offset",)).source
     assert "dynamic_shapes=({1: size_b, 2: size_c},)" in source
     assert "[4 * size_b, size_c]" in source
     assert "x0.clone(memory_format=torch.contiguous_format)" in source
     derived = aten("clone.default", [X], [(Product(("a",), 3), Product(("a", "b")), A, B)])
-    source = cpu_script(Unit(derived, ("float32",), {}), ("contiguous",)).source
+    source = cpu_script(Unit(derived, ("float32",), {}), {"a": 2, "b": 3}, ("contiguous",)).source
     assert "dynamic_shapes=({0: 3 * size_a, 1: Dim.AUTO, 2: size_a, 3: size_b},)" in source
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own, from torch.export
+def test_script_hands_tvm_tensors_of_no_elements_as_it_expects_them() -> None:
+    """torch strides them otherwise, which the compiled function refuses: the reproducer would blame TVM."""
+    tvm = pytest.importorskip("tvm")
+    given = case(SUB, a=3, b=0)
+    script = cpu_script(Unit(SUB, ("float32", "float32"), {}), given.sizes, given.layouts)
+    scope: dict[str, Any] = {"torch": torch, "np": np, "tvm": tvm}
+    exec("\n".join((*script.imports, script.source)), scope)  # noqa: S102 (our own text)
+    (result,) = scope["compute"](torch.empty(3, 0), torch.empty(3, 0))
+    assert result.shape == (3, 0)
 
 
 def test_names_from_a_file_stay_names_in_the_script() -> None:
@@ -123,7 +137,7 @@ def test_names_from_a_file_stay_names_in_the_script() -> None:
     axis = Product((NASTY,))
     operator = aten(f"{NASTY}.from", [X, [axis], NASTY, Float("inf"), DType(NASTY)], [(axis, axis)], **{NASTY: axis})
     for sizes in ({}, {NASTY: 3}):
-        script = cpu_script(Unit(operator, (NASTY,), sizes), ("contiguous",))
+        script = cpu_script(Unit(operator, (NASTY,), sizes), {NASTY: 3}, ("contiguous",))
         tree = ast.parse(script.source.encode())
         assert [n.name for n in tree.body if isinstance(n, ast.FunctionDef)] == ["exported", "compute"]
         assert {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)} <= {
