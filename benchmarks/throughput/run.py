@@ -91,6 +91,8 @@ def _platform(name: str, sources: Mapping[str, Source], seconds: float) -> dict[
             speeds[key] = measured
             trials.append(campaign.measure(source, bench, share))
         bench.close()
+    if not speeds:
+        return {"unavailable": f"none of {len(sources)} operators was built and run"}
     return {
         "device": info.device,
         **_summary(list(speeds.values())),

@@ -28,10 +28,7 @@ class Resident(Protocol):
         """Another platform's tensor as one of this, over the same memory; None where that cannot be."""
 
     def compute(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
-        """Run a build of this platform; waits until it is done. Raises what `Platform.run` raises.
-
-        WebGPU cannot wait without reading a buffer back: there `fetch` waits, and has the kernel's time.
-        """
+        """Run a build of this platform; waits until it is done. Raises what `Platform.run` raises."""
 
     def fetch(self, tensor: Any) -> Array:
         """The contents as a packed numpy array."""

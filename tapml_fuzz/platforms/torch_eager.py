@@ -71,6 +71,8 @@ class _TorchEager:
 
         from tapml_fuzz.operators.invoke import to_torch
 
+        if array.flags.writeable:
+            return to_torch(array).to(self.device)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes
             return to_torch(array).to(self.device)

@@ -90,6 +90,12 @@ class TvmWebGPU(GpuRunner):
     def place(self, array: Array) -> DeviceTensor:
         return super().place(narrowed(array))
 
+    def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        outputs = super().compute(build, tensors, sizes)
+        if build.program.calls:
+            self._device.wait(outputs[0].buffer)
+        return outputs
+
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""
         return {name: self._pipeline(host.kernels[name], text) for name, text in _split(host).items()}
