@@ -26,6 +26,7 @@ class OpenCLDevice:
         cl: the module pyopencl.
         dtypes: names of the dtypes that the device computes in.
         group_size: the most work items of a work group.
+        on_host: whether it is the processor, whose buffers are memory like any other.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class OpenCLDevice:
         self.context = cl.Context([device])
         self.queue = cl.CommandQueue(self.context)
         self.group_size = int(device.max_work_group_size)
+        self.on_host = bool(device.type == cl.device_type.CPU and device.host_unified_memory)
         extensions = set(device.extensions.split())
         optional = {"float64": "cl_khr_fp64", "float16": "cl_khr_fp16"}
         self.dtypes = (*_ALWAYS, *(dtype for dtype, extension in optional.items() if extension in extensions))
@@ -69,6 +71,20 @@ class OpenCLDevice:
             return self.cl.Buffer(self.context, flags.READ_WRITE, _PADDING)
         packed = to_bits(array)
         return self.cl.Buffer(self.context, flags.READ_WRITE | flags.COPY_HOST_PTR, hostbuf=packed)
+
+    def over(self, array: Array) -> Any:
+        """A buffer that is the memory of a packed array itself, which nobody writes any more. Only where `on_host`."""
+        flags = self.cl.mem_flags
+        return self.cl.Buffer(self.context, flags.READ_ONLY | flags.USE_HOST_PTR, hostbuf=to_bits(array))
+
+    def view(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """The buffer's memory as an array, to be read only; waits for the launches before. Only where `on_host`."""
+        element = np.dtype(f"uint{8 * numpy_dtype(dtype).itemsize}")
+        array, _ = self.cl.enqueue_map_buffer(
+            self.queue, buffer, self.cl.map_flags.READ, 0, shape, element, is_blocking=True
+        )
+        bits: Array = array
+        return bits.view(numpy_dtype(dtype))
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
         """The buffer's contents; waits for the launches before."""

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tapml_fuzz.core.dtypes import Array, numpy_dtype
+import numpy as np
+
+from tapml_fuzz.core.dtypes import Array, name_of, numpy_dtype
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import Info, NotSupported, Script, Unavailable, Unit
 from tapml_fuzz.platforms.gpu_script import Steps, compute_source
 from tapml_fuzz.platforms.host_program import HostProgram, ReadyLaunch
 from tapml_fuzz.platforms.opencl_device import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.opencl_script import HELPERS
+from tapml_fuzz.platforms.residence import on_device
 from tapml_fuzz.platforms.spelling import parameters, text_block
-from tapml_fuzz.platforms.tvm_gpu import GpuBuild, GpuRunner
+from tapml_fuzz.platforms.tvm_gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm_program import Program
+
+_HOST = 1  # DLPack's number for the processor
+_ALIGNMENT = 64  # bytes; the widest vector of TVM's kernels is half of that
+
+
+class HostTensor(DeviceTensor):
+    """A buffer of a device that is the processor, by DLPack."""
+
+    device: OpenCLDevice
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _HOST, 0
+
+    def __dlpack__(self, **how: Any) -> Any:
+        return self.device.view(*self).__dlpack__(**how)
 
 
 class TvmOpenCL(GpuRunner):
@@ -73,6 +91,27 @@ class TvmOpenCL(GpuRunner):
             source + HELPERS + compute_source(parameters(len(shapes)), prologue, steps.lines, outputs),
         )
 
+    def adopt(self, tensor: Any) -> DeviceTensor | None:
+        """Memory of the host's, where the device is the processor: PoCL computes on it as it is."""
+        if not self._device.on_host or 0 in tensor.shape or not on_device(tensor, _HOST, 0):
+            return None
+        array = _array(tensor)
+        if array is None or array.ctypes.data % _ALIGNMENT:
+            return None
+        return DeviceTensor(self._device.over(array), array.shape, name_of(array))
+
+    def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        outputs = super().compute(build, tensors, sizes)
+        return [self._offered(output) for output in outputs]
+
+    def _offered(self, tensor: DeviceTensor) -> DeviceTensor:
+        """The tensor with DLPack's two methods, where there is a way to have its memory without a copy."""
+        if not self._device.on_host or 0 in tensor.shape or tensor.dtype == "bfloat16":  # numpy exports no bfloat16
+            return tensor
+        offered = HostTensor(*tensor)
+        offered.device = self._device
+        return offered
+
     def upload(self, array: Array) -> Any:
         return self._device.upload(array)
 
@@ -91,3 +130,17 @@ class TvmOpenCL(GpuRunner):
 def _extents(launch: ReadyLaunch) -> tuple[int, ...]:
     """OpenCL counts work items where TVM counts blocks."""
     return tuple(g * b for g, b in zip(launch.grid, launch.block, strict=True))
+
+
+def _array(tensor: Any) -> Array | None:
+    """A tensor of the host's as a packed array, without a copy if it is one; None where numpy has no such dtype."""
+    if isinstance(tensor, np.ndarray):
+        return np.ascontiguousarray(tensor)
+    if hasattr(tensor, "detach"):
+        from tapml_fuzz.operators.invoke import to_numpy
+
+        return to_numpy(tensor)
+    try:
+        return np.ascontiguousarray(np.from_dlpack(tensor))
+    except (BufferError, RuntimeError, TypeError, ValueError):
+        return None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import torch
 
+from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, Traffic
 from tapml_fuzz.offload.recording import last_uses
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import NotSupported, Unit
 from tapml_fuzz.platforms.onnxruntime_cpu import OnnxRuntimeCpu
+from tapml_fuzz.platforms.opencl_device import OpenCLDevice
 from tapml_fuzz.platforms.residence import OnHost, resident
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm_opencl import TvmOpenCL
 from tests.platforms.operators import SUB, case
 
 
@@ -107,6 +112,51 @@ def test_torch_and_tvm_share_one_memory() -> None:
     back = ours.adopt(adopted)
     assert back is not None
     assert back.data_ptr() == tensor.data_ptr()
+
+
+def opencl_on_the_processor() -> TvmOpenCL:
+    platform = TvmOpenCL()
+    info = platform.activate()
+    if not info.available:
+        pytest.skip(f"tvm-opencl: {info.reason}")
+    if not OpenCLDevice().on_host:
+        pytest.skip(f"tvm-opencl: {info.device} has memory of its own")
+    return platform
+
+
+def test_opencl_on_the_processor_computes_on_the_source_s_memory_and_hands_out_its_own() -> None:
+    platform, source = opencl_on_the_processor(), TorchCpu()
+    given = case(SUB, a=40, b=30)
+    build = platform.build(Unit(given.operator, given.dtypes, {}))
+    ours = [torch.from_numpy(array).clone() for array in given.tensors]
+    theirs = [platform.adopt(tensor) for tensor in ours]
+    assert all(theirs)
+    ours[0] += 1  # seen there: it is the same memory
+    (output,) = platform.compute(build, theirs, given.sizes)
+    back = source.adopt(output)
+    assert back is not None
+    assert source.adopt(output).data_ptr() == back.data_ptr(), "no copy"
+    del output, theirs
+    gc.collect()
+    torch.testing.assert_close(back, ours[0] - ours[1])
+    again = platform.adopt(back)
+    assert again is not None
+    np.testing.assert_array_equal(platform.fetch(again), back.numpy())
+
+
+def test_opencl_copies_what_it_cannot_share() -> None:
+    platform = opencl_on_the_processor()
+    memory = torch.zeros(64)
+    start = next(n for n in range(16) if (memory.data_ptr() + 4 * n) % 64)
+    assert platform.adopt(memory[start : start + 16]) is None, "not aligned"
+    assert platform.adopt(torch.empty(3, 0)) is None
+    (output,) = platform.compute(
+        platform.build(Unit(SUB, ("bfloat16", "bfloat16"), {})),
+        [platform.place(np.ones((2, 3), numpy_dtype("bfloat16"))) for _ in "xy"],
+        {"a": 2, "b": 3},
+    )
+    assert TorchCpu().adopt(output) is None, "numpy exports no bfloat16"
+    assert not platform.fetch(output).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.float64])
