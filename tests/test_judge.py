@@ -307,6 +307,30 @@ def test_fast_math_is_permitted_as_far_as_its_table_goes() -> None:
     assert _on(Ok((other,)), "aten._softmax.default", [scores, -1, False], policy=fast).kind == "wrong"
 
 
+@pytest.mark.parametrize(
+    ("x", "off", "permitted"),
+    [
+        (55.0, -5.67e-6, True),  # tvm-cuda's on an H100
+        (55.0, 2e-5, False),
+        (1.0, 3e-7, True),
+        (1.0, 1e-6, False),
+        (3.0, 1e-6, False),
+        (1e9, 1.0, True),
+        (1e9, 2.5, False),
+    ],
+)
+def test_sines_of_more_than_half_a_turn_may_lose_what_reducing_the_argument_does(
+    x: float, off: float, permitted: bool
+) -> None:
+    """CUDA's and WGSL's bounds are for [-pi, pi]."""
+    fast = Policy(flushes_subnormals=True, accuracy="cuda-fast", source="CUDA")
+    value = np.array([x], np.float32)
+    given = (np.cos(value.astype(np.float64)) + off).astype(np.float32)
+    assert _on(Ok((given,)), "aten.cos.default", [value]).kind == "wrong"
+    verdict = _on(Ok((given,)), "aten.cos.default", [value], policy=fast)
+    assert verdict.kind == ("permitted" if permitted else "wrong")
+
+
 def test_tritons_division_is_permitted_two_units() -> None:
     """torch-inductor on an H100: one unit more than IEEE division has, on a recorded input."""
     x, y = np.array([1.0], np.float32), np.array([3.0], np.float32)

@@ -6,6 +6,7 @@ it. `own` errors come from the accuracy table (`Builtin`), as `(ulp + per * |x|)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -322,6 +323,10 @@ def bounded_slope(x: Operand, builtin: str) -> Tracked:
     accuracy = a.accuracy.of(builtin)
     value = _BOUNDED_SLOPE[builtin](x.value)
     own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
+    if accuracy.reduction:
+        size = x.value.abs()
+        lost = size.mul(accuracy.reduction * a.roundoff).clamp_max_(2.0)  # no two sines are farther apart
+        own.add_(lost.where(size > math.pi, 0.0))
     return a.rounded(value, x.error, (x,), own=own)
 
 
