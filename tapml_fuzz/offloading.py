@@ -13,7 +13,8 @@ import torch
 from strategies import Source
 from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.campaign.filing import Filer
-from tapml_fuzz.campaign.hunt import Hunt
+from tapml_fuzz.campaign.hunt import Hunt, Prey
+from tapml_fuzz.campaign.identity import identity_of
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import BadOption, UnavailablePlatform
 from tapml_fuzz.core.events import Event
@@ -24,6 +25,7 @@ from tapml_fuzz.core.version import __version__
 from tapml_fuzz.offload.cases import cases_of
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
+from tapml_fuzz.offload.repetition import Fluke
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
 from tapml_fuzz.offload.units import Unit, ordered, units_of
@@ -150,7 +152,8 @@ class Prepared:
         store = FindingStore(output)
         try:
             validate = _Validation(subject, self.bench, self.candidate, store, options, self.infos, listener)
-            walker = Walker(Graph(subject, self.hybrid), options.target, ledger, validate, listener)
+            graph = Graph(subject, self.hybrid, validate.file)
+            walker = Walker(graph, options.target, ledger, validate, listener)
             walker.walk(ordered(units_of(subject), options.order))
             listener(Preparing("running the model with every moved unit on the target"))
             try:
@@ -183,6 +186,12 @@ def _walk_of(subject: Subject, options: Options, infos: dict[str, Info]) -> Walk
     )
 
 
+def _source(cases: Sequence[Case]) -> Source:
+    """The calls of one operator as seeds, with what their values look like."""
+    columns = zip(*(case.tensors for case in cases), strict=True)
+    return Source(cases[0].operator, tuple(profile_of(list(column)) for column in columns), tuple(cases))
+
+
 @dataclass
 class _Validation:
     """A unit alone: its own calls first, then recipes around them; what fails is reduced and filed as in a campaign."""
@@ -206,8 +215,7 @@ class _Validation:
         refused = self._refused(cases[0])
         if refused:
             return Alone(unsupported=True, reason=refused)
-        columns = zip(*(case.tensors for case in cases), strict=True)
-        source = Source(unit.operator, tuple(profile_of(list(column)) for column in columns), cases)
+        source = _source(cases)
         failures: list[Result] = []
         until = [float("inf")]
         hunt = Hunt(
@@ -234,6 +242,20 @@ class _Validation:
         worst = max(on_its_calls, key=lambda r: r.verdict.metrics.ratio)
         told = f"{len(on_its_calls)} of its {len(cases)} calls: {worst.verdict.kind}, {worst.verdict.message}"
         return Alone(failed=True, reason=told, findings=findings)
+
+    def file(self, key: str, fluke: Fluke) -> tuple[str, ...]:
+        """The finding of a unit that is right at some runs only; none where the oracle cannot say what is right."""
+        if fluke.truth is None:
+            return ()
+        source = _source(cases_of(self.subject.recordings, key))
+        result = Result(self.options.target, fluke.case, fluke.verdict, fluke.outcome, fluke.truth)
+        id_ = identity_of(result, source)
+        assert id_ is not None
+        if self._filer.claim(id_):
+            prey = Prey(id_, result, result, source)
+            self._filer.found(prey)  # as it is: what comes at some runs only cannot be seen to stay while it is reduced
+            self._filer.reduced(replace(prey, script=self.bench.script(result.platform, fluke.case)))
+        return (id_,)
 
     def _insist(self) -> None:
         """A target that went away has not passed."""

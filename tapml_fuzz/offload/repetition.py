@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
 import numpy as np
 
+from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.core.outcome import Ok, RunError
+from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
 from tapml_fuzz.offload.recording import Recording, Step, calls_of
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.tolerance import truth_of
+from tapml_fuzz.oracle import Truth
 
 # Runs of one unit, over all its calls: a fault of every tenth run stays unseen in one unit of thirty. Large calls get
 # fewer, so that a walk does not take much longer for it.
@@ -27,8 +32,19 @@ RUNS = 32
 _SECONDS = 1.0
 
 
-def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> str:
-    """Why a unit is wrong at some of its runs on a platform, from the source run's values; empty when none was.
+@dataclass(frozen=True)
+class Fluke:
+    """One call of a unit, of whose runs one was wrong; `outcome` is that one's. No `truth`: the oracle has none."""
+
+    reason: str
+    case: Case
+    outcome: Ok | RunError
+    truth: Truth | None
+    verdict: Verdict
+
+
+def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> Fluke | None:
+    """What is wrong at some runs of a unit on a platform, from the source run's values; None when none was.
 
     Runs that give the same bits are one: whether those are right, validation has said.
     """
@@ -44,23 +60,27 @@ def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> str:
                     break
         except CannotRun as error:
             if seen:  # it ran before
-                return f"it does not run every time: {error.reason}"
-        if len(seen) > 1 and (told := _wrong(subject, recording, step, seen)):
-            return told
-    return ""
+                reason = f"it does not run every time: {error.reason}"
+                truth, verdict = truth_of(recording, step, subject.policy), Verdict("nondeterministic", reason)
+                return Fluke(reason, recording.case(step), RunError(error.reason), truth, verdict)
+        if len(seen) > 1 and (fluke := _wrong(subject, recording, step, seen)):
+            return fluke
+    return None
 
 
-def _wrong(subject: Subject, recording: Recording, step: Step, seen: Sequence[Sequence[Array]]) -> str:
-    """What is wrong with one of the different outputs of a call; empty when all are right, or nobody can tell."""
+def _wrong(subject: Subject, recording: Recording, step: Step, seen: Sequence[Sequence[Array]]) -> Fluke | None:
+    """The first of the different outputs of a call that is wrong; None when all are right, or nobody can tell."""
     expected = truth_of(recording, step, subject.policy)
     if expected is None:
-        return ""
+        return None
     case = recording.case(step)
-    verdicts = [judge(case, Ok(tuple(outputs)), expected, policy=subject.policy) for outputs in seen]
-    wrong = [verdict for verdict in verdicts if verdict.failed]
-    if not wrong:
-        return ""
-    return f"runs of {step.name} on the same values differ, and not all are right: {wrong[0].kind}, {wrong[0].message}"
+    for outcome in (Ok(tuple(outputs)) for outputs in seen):
+        verdict = judge(case, outcome, expected, policy=subject.policy)
+        if verdict.failed:
+            told = f"on the same values differ, and not all are right: {verdict.kind}, {verdict.message}"
+            named = msgspec.structs.replace(verdict, kind="nondeterministic", message=f"runs {told}")
+            return Fluke(f"runs of {step.name} {told}", case, outcome, expected, named)
+    return None
 
 
 def _same(some: Sequence[Array], others: Sequence[Array]) -> bool:

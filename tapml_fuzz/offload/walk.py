@@ -14,10 +14,11 @@ from typing import Generic, Literal, Protocol
 
 import msgspec
 
-from tapml_fuzz.offload import blame, repetition
+from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.kept import Kept
 from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
+from tapml_fuzz.offload.repetition import Fluke, unsteady
 from tapml_fuzz.offload.subject import Check, Grown, Subject
 from tapml_fuzz.offload.units import Movable, U
 
@@ -37,8 +38,8 @@ class Model(Protocol):
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         """The way of a failure that `check` shows."""
 
-    def unsteady(self, key: str, platform: str) -> str:
-        """Why a unit is wrong at some of its runs on a platform; empty when none is seen to be."""
+    def unsteady(self, key: str, platform: str) -> Alone | None:
+        """What is wrong at some runs of a unit on a platform; None when none is seen to be."""
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Graph:
 
     subject: Subject
     hybrid: Hybrid
+    file: Callable[[str, Fluke], tuple[str, ...]] = lambda key, fluke: ()  # a unit's fluke; the findings that it is
     _accepted: tuple[Kept, ...] = ()
 
     def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
@@ -60,8 +62,9 @@ class Graph:
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         return blame.growth(self.subject, self.hybrid, assignment, check)
 
-    def unsteady(self, key: str, platform: str) -> str:
-        return repetition.unsteady(self.subject, self.hybrid, key, platform)
+    def unsteady(self, key: str, platform: str) -> Alone | None:
+        fluke = unsteady(self.subject, self.hybrid, key, platform)
+        return None if fluke is None else Alone(failed=True, reason=fluke.reason, findings=self.file(key, fluke))
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,8 @@ class Walker(Generic[U]):
             facts: dict[str, object] = {"where": alone.where, "reason": alone.reason, "findings": alone.findings}
             return self._result(unit, began, status="blocked", noticed=True, **facts)
         self._ledger.add(Trying(unit.key))
-        if not alone.failed and (told := self._model.unsteady(unit.key, self._target)):
-            alone = replace(alone, failed=True, reason=told)
+        if not alone.failed and (fluke := self._model.unsteady(unit.key, self._target)):
+            alone = replace(fluke, findings=(*alone.findings, *fluke.findings))
         partners: tuple[str, ...] | None = ()
         while True:
             trial = {**self.moved, unit.key: self._target}
@@ -215,8 +218,8 @@ class Walker(Generic[U]):
         """
         first = failed.first if failed is not None else None
         for key in sorted(keys, key=lambda key: first is None or key != first.key):
-            if told := self._model.unsteady(key, self._target):
-                self._take_back(key, where="alone", reason=told)
+            if fluke := self._model.unsteady(key, self._target):
+                self._take_back(key, where="alone", reason=fluke.reason, findings=fluke.findings)
                 return True
         if first is None or first.key not in keys:
             return False

@@ -30,8 +30,10 @@ def test_who_differs_from_run_to_run_is_unsteady(subject: Subject, kind: str, to
     key = gelu(subject)
     with Hybrid(Site("torch-cpu"), Site("twin", Twin({key: kind} if kind else {}))) as hybrid:
         said = unsteady(subject, hybrid, key, "twin")
-    assert told in said
-    assert bool(told) == bool(said)
+    assert (said is not None) == bool(told)
+    if said is not None:
+        assert told in said.reason
+        assert said.verdict.kind == "nondeterministic"
 
 
 class Rounding(Twin):
@@ -45,7 +47,7 @@ class Rounding(Twin):
 
 def test_who_rounds_otherwise_every_time_is_not(subject: Subject) -> None:
     with Hybrid(Site("torch-cpu"), Site("twin", Rounding({}))) as hybrid:
-        assert unsteady(subject, hybrid, gelu(subject), "twin") == ""
+        assert unsteady(subject, hybrid, gelu(subject), "twin") is None
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ class Acted:
     def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
         return ()
 
-    def unsteady(self, key: str, platform: str) -> str:
+    def unsteady(self, key: str, platform: str) -> Alone | None:
         self.asked.append(key)
-        return "now and then" if self.known(key, self.runs) else ""
+        return Alone(failed=True, reason="now and then") if self.known(key, self.runs) else None
 
 
 def walked(model: Acted, folder: Path) -> tuple[dict[str, tuple[str, str, tuple[str, ...]]], Check]:

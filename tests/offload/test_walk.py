@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -77,6 +78,34 @@ def test_a_walk_owes_nothing_to_what_ran_before_it(first_layer: Path, subject: S
         assert ready.subject.check(ready.hybrid, {key: "planted"}).failed
         Plan("torch-cpu").write(Path(path))
         assert ready.walk(tmp_path / "walk").blocked == ()
+
+
+def test_who_is_wrong_at_some_runs_has_a_finding_with_a_reproducer(
+    first_layer: Path, subject: Subject, tmp_path: Path
+) -> None:
+    key = next(k for k in subject.operators if k.startswith("gelu"))
+    report = walked(first_layer, plan(tmp_path, {key: "every tenth run"}), tmp_path / "out", [])
+    (unit,) = report.blocked
+    assert (unit.key, unit.where) == (key, "alone")
+    assert "on the same values differ" in unit.reason
+    (finding,) = unit.findings
+    assert "nondeterministic" in finding
+    folder = tmp_path / "out" / "findings" / finding
+    assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".py"}
+    record = json.loads((folder / "finding.json").read_text())
+    assert record["message"].startswith("runs on the same values differ")
+
+
+def test_what_fuzzing_finds_is_filed_and_keeps_nobody(first_layer: Path, subject: Subject, tmp_path: Path) -> None:
+    key = next(k for k in subject.operators if k.startswith("gelu"))
+    where = "tests.offload.planting:Unbounded"
+    options = Options("unbounded", batches=1, where=where, fuzz=1.0, order="gelu,*", reduce=0.5)
+    report = offload(str(first_layer), TEXTS, options, tmp_path)
+    assert report.blocked == ()
+    found = {unit.key: unit.findings for unit in report.units if unit.findings}
+    assert list(found) == [key]
+    for finding in found[key]:
+        assert (tmp_path / "findings" / finding / "case.safetensors").exists()
 
 
 def test_what_fails_has_a_finding_with_a_reproducer(walk: tuple[OffloadReport, Path]) -> None:

@@ -81,8 +81,8 @@ class Fused:
     def accept(self, check: Check) -> None:
         return None
 
-    def unsteady(self, key: str, platform: str) -> str:
-        return ""  # the survey has called each function once in either library, and calls none again
+    def unsteady(self, key: str, platform: str) -> Alone | None:
+        return None  # the survey has called each function once in either library, and calls none again
 
     def alone(self, unit: Function) -> Alone:
         """What the survey has seen of a function's calls."""
