@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_signatures_that_differ(a: Path, tmp_path: Path) -> None:
     assert report.own.reason  # its main takes other shapes too
 
 
-def test_a_crash_costs_one_function(a: Path, right: Any, tmp_path: Path) -> None:
+def test_a_crash_costs_one_function(a: Path, right: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     b = compiled(first_statement(right, SOFTMAX, 'T.evaluate(T.call_extern("int32", "abort"))'), tmp_path / "b.so")
     report = walked(a, b, tmp_path)
     units = by_name(report)
@@ -130,9 +131,18 @@ def test_a_crash_costs_one_function(a: Path, right: Any, tmp_path: Path) -> None
         if isinstance(event, Settled):
             settled.append(event)
 
+    skipped: list[list[str]] = []
+    survey = Pair.survey
+
+    def spied(pair: Pair, skip: Sequence[str] = ()) -> Any:
+        skipped.append(list(skip))
+        return survey(pair, skip)
+
+    monkeypatch.setattr(Pair, "survey", spied)
     again = offload_libraries(a, b, inputs(), LibraryOptions(main=MAIN, resume=True), tmp_path, listen)
     assert [event.resumed for event in settled] == [True] * len(FUNCTIONS)
     assert by_name(again) == units
+    assert skipped == [[units[SOFTMAX].key]], "what has ended the process once is not called again"
 
 
 def test_a_hang_costs_one_function(a: Path, right: Any, tmp_path: Path) -> None:
