@@ -40,6 +40,20 @@ class _Packed:
     packing: str  # `struct` format of PODArgs: its scalar fields, then packGridDimX
 
 
+class _Landed(DeviceTensor):
+    """A buffer with a copy that is mapped to the host's memory."""
+
+    copy: Any
+
+
+def _with_copy(tensor: DeviceTensor, copy: Any) -> DeviceTensor:
+    if copy is None:
+        return tensor
+    landed = _Landed(*tensor)
+    landed.copy = copy
+    return landed
+
+
 class TvmWebGPU(GpuRunner):
     """Apache TVM, target `webgpu`. int64 inputs go as int32 where no output is int64 (WGSL has no 64-bit integers)."""
 
@@ -91,10 +105,16 @@ class TvmWebGPU(GpuRunner):
         return super().place(narrowed(array))
 
     def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        """Waits by copying the first output to where the host can read it: most likely that is fetched next."""
         outputs = super().compute(build, tensors, sizes)
+        copies = {id(tensor.buffer): tensor.copy for tensor in tensors if isinstance(tensor, _Landed)}
         if build.program.calls:
-            self._device.wait(outputs[0].buffer)
-        return outputs
+            copies[id(outputs[0].buffer)] = self._device.landed(outputs[0].buffer)
+        return [_with_copy(output, copies.get(id(output.buffer))) for output in outputs]
+
+    def fetch(self, tensor: DeviceTensor) -> Array:
+        array = self._device.read(tensor.copy, tensor.shape, tensor.dtype) if isinstance(tensor, _Landed) else None
+        return super().fetch(tensor) if array is None else array
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""

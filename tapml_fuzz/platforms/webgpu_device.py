@@ -25,6 +25,8 @@ RAISED_LIMITS = (
     "max-compute-workgroups-per-dimension",
 )
 
+_LANDED = 16 << 20  # bytes of the largest buffer that lands as a whole
+
 _MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
 
 
@@ -111,12 +113,26 @@ class WebGPUDevice:
         data = self._device.queue.read_buffer(buffer)  # memory of its own
         return np.frombuffer(data, element, count).reshape(shape)
 
-    def wait(self, buffer: Any) -> None:
-        """Wait for the dispatches before, by reading four bytes of a buffer.
+    def landed(self, buffer: Any) -> Any:
+        """A copy of a buffer that the host can `read`; waits for the dispatches before.
 
-        WebGPU's own `onSubmittedWorkDone` raises `TypeError` in wgpu-py 0.32.
+        There is no other way to wait: WebGPU's own `onSubmittedWorkDone` raises `TypeError` in wgpu-py 0.32.
         """
-        self._device.queue.read_buffer(buffer, 0, 4)
+        usage = self._wgpu.BufferUsage
+        size = buffer.size if buffer.size <= _LANDED else 4
+        copy = self._device.create_buffer(size=size, usage=usage.COPY_DST | usage.MAP_READ)
+        encoder = self._device.create_command_encoder()
+        encoder.copy_buffer_to_buffer(buffer, 0, copy, 0, size)
+        self._device.queue.submit([encoder.finish()])
+        copy.map_sync("READ")
+        return copy
+
+    def read(self, landed: Any, shape: tuple[int, ...], dtype: str) -> Array | None:
+        """The contents of what has `landed`; None if that is less than such a tensor."""
+        element, count = numpy_dtype(dtype), int(np.prod(shape, dtype=np.int64))
+        if count * element.itemsize > landed.size:
+            return None
+        return np.frombuffer(landed.read_mapped(copy=False), element, count).reshape(shape).copy()
 
     def dispatch(self, pipeline: Pipeline, workgroups: Sequence[int], buffers: Sequence[Any], uniform: bytes) -> None:
         """Run a pipeline with the buffers bound in order, behind them `uniform` if it has any bytes.
