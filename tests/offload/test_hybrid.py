@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tapml_fuzz.core.dtypes import numpy_dtype
+from tapml_fuzz.core.dtypes import Array, numpy_dtype
+from tapml_fuzz.core.operator import Product
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, Traffic
 from tapml_fuzz.offload.recording import last_uses
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.platforms import webgpu_device
 from tapml_fuzz.platforms.base import NotSupported, Unit
 from tapml_fuzz.platforms.onnxruntime_cpu import OnnxRuntimeCpu
 from tapml_fuzz.platforms.opencl_device import OpenCLDevice
@@ -20,7 +23,8 @@ from tapml_fuzz.platforms.residence import OnHost, resident
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
 from tapml_fuzz.platforms.tvm_opencl import TvmOpenCL
-from tests.platforms.operators import SUB, case
+from tapml_fuzz.platforms.tvm_webgpu import TvmWebGPU
+from tests.platforms.operators import SUB, A, B, X, aten, case
 
 
 def test_everything_on_the_source_is_the_source_run(subject: Subject, hybrid: Hybrid) -> None:
@@ -157,6 +161,34 @@ def test_opencl_copies_what_it_cannot_share() -> None:
     )
     assert TorchCpu().adopt(output) is None, "numpy exports no bfloat16"
     assert not platform.fetch(output).any()
+
+
+@pytest.mark.parametrize("largest", [1 << 24, 8])
+def test_webgpu_outputs_are_read_where_they_landed(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a view of one; what is too large for that is read from the device."""
+    platform = TvmWebGPU()
+    info = platform.activate()
+    if not info.available:
+        pytest.skip(f"tvm-webgpu: {info.reason}")
+    monkeypatch.setattr(webgpu_device, "_LANDED", largest)
+    downloads: list[tuple[int, ...]] = []
+    download = platform.download
+
+    def watched(buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        downloads.append(shape)
+        return download(buffer, shape, dtype)
+
+    monkeypatch.setattr(platform, "download", watched)
+    given = case(SUB, a=6, b=4)
+    build = platform.build(Unit(SUB, given.dtypes, {}))
+    (output,) = platform.compute(build, [platform.place(array) for array in given.tensors], given.sizes)
+    flatten = aten("view.default", [X, [Product(("a", "b"))]], [(A, B)])
+    (flat,) = platform.compute(platform.build(Unit(flatten, ("float32",), {})), [output], given.sizes)
+    expected = given.tensors[0] - given.tensors[1]
+    for _ in range(2):
+        np.testing.assert_array_equal(platform.fetch(output), expected)
+        np.testing.assert_array_equal(platform.fetch(flat), expected.reshape(-1))
+    assert downloads == ([] if largest > 8 else [(6, 4), (24,)] * 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.float64])
