@@ -172,7 +172,7 @@ class Walker(Generic[U]):
             return self._result(unit, began, status="blocked", noticed=True, **facts)
         self._ledger.add(Trying(unit.key))
         if not alone.failed and (fluke := self._model.unsteady(unit.key, self._target)):
-            alone = replace(fluke, findings=(*alone.findings, *fluke.findings))
+            alone = replace(fluke, findings=_each_once(alone.findings, fluke.findings))
         partners: tuple[str, ...] | None = ()
         while True:
             trial = {**self.moved, unit.key: self._target}
@@ -219,7 +219,8 @@ class Walker(Generic[U]):
         first = failed.first if failed is not None else None
         for key in sorted(keys, key=lambda key: first is None or key != first.key):
             if fluke := self._model.unsteady(key, self._target):
-                self._take_back(key, where="alone", reason=fluke.reason, findings=fluke.findings)
+                findings = _each_once(self._ledger.results[key].findings, fluke.findings)
+                self._take_back(key, where="alone", reason=fluke.reason, findings=findings)
                 return True
         if first is None or first.key not in keys:
             return False
@@ -266,6 +267,10 @@ class Walker(Generic[U]):
     def _result(self, unit: U, began: float, **facts: object) -> UnitResult:
         seconds = round(time.monotonic() - began, 3)
         return UnitResult(unit.key, unit.text, unit.calls, seconds=seconds, **facts)  # type: ignore[arg-type]
+
+
+def _each_once(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*some, *others)))
 
 
 def _breaks(check: Check | None, error: CannotRun | None) -> bool:

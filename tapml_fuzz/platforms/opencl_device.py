@@ -19,6 +19,14 @@ _ALWAYS = ("float32", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "b
 _PADDING = 16  # bytes; OpenCL has no buffer of size zero (clCreateBuffer: CL_INVALID_BUFFER_SIZE)
 
 
+class _Mapped:
+    """A mapped array that keeps its buffer: the buffer alone keeps the memory that it was made `over`."""
+
+    def __init__(self, array: Array, buffer: Any) -> None:
+        self._kept = array, buffer
+        self.__array_interface__ = array.__array_interface__
+
+
 class OpenCLDevice:
     """The first device of any installed OpenCL (PoCL comes by pip). Raises `Unavailable` when there is none.
 
@@ -83,8 +91,7 @@ class OpenCLDevice:
         array, _ = self.cl.enqueue_map_buffer(
             self.queue, buffer, self.cl.map_flags.READ, 0, shape, element, is_blocking=True
         )
-        bits: Array = array
-        return bits.view(numpy_dtype(dtype))
+        return np.asarray(_Mapped(array, buffer)).view(numpy_dtype(dtype))
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
         """The buffer's contents; waits for the launches before."""

@@ -135,12 +135,13 @@ def _extents(launch: ReadyLaunch) -> tuple[int, ...]:
 def _array(tensor: Any) -> Array | None:
     """A tensor of the host's as a packed array, without a copy if it is one; None where numpy has no such dtype."""
     if isinstance(tensor, np.ndarray):
-        return np.ascontiguousarray(tensor)
+        return np.ascontiguousarray(tensor).reshape(tensor.shape)
     if hasattr(tensor, "detach"):
         from tapml_fuzz.operators.invoke import to_numpy
 
         return to_numpy(tensor)
     try:
-        return np.ascontiguousarray(np.from_dlpack(tensor))
+        array = np.from_dlpack(tensor)
+        return np.ascontiguousarray(array).reshape(array.shape)
     except (BufferError, RuntimeError, TypeError, ValueError):
         return None

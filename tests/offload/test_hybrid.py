@@ -148,6 +148,22 @@ def test_opencl_on_the_processor_computes_on_the_source_s_memory_and_hands_out_i
     np.testing.assert_array_equal(platform.fetch(again), back.numpy())
 
 
+def test_a_view_of_adopted_memory_outlives_whoever_gave_it() -> None:
+    platform, source = opencl_on_the_processor(), TorchCpu()
+    flatten = aten("view.default", [X, [Product(("a", "b"))]], [(A, B)])
+    given = torch.full((1 << 10, 1 << 10), 7.0)
+    adopted = platform.adopt(given)
+    assert adopted is not None
+    build = platform.build(Unit(flatten, ("float32",), {}))
+    (output,) = platform.compute(build, [adopted], {"a": 1 << 10, "b": 1 << 10})
+    back = source.adopt(output)
+    assert back is not None
+    assert back.data_ptr() == given.data_ptr()
+    del given, adopted, output
+    gc.collect()
+    torch.testing.assert_close(back.sum(), torch.tensor(7.0 * (1 << 20)))
+
+
 def test_opencl_copies_what_it_cannot_share() -> None:
     platform = opencl_on_the_processor()
     memory = torch.zeros(64)

@@ -88,7 +88,7 @@ class Acted:
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
         self.asked.append(key)
-        return Alone(failed=True, reason="now and then") if self.known(key, self.runs) else None
+        return Alone(failed=True, reason="now and then", findings=(key,)) if self.known(key, self.runs) else None
 
 
 def walked(model: Acted, folder: Path) -> tuple[dict[str, tuple[str, str, tuple[str, ...]]], Check]:
