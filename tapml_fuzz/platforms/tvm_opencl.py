@@ -23,7 +23,7 @@ _HOST = 1  # DLPack's number for the processor
 _ALIGNMENT = 64  # bytes; the widest vector of TVM's kernels is half of that
 
 
-class HostTensor(DeviceTensor):
+class _HostTensor(DeviceTensor):
     """A buffer of a device that is the processor, by DLPack."""
 
     device: OpenCLDevice
@@ -108,7 +108,7 @@ class TvmOpenCL(GpuRunner):
         """The tensor with DLPack's two methods, where there is a way to have its memory without a copy."""
         if not self._device.on_host or 0 in tensor.shape or tensor.dtype == "bfloat16":  # numpy exports no bfloat16
             return tensor
-        offered = HostTensor(*tensor)
+        offered = _HostTensor(*tensor)
         offered.device = self._device
         return offered
 

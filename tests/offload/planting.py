@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.offload.planted import Planted
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.platforms.base import Info, Run
 from tapml_fuzz.platforms.torch_eager import TorchCpu
 
@@ -51,3 +52,11 @@ def plan(folder: Path, faults: Mapping[str, str], pairs: Sequence[tuple[str, str
     path = folder / "plan.json"
     path.write_text(json.dumps({"platform": "torch-cpu", "faults": dict(faults), "pairs": list(pairs)}))
     return str(path)
+
+
+def pair_of(subject: Subject, reader: str) -> tuple[str, str]:
+    """The first operator of that short name, behind the one that makes its first input."""
+    steps = subject.recordings[0].steps
+    made = {name: step.operator.key for step in steps for name in step.outputs}
+    step = next(step for step in steps if step.operator.short_name == reader)
+    return made[step.inputs[0]], step.operator.key

@@ -10,7 +10,7 @@ from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Hybrid, Site
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.walk import Graph
-from tests.offload.planting import Twin
+from tests.offload.planting import Twin, pair_of
 
 
 @given(st.integers(0, 40), st.data())
@@ -52,10 +52,7 @@ def test_partners_are_none_for_a_unit_that_fails_by_itself(subject: Subject) -> 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_pair_is_found_whichever_moves_last(subject: Subject, order: tuple[int, int]) -> None:
-    steps = subject.recordings[0].steps
-    made = {name: step.operator.key for step in steps for name in step.outputs}
-    gelu = next(step for step in steps if step.operator.short_name == "gelu")
-    pair = (made[gelu.inputs[0]], gelu.operator.key)
+    pair = pair_of(subject, "gelu")
     last, partner = pair[order[0]], pair[order[1]]
     others = [k for k in subject.operators if k != last]
     with Hybrid(Site("torch-cpu"), Site("twin", Twin({}, [pair]))) as hybrid:

@@ -22,7 +22,7 @@ from tapml_fuzz.offload.units import Unit, units_of
 from tapml_fuzz.offload.walk import Alone, Graph, Walker
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.torch_eager import TorchCpu
-from tests.offload.planting import Twin
+from tests.offload.planting import Twin, pair_of
 
 
 class Counting(TorchCpu):
@@ -227,10 +227,7 @@ def test_checks_let_go_of_what_hangs_on_weights_elsewhere(two: Two, subject: Sub
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_pair_is_found_among_units_whose_values_are_kept(subject: Subject, order: tuple[int, int]) -> None:
-    steps = subject.recordings[0].steps
-    made = {name: step.operator.key for step in steps for name in step.outputs}
-    gelu = next(step for step in steps if step.operator.short_name == "gelu")
-    pair = (made[gelu.inputs[0]], gelu.operator.key)
+    pair = pair_of(subject, "gelu")
     last, partner = pair[order[0]], pair[order[1]]
     others = [k for k in subject.operators if k != last]
     with Hybrid(Site("torch-cpu"), Site("twin", Twin({}, [pair]))) as hybrid:

@@ -18,7 +18,7 @@ from tapml_fuzz.offload.walk import Settled
 from tapml_fuzz.offloading import OffloadEvent, Options, offload, prepared
 from tapml_fuzz.reporting.offload_page import page
 from tests.offload.conftest import TEXTS
-from tests.offload.planting import plan
+from tests.offload.planting import pair_of, plan
 
 WHERE = "benchmarks.offload.planted:Planted?"
 
@@ -31,14 +31,6 @@ def faults_of(subject: Subject) -> dict[str, str]:
     return {next(k for k in subject.operators if k.startswith(name)): kind for kind, name in wanted.items()}
 
 
-def pair_of(subject: Subject) -> tuple[str, str]:
-    """An operator and one that reads what it makes."""
-    steps = subject.recordings[0].steps
-    made = {name: step.operator.key for step in steps for name in step.outputs}
-    norm = next(step for step in steps if step.operator.short_name == "linalg_vector_norm")
-    return made[norm.inputs[0]], norm.operator.key
-
-
 def walked(model: Path, path: str, output: Path, events: list[OffloadEvent], *, resume: bool = False) -> OffloadReport:
     options = Options("planted", batches=1, where=WHERE + path, resume=resume)
     return offload(str(model), TEXTS, options, output, events.append)
@@ -47,7 +39,7 @@ def walked(model: Path, path: str, output: Path, events: list[OffloadEvent], *, 
 @pytest.fixture(scope="module")
 def walk(first_layer: Path, subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> tuple[OffloadReport, Path]:
     folder = tmp_path_factory.mktemp("walk")
-    path = plan(folder, faults_of(subject), [pair_of(subject)])
+    path = plan(folder, faults_of(subject), [pair_of(subject, "linalg_vector_norm")])
     return walked(first_layer, path, folder / "out", []), folder
 
 
@@ -57,7 +49,7 @@ def test_each_fault_is_pinned_to_its_operator_and_nobody_else(
     report, _ = walk
     alone = {unit.key for unit in report.units if unit.where == "alone"}
     assert alone == set(faults_of(subject))
-    first, second = pair_of(subject)
+    first, second = pair_of(subject, "linalg_vector_norm")
     in_model = [unit for unit in report.units if unit.where == "model"]
     assert [{unit.key, *unit.partners} for unit in in_model] == [{first, second}]
     assert "alone it is right" in in_model[0].reason
