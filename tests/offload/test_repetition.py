@@ -96,12 +96,16 @@ def walked(model: Acted, folder: Path) -> tuple[dict[str, tuple[str, str, tuple[
     ledger = Ledger(folder)
     first = Walk(1, "model", "", "here", "there", {})
     ledger.begin(first, resume=False)
-    walker: Walker[Thing] = Walker(model, "there", ledger, lambda unit: Alone())
+    walker: Walker[Thing] = Walker(model, "there", ledger, lambda unit: Alone(findings=(f"fuzzed {unit.key}",)))
     walker.walk([Thing(key) for key in "abcd"])
     final = walker.final()
     again = Ledger(folder)
     again.begin(first, resume=True)
     assert [again.results[key] for key in "abcd"] == walker.results
+    taken = {r.key for r in walker.results if r.where == "alone"}
+    assert {r.key: r.findings for r in walker.results} == {
+        key: (f"fuzzed {key}", key) if key in taken else (f"fuzzed {key}",) for key in "abcd"
+    }, "what was known of a unit stays known"
     assert set(walker.moved) == {r.key for r in walker.results if r.status == "moved"}
     return {r.key: (r.status, r.where, r.partners) for r in walker.results}, final
 
