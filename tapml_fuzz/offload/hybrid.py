@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -78,8 +77,10 @@ class Site:
 
     def compute(self, step: Step, build: Any, tensors: Sequence[Any]) -> list[Any]:
         """The step's outputs as tensors of this platform, when they are done; raises as `prepare` does."""
-        with self._running(step.name):
+        try:
             outputs = self._tensors.compute(build, tensors, step.sizes)
+        except Exception as error:
+            raise self._said(step.name, error) from error
         if len(outputs) != len(step.outputs):
             raise CannotRun(self.name, step.name, f"{len(outputs)} outputs, expected {len(step.outputs)}")
         return outputs
@@ -89,23 +90,23 @@ class Site:
         return self._tensors.adopt(tensor)
 
     def place(self, array: Array) -> Any:
-        with self._running("placing a tensor"):
+        try:
             return self._tensors.place(array)
+        except Exception as error:
+            raise self._said("placing a tensor", error) from error
 
     def fetch(self, tensor: Any) -> Array:
-        with self._running("fetching a tensor"):
-            return self._tensors.fetch(tensor)
-
-    @contextmanager
-    def _running(self, what: str) -> Iterator[None]:
-        """Whatever the platform raises meanwhile, as `CannotRun` or `UnavailablePlatform`."""
         try:
-            yield
-        except Unreachable as error:
-            raise lost(self.name, str(error)) from error
-        except Exception as error:  # platforms raise many types
-            said = f"{type(error).__name__}: {error}"
-            raise CannotRun(self.name, what, said, refused=isinstance(error, NotSupported)) from error
+            return self._tensors.fetch(tensor)
+        except Exception as error:
+            raise self._said("fetching a tensor", error) from error
+
+    def _said(self, what: str, error: Exception) -> CannotRun | UnavailablePlatform:
+        """What the platform raised, of whichever of many types, meanwhile."""
+        if isinstance(error, Unreachable):
+            return lost(self.name, str(error))
+        said = f"{type(error).__name__}: {error}"
+        return CannotRun(self.name, what, said, refused=isinstance(error, NotSupported))
 
     def close(self) -> None:
         self._session.close()

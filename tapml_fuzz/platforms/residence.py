@@ -66,5 +66,17 @@ def on_device(tensor: Any, kind: int, index: int) -> bool:
     """Whether a tensor is on the device that DLPack calls `(kind, index)`; 1 is the CPU, 2 is CUDA."""
     if not hasattr(tensor, "__dlpack_device__"):
         return False
-    found_kind, found_index = tensor.__dlpack_device__()
-    return (int(found_kind), int(found_index)) == (kind, index)
+    if not hasattr(tensor, "is_pinned"):
+        return _numbers(tensor) == (kind, index)
+    found = _torch_devices.get(tensor.device)  # torch needs longer to say than to hand the tensor over
+    if found is None:
+        found = _torch_devices[tensor.device] = _numbers(tensor)
+    return found == (kind, index)
+
+
+_torch_devices: dict[Any, tuple[int, int]] = {}
+
+
+def _numbers(tensor: Any) -> tuple[int, int]:
+    kind, index = tensor.__dlpack_device__()
+    return int(kind), int(index)

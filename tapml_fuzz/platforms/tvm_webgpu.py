@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import Info, NotSupported, Run, Script, Unavailable, Unit
 from tapml_fuzz.platforms.gpu_script import Steps, compute_source
@@ -38,20 +40,6 @@ class _Packed:
 
     pipeline: Pipeline
     packing: str  # `struct` format of PODArgs: its scalar fields, then packGridDimX
-
-
-class _Landed(DeviceTensor):
-    """A buffer with a copy that is mapped to the host's memory."""
-
-    copy: Any
-
-
-def _with_copy(tensor: DeviceTensor, copy: Any) -> DeviceTensor:
-    if copy is None:
-        return tensor
-    landed = _Landed(*tensor)
-    landed.copy = copy
-    return landed
 
 
 class TvmWebGPU(GpuRunner):
@@ -102,19 +90,16 @@ class TvmWebGPU(GpuRunner):
         return super().run(build, [narrowed(tensor) for tensor in tensors], layouts, sizes)
 
     def place(self, array: Array) -> DeviceTensor:
-        return super().place(narrowed(array))
+        array = narrowed(array)
+        packed = np.ascontiguousarray(array).reshape(array.shape)
+        return DeviceTensor(self._device.place(packed), packed.shape, name_of(packed))
 
     def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
-        """Waits by copying the first output to where the host can read it: most likely that is fetched next."""
+        """Waits by landing the first output: most likely that is fetched next."""
         outputs = super().compute(build, tensors, sizes)
-        copies = {id(tensor.buffer): tensor.copy for tensor in tensors if isinstance(tensor, _Landed)}
         if build.program.calls:
-            copies[id(outputs[0].buffer)] = self._device.landed(outputs[0].buffer)
-        return [_with_copy(output, copies.get(id(output.buffer))) for output in outputs]
-
-    def fetch(self, tensor: DeviceTensor) -> Array:
-        array = self._device.read(tensor.copy, tensor.shape, tensor.dtype) if isinstance(tensor, _Landed) else None
-        return super().fetch(tensor) if array is None else array
+            self._device.land(outputs[0].buffer)
+        return outputs
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""
