@@ -21,6 +21,7 @@ from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Unreachable
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.residence import resident
+from tapml_fuzz.platforms.session import KEPT_BUILDS
 
 Assignment = Mapping[str, str]  # operator key -> platform; what is not named runs on the source platform
 
@@ -63,9 +64,18 @@ class Site:
         self._session = Local(self._platform)
         self.info: Info = self._session.info()
         self._tensors = resident(self._platform)
+        self._prepared: dict[tuple[Any, ...], Any] = {}
 
     def prepare(self, step: Step) -> Any:
         """The build of a step's operator; raises `CannotRun`, or `UnavailablePlatform` when its machine is gone."""
+        key = (step.operator.key, *step.sizes.items())
+        if key not in self._prepared:
+            if len(self._prepared) >= KEPT_BUILDS:
+                self._prepared.clear()
+            self._prepared[key] = self._built(step)
+        return self._prepared[key]
+
+    def _built(self, step: Step) -> Any:
         outcome = self._session.build(step.operator, step.operator.dtypes, step.sizes)
         if isinstance(outcome, outcomes.Unreachable):
             raise lost(self.name, outcome.reason)

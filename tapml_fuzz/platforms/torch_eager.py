@@ -83,7 +83,10 @@ class _TorchEager:
         kind = 1 if self.device == "cpu" else 2
         if isinstance(tensor, np.ndarray):
             return self.place(tensor) if self.device == "cpu" else None
-        return torch.utils.dlpack.from_dlpack(tensor) if on_device(tensor, kind, 0) else None
+        if not on_device(tensor, kind, 0):
+            return None
+        # The capsule, not the tensor: whoever made it is done, so no stream has to be asked about.
+        return torch.utils.dlpack.from_dlpack(tensor.__dlpack__())
 
     def compute(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
         import torch
