@@ -40,12 +40,18 @@ class Job:
         return [*own, *self.more, "--output", str(self.folder)]
 
     def runs(self) -> list[float]:
-        """Seconds of each run so far of this very walk; none when `folder` has none, or another's."""
+        """Seconds of each run so far of this very walk; none when `folder` has none, or another's.
+
+        A run has lasted until it last wrote something, so it is known of one that outlived whoever started it as well.
+        """
         try:
             before = json.loads((self.folder / "runs.json").read_text())
         except FileNotFoundError:
             return []
-        return list(before["seconds"]) if before["arguments"] == self.arguments() else []
+        if before["arguments"] != self.arguments():
+            return []
+        written = max(path.stat().st_mtime for path in self.folder.iterdir())
+        return [*before["seconds"], round(max(0.0, written - before["began"]), 1)]
 
     def ended(self) -> bool:
         """Whether an earlier run of this very walk got to its end."""
@@ -77,18 +83,16 @@ class Running:
     """A job whose process has started; with what an earlier run of it left, it resumes."""
 
     job: Job
-    _began: float = field(init=False)
-    _before: list[float] = field(init=False)
     _process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         job = self.job
         job.folder.mkdir(parents=True, exist_ok=True)
-        self._before = job.runs()
+        before = job.runs()
         (job.folder / "offload.json").unlink(missing_ok=True)
-        resume = ["--resume"] if self._before else []
-        self._began = time.monotonic()
-        self._keep()  # before anything is settled: a kill of this process too leaves what can be resumed
+        resume = ["--resume"] if before else []
+        facts = {"arguments": job.arguments(), "seconds": before, "began": time.time()}
+        (job.folder / "runs.json").write_text(json.dumps(facts) + "\n")  # whatever is killed can then be resumed
         with (job.folder / "said.txt").open("a" if resume else "w") as said:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "tapml_fuzz", *job.arguments(), *resume],
@@ -108,7 +112,6 @@ class Running:
 
     def finish(self) -> dict[str, Any]:
         """The row of a walk whose process has ended by itself."""
-        self._keep()
         code = self._process.wait()
         last = "".join(self.job.said().strip().splitlines()[-1:])
         return self.job.row(f"killed by signal {-code}; {last}" if code < 0 else f"exit {code}; {last}")
@@ -126,13 +129,7 @@ class Running:
         for pid in family:  # a worker that computes does not see that nobody listens any more
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._keep()
         return self.job.row(why)
-
-    def _keep(self) -> None:
-        seconds = [*self._before, round(time.monotonic() - self._began, 1)]
-        facts = {"arguments": self.job.arguments(), "seconds": seconds}
-        (self.job.folder / "runs.json").write_text(json.dumps(facts) + "\n")
 
 
 def descendants(pid: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,17 @@ def test_what_runs_when_the_time_is_over_is_stopped_and_the_rest_is_not_started(
     assert jobs[0].runs()  # so the next run resumes it
     assert not jobs[1].runs()
     assert not jobs[0].ended()
+
+
+def test_a_walk_that_outlives_the_benchmark_is_timed_until_it_ends(tmp_path: Path) -> None:
+    job = Job("model", "torch-cpu", "tvm-llvm", tmp_path)
+    facts = {"arguments": job.arguments(), "seconds": [4.5], "began": 1000.0}
+    for name, text, written in ("runs.json", json.dumps(facts), 1000.0), ("offload.json", "{}", 1012.25):
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, (written, written))
+    assert job.ended()
+    assert job.runs() == [4.5, 12.2]
+    assert Job("another", "torch-cpu", "tvm-llvm", tmp_path).runs() == []
 
 
 def test_stopping_ends_sessions_that_the_walk_started(tmp_path: Path) -> None:
