@@ -269,6 +269,32 @@ def test_a_half_precision_builtin_is_allowed_its_own_units() -> None:
     assert _on(Ok((off_by_two,)), "aten.exp.default", [x], policy=WGSL).kind == "permitted"
 
 
+@pytest.mark.parametrize("exponent", [-2.0, -1.0, -0.5, 0.5, 2, 3])
+@pytest.mark.parametrize(
+    ("accuracy", "ulp", "kind"),
+    [("ieee", 5, "wrong"), ("triton", 5, "wrong"), ("opencl", 15, "permitted"), ("opencl", 40, "wrong"),
+     ("wgsl", 6, "permitted"), ("cuda-fast", 7, "permitted"), ("cuda-fast", 40, "wrong")],
+)  # fmt: skip
+def test_a_power_may_be_pow_where_a_specification_says_how_accurate_that_is(
+    accuracy: str, ulp: int, kind: str, exponent: float
+) -> None:
+    x = np.full(1, 3.7, np.float32)
+    right = (x.astype(np.float64) ** exponent).astype(np.float32)
+    off = right + ulp * np.spacing(right)
+    verdict = _on(Ok((off,)), "aten.pow.Tensor_Scalar", [x, exponent], policy=Policy(accuracy=accuracy))
+    assert verdict.kind == kind
+
+
+@pytest.mark.parametrize("accuracy", ["opencl", "wgsl", "cuda-fast"])
+def test_a_power_of_nothing_or_infinity_is_what_it_is(accuracy: str) -> None:
+    x = np.array([0.0, np.inf, -np.inf, np.nan], np.float32)
+    policy = Policy(accuracy=accuracy)
+    assert _on(Ok((x * x,)), "aten.pow.Tensor_Scalar", [x, 2], policy=policy).kind is None
+    for wrong in [1.0, np.inf, np.inf, np.nan], [0.0, 3.4e38, np.inf, np.nan], [0.0, np.inf, np.inf, 1.0]:
+        given = Ok((np.array(wrong, np.float32),))
+        assert _on(given, "aten.pow.Tensor_Scalar", [x, 2], policy=policy).kind in ("wrong", "nonfinite")
+
+
 @pytest.mark.parametrize(
     ("accuracy", "operator", "x", "units", "permitted"),
     [

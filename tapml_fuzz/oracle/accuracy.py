@@ -39,6 +39,10 @@ class Accuracy(NamedTuple):
     def of(self, name: str) -> Builtin:
         return self.builtins.get(name) or IEEE.builtins[name]
 
+    def promised(self, name: str) -> Builtin | None:
+        """What a platform's specification says of a function; None where that is nothing, and of the `ieee` table."""
+        return None if self is IEEE else self.builtins.get(name)
+
     def in_wider_units(self, ratio: float) -> Accuracy:
         """The same table where it counts in ULP that are `ratio` times as large as those of the working precision."""
         scaled = {

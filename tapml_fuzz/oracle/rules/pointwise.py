@@ -98,7 +98,7 @@ def power(x: Operand, exponent: Operand) -> Tracked:
     if isinstance(exponent, Tracked) or not isinstance(x, Tracked):
         return powers.power(*_operands(x, exponent))
     if exponent == 3:
-        return e.mul(e.stage(e.square(x), x), x)
+        return powers.or_called(e.mul(e.stage(e.square(x), x), x), x, 3.0)
     simple = powers.simple_power(x, float(exponent))
     return powers.power(x, e.scalar(exponent, x)) if simple is None else simple
 
