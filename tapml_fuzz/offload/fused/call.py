@@ -104,6 +104,10 @@ class Again:
                 raise Faulty(f"it changes its argument {position}, which A's function only reads")
         return first
 
+    def repeated(self) -> list[Array]:
+        """The outputs once more. Raises as `checked` does."""
+        return self._poisoned(0)
+
     def _poisoned(self, which: int) -> list[Array]:
         for position in self._call.call.fresh:
             tensor = self._arguments[position]

@@ -165,6 +165,27 @@ def test_elements_that_nobody_writes_and_inputs_that_somebody_does(a: Path, righ
     }
 
 
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_function_that_is_wrong_at_some_runs_only(a: Path, raises: bool) -> None:
+    class Flaky(Library):
+        def function(self, name: str) -> Any:
+            right, runs = super().function(name), iter(range(1000))
+
+            def sometimes(*arguments: Any) -> None:
+                right(*arguments)
+                if next(runs) == 5:
+                    if raises:
+                        raise RuntimeError("out of luck")
+                    arguments[-1].copyfrom(arguments[-1].numpy() * np.float32(1.01))
+
+            return sometimes if name == SOFTMAX else right
+
+    runs = Runs(Library(a, MAIN), Flaky(a, MAIN), inputs(), lambda calling: None)
+    failed = {fact.name: fact.reason for fact in runs.survey(frozenset()).calls if fact.seen == "failed"}
+    assert failed.keys() == {SOFTMAX}
+    assert "out of luck" in failed[SOFTMAX] if raises else failed[SOFTMAX].startswith("right at first, then wrong")
+
+
 def test_another_device_gets_copies(a: Path, with_wrong_gelu: Path) -> None:
     import tvm
 

@@ -1,0 +1,56 @@
+"""Runs whose calls' outputs are moved within what each may be off, and how far they go apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tapml_fuzz.core import dtypes
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.offload.tolerance import carried_to
+
+# As in `tolerance`: half of the draws move each element its own way, half move all of a call's together.
+DRAWS = 6
+
+
+class Spread:
+    """How far runs go apart at one value."""
+
+    def __init__(self, plain: Array) -> None:
+        self._plain, self._float = plain, dtypes.is_float(dtypes.name_of(plain))
+        self._square = np.zeros(plain.shape)
+        self._lost = np.zeros(plain.shape, bool)
+
+    def add(self, moved: Array) -> None:
+        if not self._float:
+            self._lost |= moved != self._plain  # an integer that hangs on a rounding
+            return
+        with np.errstate(all="ignore"):
+            apart = moved.astype(np.float64) - self._plain.astype(np.float64)
+        same = (moved == self._plain) | (np.isnan(moved) & np.isnan(self._plain))
+        self._square += np.where(same, 0.0, apart) ** 2 / DRAWS
+
+    def lose(self, moved: Array) -> None:
+        if self._float:
+            self._lost |= np.isnan(moved) & ~np.isnan(self._plain)
+
+    def allowed(self, own: Array | None) -> Array | None:
+        """`tolerance`'s rule; None stands for "equal"."""
+        if self._float and (own is not None or self._square.any()):
+            plain = torch.from_numpy(self._plain.astype(np.float64))
+            allowed = carried_to(plain, torch.from_numpy(self._square), own, dtypes.name_of(self._plain))
+        elif self._lost.any():
+            allowed = np.zeros(self._plain.shape)
+        else:
+            return None
+        return np.where(self._lost, np.inf, allowed)
+
+
+def shifted(array: Array, allowed: Array, random: np.random.Generator, draw: int | None) -> Array:
+    if draw is None:
+        return np.where(np.isinf(allowed), np.asarray(np.nan, array.dtype), array)
+    together = draw % 2 == 1
+    direction = random.choice([-1.0, 1.0]) if together else random.uniform(-1.0, 1.0, array.shape)
+    with np.errstate(all="ignore"):
+        moved: Array = (array + np.where(np.isfinite(allowed), allowed, 0.0) * direction).astype(array.dtype)
+    return moved
