@@ -19,6 +19,7 @@ from benchmarks.offload.walk_table import figures, unfinished
 _SENTENCES = Path(__file__).resolve().parents[2] / "corpus" / "sentences" / "english_and_more.txt"
 _NUMBER = re.compile(r"^ *\d+/(\d+) ", re.MULTILINE)  # as the command says what became of a unit
 _FAREWELL_S = 10.0
+_WRITTEN = ("offload.json", "walk.jsonl", "said.txt")  # by a walk as it goes on
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Job:
     def runs(self) -> list[float]:
         """Seconds of each run so far of this very walk; none when `folder` has none, or another's.
 
-        A run has lasted until it last wrote something, so it is known of one that outlived whoever started it as well.
+        A run that outlived whoever started it, so that nobody saw it end, has lasted until it last wrote something.
         """
         try:
             before = json.loads((self.folder / "runs.json").read_text())
@@ -50,8 +51,10 @@ class Job:
             return []
         if before["arguments"] != self.arguments():
             return []
-        written = max(path.stat().st_mtime for path in self.folder.iterdir())
-        return [*before["seconds"], round(max(0.0, written - before["began"]), 1)]
+        if before.get("began") is None:
+            return list(before["seconds"])
+        written = [path.stat().st_mtime for path in map(self.folder.joinpath, _WRITTEN) if path.is_file()]
+        return [*before["seconds"], round(max(0.0, *written, before["began"]) - before["began"], 1)]
 
     def ended(self) -> bool:
         """Whether an earlier run of this very walk got to its end."""
@@ -83,16 +86,18 @@ class Running:
     """A job whose process has started; with what an earlier run of it left, it resumes."""
 
     job: Job
+    _began: float = field(init=False)
+    _before: list[float] = field(init=False)
     _process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         job = self.job
         job.folder.mkdir(parents=True, exist_ok=True)
-        before = job.runs()
+        self._before = job.runs()
         (job.folder / "offload.json").unlink(missing_ok=True)
-        resume = ["--resume"] if before else []
-        facts = {"arguments": job.arguments(), "seconds": before, "began": time.time()}
-        (job.folder / "runs.json").write_text(json.dumps(facts) + "\n")  # whatever is killed can then be resumed
+        resume = ["--resume"] if self._before else []
+        self._began = time.monotonic()
+        self._keep(self._before, began=time.time())  # whatever is killed can then be resumed
         with (job.folder / "said.txt").open("a" if resume else "w") as said:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "tapml_fuzz", *job.arguments(), *resume],
@@ -113,6 +118,7 @@ class Running:
     def finish(self) -> dict[str, Any]:
         """The row of a walk whose process has ended by itself."""
         code = self._process.wait()
+        self._ended()
         last = "".join(self.job.said().strip().splitlines()[-1:])
         return self.job.row(f"killed by signal {-code}; {last}" if code < 0 else f"exit {code}; {last}")
 
@@ -129,7 +135,16 @@ class Running:
         for pid in family:  # a worker that computes does not see that nobody listens any more
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self._ended()
         return self.job.row(why)
+
+    def _ended(self) -> None:
+        self._keep([*self._before, round(time.monotonic() - self._began, 1)])
+
+    def _keep(self, seconds: list[float], began: float | None = None) -> None:
+        """Write what `Job.runs` reads; `began`, since the epoch, while a run has no end yet."""
+        facts = {"arguments": self.job.arguments(), "seconds": seconds, "began": began}
+        (self.job.folder / "runs.json").write_text(json.dumps(facts) + "\n")
 
 
 def descendants(pid: int) -> list[int]:

@@ -33,19 +33,26 @@ def test_what_runs_when_the_time_is_over_is_stopped_and_the_rest_is_not_started(
     stopped, waiting = walk_all(jobs, 1, 0.3, lambda rows: None)
     assert stopped["error"].startswith("stopped")
     assert waiting["error"].startswith("not started")
-    assert jobs[0].runs()  # so the next run resumes it
+    (seconds,) = jobs[0].runs()  # so the next run resumes it
+    assert seconds == stopped["wall_s"] >= 0.3
     assert not jobs[1].runs()
     assert not jobs[0].ended()
 
 
 def test_a_walk_that_outlives_the_benchmark_is_timed_until_it_ends(tmp_path: Path) -> None:
     job = Job("model", "torch-cpu", "tvm-llvm", tmp_path)
-    facts = {"arguments": job.arguments(), "seconds": [4.5], "began": 1000.0}
-    for name, text, written in ("runs.json", json.dumps(facts), 1000.0), ("offload.json", "{}", 1012.25):
-        (tmp_path / name).write_text(text)
-        os.utime(tmp_path / name, (written, written))
+
+    def kept(**facts: object) -> list[float]:
+        (tmp_path / "runs.json").write_text(json.dumps({"arguments": job.arguments(), "seconds": [4.5], **facts}))
+        return job.runs()
+
+    assert kept() == kept(began=None) == [4.5]
+    assert kept(began=1000.0) == [4.5, 0.0]
+    (tmp_path / "offload.json").write_text("{}")
+    os.utime(tmp_path / "offload.json", (1012.25, 1012.25))
+    (tmp_path / "findings").mkdir()
     assert job.ended()
-    assert job.runs() == [4.5, 12.2]
+    assert kept(began=1000.0) == [4.5, 12.2]
     assert Job("another", "torch-cpu", "tvm-llvm", tmp_path).runs() == []
 
 

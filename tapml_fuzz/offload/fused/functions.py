@@ -82,7 +82,7 @@ class Fused:
         return None
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
-        return None  # the survey has called each function once in either library, and calls none again
+        return None  # the survey has run each function again and again, on the same values
 
     def alone(self, unit: Function) -> Alone:
         """What the survey has seen of a function's calls."""

@@ -21,10 +21,9 @@ from tapml_fuzz.offload.fused.tolerance import reduction, slack, tolerance
 from tapml_fuzz.offload.tolerance import Tolerances
 from tapml_fuzz.offload.views import view
 
-# Runs of one function of B beyond the first of each call, and the seconds after which there are no more: what is wrong
-# at some runs only is seen here, or breaks the model later, at another function's move.
+# Runs of one function of B beyond the first of each call, and the seconds of all after which there are no more: what is
+# wrong at some runs only is seen here, or breaks the model later, at another function's move.
 _REPEATS, _REPEATS_S = 32, 1.0
-_REPEATS_PER_CALL = 8
 
 Say = Callable[[Calling], None]
 
@@ -158,7 +157,7 @@ class Runs:
         highest = 0.0
         try:
             of_b = Again(self._b, other, done)
-            for run, given in enumerate(self._given(call.name, of_b)):
+            for run, given in enumerate(self._given(call, of_b)):
                 ratios = [_compared(a, g, w) for a, g, w in zip(allowed, given, wanted, strict=True)]
                 ratio, worst = max((r, i) for i, (r, _) in enumerate(ratios))
                 highest = max(highest, ratio)
@@ -175,17 +174,22 @@ class Runs:
             return facts("failed", math.inf, str(error))
         return facts("same", highest, seconds=of_b.seconds)
 
-    def _given(self, name: str, of_b: Again) -> Iterator[list[Array]]:
-        """What B's function gives for a call: first, and at later runs where that is something else."""
+    def _given(self, call: Call, of_b: Again) -> Iterator[list[Array]]:
+        """What B's function gives for a call: first, and at later runs where that is something else.
+
+        A call has half of the runs that the function has left.
+        """
+        began = time.monotonic()
         first = of_b.checked()
         yield first
-        for _ in range(_REPEATS_PER_CALL):
-            if self._repeats[name] >= _REPEATS or self._spent[name] > _REPEATS_S:
+        for _ in range(math.ceil((_REPEATS - self._repeats[call.name]) / 2)):
+            self._spent[call.name] += time.monotonic() - began
+            if self._spent[call.name] > _REPEATS_S:
                 return
             began = time.monotonic()
+            self._tell(call, "B")
+            self._repeats[call.name] += 1
             later = of_b.repeated()
-            self._spent[name] += time.monotonic() - began
-            self._repeats[name] += 1
             if any(map(differs, first, later)):
                 yield later
 

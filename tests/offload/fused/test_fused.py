@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -165,25 +166,48 @@ def test_elements_that_nobody_writes_and_inputs_that_somebody_does(a: Path, righ
     }
 
 
-@pytest.mark.parametrize("raises", [False, True])
-def test_a_function_that_is_wrong_at_some_runs_only(a: Path, raises: bool) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("wrong", "right at first, then wrong"), ("raises", "out of luck"), ("writes", "it changes its argument 0")],
+)
+def test_a_function_that_is_wrong_at_some_runs_only(a: Path, fault: str, reason: str) -> None:
     class Flaky(Library):
         def function(self, name: str) -> Any:
             right, runs = super().function(name), iter(range(1000))
 
             def sometimes(*arguments: Any) -> None:
                 right(*arguments)
-                if next(runs) == 5:
-                    if raises:
-                        raise RuntimeError("out of luck")
-                    arguments[-1].copyfrom(arguments[-1].numpy() * np.float32(1.01))
+                if next(runs) != 5:
+                    return
+                if fault == "raises":
+                    raise RuntimeError("out of luck")
+                target = arguments[0 if fault == "writes" else -1]
+                target.copyfrom(target.numpy() * np.float32(1.01))
 
             return sometimes if name == SOFTMAX else right
 
     runs = Runs(Library(a, MAIN), Flaky(a, MAIN), inputs(), lambda calling: None)
     failed = {fact.name: fact.reason for fact in runs.survey(frozenset()).calls if fact.seen == "failed"}
     assert failed.keys() == {SOFTMAX}
-    assert "out of luck" in failed[SOFTMAX] if raises else failed[SOFTMAX].startswith("right at first, then wrong")
+    assert reason in failed[SOFTMAX]
+
+
+def test_a_slow_function_runs_once_for_each_call(a: Path) -> None:
+    class Slow(Library):
+        def function(self, name: str) -> Any:
+            right = super().function(name)
+
+            def slowly(*arguments: Any) -> None:
+                ran.append(name)
+                time.sleep(0.6)
+                right(*arguments)
+
+            return slowly if name == SOFTMAX else right
+
+    ran: list[str] = []
+    runs = Runs(Library(a, MAIN), Slow(a, MAIN), inputs(), lambda calling: None)
+    calls = sum(fact.name == SOFTMAX for fact in runs.survey(frozenset()).calls)
+    assert calls + 1 == len(ran), "once more after the first, then the second is over"
 
 
 def test_another_device_gets_copies(a: Path, with_wrong_gelu: Path) -> None:
