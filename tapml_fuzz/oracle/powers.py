@@ -56,14 +56,20 @@ def _own(x: Tensor, y: Tensor, value: Tensor, accuracy: Builtin, a: Arithmetic) 
 
 
 def or_called(product: Tracked, x: Operand, exponent: float) -> Tracked:
-    """`product`, which computes `x ** exponent`, as accurate as a pow that the platform's specification promises."""
+    """`product`, which computes `x ** exponent`, as accurate as a pow that the platform's specification promises.
+
+    A pow that is inherited from log2 gives nothing for negative numbers, so there the product must have been taken.
+    """
     a = product.arithmetic
     promised = a.accuracy.promised("pow")
     if promised is None or not isinstance(x, Tracked):
         return product
     exact = torch.tensor(exponent, dtype=torch.float64)
     own = _own(x.value.to(torch.float64), exact, product.value, promised, a)
-    own = torch.where(torch.isfinite(product.value), own, 0.0)
+    called = torch.isfinite(product.value)
+    if promised.ulp_per_argument:
+        called &= ~(x.value < 0)
+    own = torch.where(called, own, 0.0)
     return product.with_error(own if product.error is None else own.add_(product.error))
 
 

@@ -132,7 +132,7 @@ class TvmRuntime:
         if 0 in tensor.shape or not on_device(tensor, self.device.dlpack_device_type(), self.device.index):
             return None
         if hasattr(tensor, "contiguous"):
-            tensor = tensor.detach() if tensor.is_contiguous() else tensor.detach().contiguous()
+            tensor = tensor.detach().contiguous()
             if tensor.data_ptr() % _ALIGNMENT:
                 tensor = tensor.clone()
         try:

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.dtypes import Array, name_of
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import Info, NotSupported, Run, Script, Unavailable, Unit
 from tapml_fuzz.platforms.gpu_script import Steps, compute_source
@@ -91,8 +89,9 @@ class TvmWebGPU(GpuRunner):
 
     def place(self, array: Array) -> DeviceTensor:
         array = narrowed(array)
-        packed = np.ascontiguousarray(array).reshape(array.shape)
-        return DeviceTensor(self._device.place(packed), packed.shape, name_of(packed))
+        tensor = super().place(array)
+        self._device.remember(tensor.buffer, array)
+        return tensor
 
     def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
         """Waits by landing the first output: most likely that is fetched next."""

@@ -107,11 +107,9 @@ class WebGPUDevice:
         buffer.unmap()
         return buffer
 
-    def place(self, array: Array) -> Any:
-        """`upload`; as long as no dispatch may have written to the buffer, `download` gives its memory, to read."""
-        buffer = self.upload(array)
+    def remember(self, buffer: Any, array: Array) -> None:
+        """`array` is what a buffer holds: `download` gives its memory, to read, until a dispatch may have written."""
         self._known[buffer] = to_bits(array).reshape(-1)
-        return buffer
 
     def land(self, buffer: Any) -> None:
         """Wait for the dispatches before, by copying a buffer to where `download` finds it.

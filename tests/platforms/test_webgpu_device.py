@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms import webgpu_device
 from tapml_fuzz.platforms.base import Unavailable
 from tapml_fuzz.platforms.webgpu_device import WebGPUDevice
@@ -18,6 +19,12 @@ INCREMENT = """
   taken[id.x] = given[id.x] + 1.0;
 }
 """
+
+
+def placed(device: WebGPUDevice, array: Array) -> Any:
+    buffer = device.upload(array)
+    device.remember(buffer, array)
+    return buffer
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,7 @@ def asked(device: WebGPUDevice, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_what_was_placed_and_only_read_is_not_asked_for(device: WebGPUDevice, asked: list[Any]) -> None:
     array = np.arange(6, dtype=np.float32)
-    given, taken = device.place(array), device.upload(np.zeros(6, np.float32))
+    given, taken = placed(device, array), device.upload(np.zeros(6, np.float32))
     device.dispatch(
         device.pipeline(INCREMENT, "main", ["read-only-storage", "storage"]), (6, 1, 1), [given, taken], b""
     )
@@ -61,9 +68,9 @@ def test_what_was_placed_and_only_read_is_not_asked_for(device: WebGPUDevice, as
 def test_what_a_dispatch_may_have_written_is_asked_for(device: WebGPUDevice, asked: list[Any]) -> None:
     array = np.arange(4, dtype=np.float32)
     pipeline = device.pipeline(INCREMENT, "main", ["read-only-storage", "storage"])
-    given, placed, landed = device.place(array), device.place(array * 10), device.upload(array * 100)
+    given, held, landed = placed(device, array), placed(device, array * 10), device.upload(array * 100)
     device.land(landed)
-    for buffer, before in (placed, array * 10), (landed, array * 100):
+    for buffer, before in (held, array * 10), (landed, array * 100):
         np.testing.assert_array_equal(device.download(buffer, (4,), "float32"), before)
         assert asked == []
         device.dispatch(pipeline, (4, 1, 1), [given, buffer], b"")
@@ -94,11 +101,11 @@ def test_what_is_too_large_to_land_is_asked_for(
 @pytest.mark.parametrize("dtype", ["float32", "int32", "float16", "uint8", "bool"])
 def test_every_dtype_comes_back_as_it_went(device: WebGPUDevice, dtype: str) -> None:
     array = np.arange(5).astype(dtype).reshape(5, 1)
-    for buffer in device.place(array), device.upload(array):
+    for buffer in placed(device, array), device.upload(array):
         back = device.download(buffer, (5, 1), dtype)
         assert back.dtype == array.dtype
         np.testing.assert_array_equal(back, array)
-    scalar = device.download(device.place(np.float32(3)[...]), (), "float32")
+    scalar = device.download(placed(device, np.float32(3)[...]), (), "float32")
     assert scalar.shape == ()
     assert scalar == 3
-    assert device.download(device.place(np.zeros((0, 2), dtype)), (0, 2), dtype).shape == (0, 2)
+    assert device.download(placed(device, np.zeros((0, 2), dtype)), (0, 2), dtype).shape == (0, 2)
