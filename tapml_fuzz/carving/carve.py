@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a carving did. `skipped` says, one line each, what of the model did not become seeds, and why."""
+    """What a carving did. `model` is its label in the corpus; `skipped` says what of it became no seeds, and why."""
 
     model: str
     output: Path
@@ -123,14 +123,12 @@ def _carve(
         carving.keep(number, wanted[number])
         progress(Progress("keep", done + 1, len(wanted)))
     kept = carving.result()
-    corpus_files.write(
-        output,
-        ModelRecord(loaded.name, loaded.weights, device, loaded.dtype, len(texts), dict(loaded.versions)),
-        [(s.operator, tuple(b.finish() for b in s.builders), seeds) for s, seeds in kept],
-    )
+    record = ModelRecord(loaded.name, loaded.weights, device, loaded.dtype, len(texts), dict(loaded.versions))
+    found = [(s.operator, tuple(b.finish() for b in s.builders), seeds) for s, seeds in kept]
+    corpus_files.write(output, record, found)
     progress(Progress("write", 1, 1))
     return Summary(
-        model=loaded.name,
+        model=record.label,
         output=output,
         sentences=len(texts),
         batches=len(carving.batches),

@@ -34,7 +34,10 @@ T = TypeVar("T")
 
 
 class ModelRecord(msgspec.Struct, frozen=True):
-    """A model that was carved: its name, hash of its weights, device, versions, and how many sentences it read."""
+    """A model that was carved: its name, hash of its weights, device, versions, and how many sentences it read.
+
+    The hash says which model it is: two folders may have one name, and a folder may be renamed.
+    """
 
     name: str
     weights: str
@@ -42,6 +45,11 @@ class ModelRecord(msgspec.Struct, frozen=True):
     dtype: str
     sentences: int
     versions: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """What people read: the name, and the hash that tells it from others of that name."""
+        return f"{self.name} ({self.weights})"
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -83,7 +91,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stats:
-    """How much a corpus holds; `size` in bytes, `elements` over the inputs of all seeds."""
+    """How much a corpus holds; `size` in bytes, `elements` over the inputs of all seeds, `models` by their labels."""
 
     operators: int
     seeds: int
@@ -157,7 +165,7 @@ class Corpus:
             seeds=len(loaded),
             elements=sum(seed.case().elements for seed in loaded),
             size=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-            models=tuple(model.name for model in self.manifest.models),
+            models=tuple(model.label for model in self.manifest.models),
         )
 
     def _seed_path(self, entry: Entry, id_: str) -> Path:
@@ -175,12 +183,12 @@ def write(
 ) -> Corpus:
     """Merge what was carved from one model into the corpus at `path` (made if missing), and open it.
 
-    What an earlier carving of the same model left is replaced; what other models left stays. An operator known
-    from both keeps the profile over more elements. A kill at any moment leaves a corpus that opens: seeds are
-    written before the operators that list them, and removed after.
+    What an earlier carving of the same model (the same hash of weights) left is replaced; what other models left
+    stays. An operator known from both keeps the profile over more elements. A kill at any moment leaves a corpus
+    that opens: seeds are written before the operators that list them, and removed after.
     """
     old = Corpus.open(path) if (path / "manifest.json").exists() else Corpus(path, Manifest(FORMAT), ())
-    entries = {entry.key: entry for entry in (_without(e, model.name) for e in old.entries) if entry.records}
+    entries = {entry.key: entry for entry in (_without(e, model.weights) for e in old.entries) if entry.records}
     for operator, profiles, new_seeds in found:
         before = entries.get(operator.key)
         records = {record.id: record for record in (before.records if before else ())}
@@ -190,7 +198,7 @@ def write(
         if before and sum(p.count for p in before.profiles) > sum(p.count for p in profiles):
             profiles = before.profiles
         entries[operator.key] = Entry(operator, profiles, tuple(records.values()))
-    others = tuple(m for m in old.manifest.models if m.name != model.name)
+    others = tuple(m for m in old.manifest.models if m.weights != model.weights)
     for entry in entries.values():
         _write_entry(path, entry)
     manifest = Manifest(FORMAT, (*others, model))
@@ -251,8 +259,8 @@ def _unknown_to_torch(operator: Operator) -> list[str]:
     return []
 
 
-def _without(entry: Entry, model: str) -> Entry:
-    return Entry(entry.operator, entry.profiles, tuple(r for r in entry.records if r.provenance.model != model))
+def _without(entry: Entry, weights: str) -> Entry:
+    return Entry(entry.operator, entry.profiles, tuple(r for r in entry.records if r.provenance.weights != weights))
 
 
 def _write_entry(path: Path, entry: Entry) -> None:

@@ -27,18 +27,18 @@ TANH = Operator("aten.tanh.default", (Slot(0),), {}, ((A,),), ("float32",))
 NEG = Operator("aten.neg.default", (Slot(0),), {}, ((A,),), ("float32",))
 
 
-def seed_of(operator: Operator, values: list[float], model: str = "tiny") -> Seed:
-    provenance = Provenance(model, "00", (Sentence(1, "Hi."),), "n", "m", "cpu", "float32", ((9,),), {"torch": "2"})
+def seed_of(operator: Operator, values: list[float], model: str = "tiny", weights: str = "00") -> Seed:
+    provenance = Provenance(model, weights, (Sentence(1, "Hi."),), "n", "m", "cpu", "float32", ((9,),), {"torch": "2"})
     x = np.array(values, np.float32)
     return Seed(operator, {"a": len(values)}, (x,), (np.tanh(x),), provenance)
 
 
-def write_tiny(path: Path, *seeds: Seed, model: str = "tiny") -> Corpus:
+def write_tiny(path: Path, *seeds: Seed, model: str = "tiny", weights: str = "00") -> Corpus:
     found = {seed.operator.key: seed.operator for seed in seeds}
     groups = [(op, [s for s in seeds if s.operator.key == key]) for key, op in found.items()]
     return write(
         path,
-        ModelRecord(model, "00", "cpu", "float32", 1, {"torch": "2"}),
+        ModelRecord(model, weights, "cpu", "float32", 1, {"torch": "2"}),
         [(op, (profile_of([s.tensors[0] for s in own]),), own) for op, own in groups],
     )
 
@@ -76,7 +76,7 @@ def test_match(tiny: Path, globs: list[str], names: list[str]) -> None:
 
 
 def test_carving_again_replaces_the_model_and_keeps_others(tiny: Path) -> None:
-    write_tiny(tiny, seed_of(TANH, [7], "other"), model="other")
+    write_tiny(tiny, seed_of(TANH, [7], "other", "01"), model="other", weights="01")
     write_tiny(tiny, seed_of(TANH, [8, 9]))
     corpus = Corpus.open(tiny)
     assert [entry.operator for entry in corpus.entries] == [TANH]
@@ -84,6 +84,29 @@ def test_carving_again_replaces_the_model_and_keeps_others(tiny: Path) -> None:
     assert {model.name for model in corpus.manifest.models} == {"tiny", "other"}
     assert corpus.verify() == []
     assert not (tiny / "seeds" / NEG.key).exists()
+
+
+def test_another_model_of_the_same_name_is_kept_beside(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny(tiny, seed_of(TANH, [7], weights="01"), weights="01")
+    corpus = Corpus.open(tiny)
+    assert [entry.operator for entry in corpus.entries] == [NEG, TANH]
+    assert [seed.tensors[0].tolist() for seed in corpus.seeds(TANH.key)] == [[1, 2], [3], [7]]
+    assert corpus.verify() == []
+    assert corpus.stats().models == ("tiny (00)", "tiny (01)")
+    for command, expected in {"stats": ["tiny (00), tiny (01)"], "show tanh": ["tiny (00), m", "tiny (01), m"]}.items():
+        with pytest.raises(SystemExit) as stop:
+            main(["corpus", *command.split(), "--corpus", str(tiny)])
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        assert all(text in out for text in expected)
+
+
+def test_a_model_whose_folder_was_renamed_is_still_the_same(tiny: Path) -> None:
+    write_tiny(tiny, seed_of(TANH, [7], "renamed"), model="renamed")
+    corpus = Corpus.open(tiny)
+    assert [seed.tensors[0].tolist() for seed in corpus.seeds(TANH.key)] == [[7]]
+    assert [model.name for model in corpus.manifest.models] == ["renamed"]
+    assert corpus.verify() == []
 
 
 def test_a_kill_while_writing_leaves_a_corpus_that_opens(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
