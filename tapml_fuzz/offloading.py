@@ -150,6 +150,8 @@ class Prepared:
         ledger = Ledger(output)
         ledger.begin(walk, resume=options.resume)
         store = FindingStore(output)
+        for note in store.notes:
+            listener(Preparing(note))
         try:
             validate = _Validation(subject, self.bench, self.candidate, store, options, self.infos, listener)
             graph = Graph(subject, self.hybrid, validate.file)

@@ -41,6 +41,8 @@ def conduct(
     set_hypothesis_home_dir(output / ".hypothesis")  # not into whatever folder the user stands in
     torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
     store = FindingStore(output)
+    for note in store.notes:
+        terminal.say(note)
     pool = _Pool()
     terminal.say("starting platforms (not counted in the budget)")
     try:

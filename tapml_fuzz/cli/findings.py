@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tapml_fuzz.cli.options import output_option
+
+if TYPE_CHECKING:
+    from tapml_fuzz.storage.findings import FindingStore
 
 
 @click.group()
@@ -25,9 +29,8 @@ def findings() -> None:
 def list_(output: Path) -> None:
     """All findings of an output directory."""
     from tapml_fuzz.reporting.terminal import Terminal
-    from tapml_fuzz.storage.findings import FindingStore
 
-    Terminal().findings(FindingStore.open(output).all())
+    Terminal().findings(open_store(output).all())
 
 
 @findings.command()
@@ -36,8 +39,17 @@ def list_(output: Path) -> None:
 def show(id_: str, output: Path) -> None:
     """One finding (an id, or a part of it that is unique): input, expected, actual, how to reproduce it."""
     from tapml_fuzz.reporting.terminal import Terminal
+
+    store = open_store(output)
+    record = store.get(id_)
+    Terminal().finding(record, store.evidence(record.id), output)
+
+
+def open_store(output: Path) -> FindingStore:
+    """The store that a run left in `output`; what there is to tell of it goes where no program reads the list."""
     from tapml_fuzz.storage.findings import FindingStore
 
     store = FindingStore.open(output)
-    record = store.get(id_)
-    Terminal().finding(record, store.evidence(record.id), output)
+    for note in store.notes:
+        click.echo(note, err=True)
+    return store

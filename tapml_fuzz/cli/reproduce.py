@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tapml_fuzz.cli.findings import open_store
 from tapml_fuzz.cli.options import output_option
 
 
@@ -19,9 +20,7 @@ def reproduce(id_: str, output: Path) -> int:
     Example:
       python -m tapml_fuzz reproduce softmax-tvm-opencl
     """
-    from tapml_fuzz.storage.findings import FindingStore
-
-    store = FindingStore.open(output)
+    store = open_store(output)
     record = store.get(id_)
 
     from tapml_fuzz.replaying import replay_case

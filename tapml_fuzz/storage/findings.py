@@ -1,11 +1,13 @@
 """Findings on disk: one directory per campaign, SQLite in write-ahead mode for the list, files for the tensors.
 
-    findings.sqlite                      runs and findings
-    findings/<id>/case.safetensors       the case, what was expected and what was computed
-    findings/<id>/reproduce.py, test_<id>.py
+    findings.sqlite            runs and findings
+    findings/<id>/             the finding's record, its tensors and reproducers (`finding_folder`)
 
 A finding's files are written before its row, each atomically, so a kill at any moment leaves only whole findings.
 Running again in the same directory adds to it: a failure with a known identity is counted, not stored twice.
+
+The folders are what counts. A list that lacks some of them (lost, emptied, copied without its write-ahead log) is
+rebuilt from their records when the store is opened.
 """
 
 from __future__ import annotations
@@ -18,19 +20,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tapml_fuzz.core.case import LAYOUTS, Case
-from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import BadCorpus, BadOption, UnknownFinding
-from tapml_fuzz.core.operator import Operator, encode_operator
-from tapml_fuzz.core.verdict import Kind, Metrics, Realism
-from tapml_fuzz.storage.seeds import MAX_ELEMENTS, revive_operator
-from tapml_fuzz.storage.tensors import MALFORMED, pack, read_bounded, unpack, write_atomically
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.text import printable
+from tapml_fuzz.core.verdict import Metrics
+from tapml_fuzz.storage import finding_folder
+from tapml_fuzz.storage.finding_folder import Evidence, FindingRecord, checked_id, decode_record
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -40,66 +40,9 @@ CREATE TABLE IF NOT EXISTS findings (
     id TEXT PRIMARY KEY, run INTEGER NOT NULL, seen INTEGER NOT NULL DEFAULT 1, record TEXT NOT NULL
 );
 """
-_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,120}")
-# The largest file of tensors that is read back.
-_MAX_BYTES = 64 << 20
-
-
-class FindingRecord(msgspec.Struct, frozen=True):
-    """One finding as it is listed; its tensors lie beside it.
-
-    Attributes:
-        id: stable identity, from platform, operator, kind, dtype and whether the input is special.
-        operator: a line for people; operator_key: the corpus entry.
-        realism: how far the input is from what was observed (the most realistic input that failed so).
-        ratio: max |actual - expected| / error bound; None where no distance says it
-            (a wrong class of number, a crash).
-        shapes, dtypes, elements: of the inputs of the smallest case found so far; found_elements: before reduction.
-        reduced: whether reduction has finished; reduce_seconds: what it took.
-        reproducer: path of the standalone script, relative to the store.
-    """
-
-    id: str
-    platform: str
-    operator: str
-    operator_key: str
-    kind: Kind
-    realism: Realism
-    ratio: float | None
-    message: str
-    shapes: tuple[tuple[int, ...], ...]
-    dtypes: tuple[str, ...]
-    elements: int
-    found_elements: int
-    metrics: dict[str, Any]
-    origin: str = ""
-    recipe: str = ""
-    reduced: bool = False
-    reduce_seconds: float = 0.0
-    reproducer: str = ""
-    versions: dict[str, str] = {}
-    created: float = 0.0
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The tensors of a finding: the case, what was expected (float64) and what the platform gave (maybe nothing).
-
-    `bounds` are the error bounds of what was expected, None where it is exact, for who writes the reproducer: they are
-    not stored, as they follow from the case. Empty where nothing is known of them.
-    """
-
-    case: Case
-    expected: tuple[Array, ...]
-    actual: tuple[Array, ...]
-    bounds: tuple[Array | None, ...] = ()
-
-
-class _Note(msgspec.Struct, frozen=True):
-    operator: msgspec.Raw
-    sizes: dict[str, int]
-    layouts: tuple[str, ...]
-    origin: str
+# The run of findings whose row was lost; runs count from 1.
+_UNKNOWN_RUN = 0
+_MAX_REASON = 300
 
 
 def finding_id(platform: str, operator: Operator, kind: str, dtype: str, special: bool) -> str:
@@ -111,7 +54,10 @@ def finding_id(platform: str, operator: Operator, kind: str, dtype: str, special
 
 
 class FindingStore:
-    """The findings of one output directory; safe to use from several threads."""
+    """The findings of one output directory; safe to use from several threads.
+
+    `notes` are lines for the user: that the list was rebuilt, and which folders it could not be rebuilt from.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -125,17 +71,31 @@ class FindingStore:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
+            self.notes = self._rebuild()
         except sqlite3.DatabaseError as error:
             raise BadCorpus(
-                f"{path / 'findings.sqlite'}: {error}", mend="move it away, or give another --output"
+                f"{path / 'findings.sqlite'}: {error}",
+                mend="move it away, and it is rebuilt from the folders in findings; or give another --output",
             ) from None
 
     @classmethod
     def open(cls, path: Path) -> FindingStore:
-        """An existing store; raises `UnknownFinding` where there is none."""
-        if not (path / "findings.sqlite").is_file():
+        """An existing store; raises `UnknownFinding` where there is none.
+
+        Raises `BadCorpus` for one that lists nothing although it has folders: that is not to find nothing.
+        """
+        if not (path / "findings.sqlite").is_file() and not finding_folder.folders(path / "findings"):
             raise UnknownFinding(f"no findings in {path}", mend="give the --output of a run")
-        return cls(path)
+        store = cls(path)
+        if store.notes and not store._listed():
+            store.close()
+            first, more = store.notes[0].removeprefix("skipped "), len(store.notes) - 1
+            raise BadCorpus(
+                f"{path / 'findings.sqlite'} lists nothing, and cannot be rebuilt from the folders beside it: {first}"
+                + (f"; and {more} more" if more else ""),
+                mend="restore them from a copy, or move them away and run again",
+            )
+        return store
 
     def begin_run(self, options: Mapping[str, Any]) -> int:
         """Note that a run has started; gives its number."""
@@ -158,7 +118,7 @@ class FindingStore:
         with self._lock:
             row = self._database.execute("SELECT record FROM findings WHERE id = ?", (id_,)).fetchone()
         try:
-            return _record(row[0]) if row else None
+            return decode_record(row[0]) if row else None
         except BadCorpus:
             return None
 
@@ -169,11 +129,7 @@ class FindingStore:
 
     def put(self, record: FindingRecord, evidence: Evidence, run: int, files: Mapping[str, str]) -> None:
         """Store or replace a finding; `files` are further texts beside its tensors, by name."""
-        folder = self.path / "findings" / _checked(record.id)
-        write_atomically(folder / "case.safetensors", _pack_evidence(evidence))
-        for name, text in files.items():
-            write_atomically(folder / name, text.encode())
-        write_atomically(folder / "finding.json", msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        finding_folder.write(self._folder(record.id), record, evidence, files)
         with self._lock:
             self._database.execute(
                 "INSERT INTO findings (id, run, record) VALUES (?, ?, ?) "
@@ -183,15 +139,17 @@ class FindingStore:
 
     def remove(self, id_: str) -> None:
         """Forget a finding that turned out to be another one; its files go too."""
+        folder = self._folder(id_)
+        finding_folder.disown(folder)  # before its row, or a store opened in between would list it again
         with self._lock:
             self._database.execute("DELETE FROM findings WHERE id = ?", (id_,))
-        shutil.rmtree(self.path / "findings" / _checked(id_), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def all(self) -> list[FindingRecord]:
         """Every finding, oldest first; raises `BadCorpus` for a row that cannot be read."""
         with self._lock:
             rows = self._database.execute("SELECT record FROM findings ORDER BY rowid").fetchall()
-        return [_record(row[0]) for row in rows]
+        return [decode_record(row[0]) for row in rows]
 
     def get(self, id_: str) -> FindingRecord:
         """The finding whose id is, or uniquely begins with, `id_` (also: contains it); raises `UnknownFinding`."""
@@ -206,61 +164,48 @@ class FindingStore:
 
     def evidence(self, id_: str) -> Evidence:
         """The tensors of a finding; raises `BadCorpus` when its file is not sound."""
-        path = self.path / "findings" / _checked(id_) / "case.safetensors"
-        return _unpack_evidence(read_bounded(path, _MAX_BYTES), f"finding {id_}")
+        return finding_folder.read_evidence(self._folder(id_))
 
     def close(self) -> None:
         with self._lock:
             self._database.close()
 
+    def _folder(self, id_: str) -> Path:
+        return self.path / "findings" / checked_id(id_)
 
-def _pack_evidence(evidence: Evidence) -> bytes:
-    groups = {"input": evidence.case.tensors, "expected": evidence.expected, "actual": evidence.actual}
-    tensors = {f"{group}{i}": t for group, arrays in groups.items() for i, t in enumerate(arrays)}
-    case = evidence.case
-    note = _Note(msgspec.Raw(encode_operator(case.operator)), dict(case.sizes), case.layouts, case.origin)
-    return pack(tensors, msgspec.json.encode(note))
+    def _listed(self) -> set[str]:
+        return {row[0] for row in self._database.execute("SELECT id FROM findings")}
 
-
-def _unpack_evidence(raw: bytes, name: str) -> Evidence:
-    arrays, note_bytes = unpack(raw, name, _MAX_BYTES)
-    try:
-        note = msgspec.json.decode(note_bytes, type=_Note)
-        operator = revive_operator(msgspec.json.decode(note.operator), name)
-    except MALFORMED as error:
-        raise BadCorpus(f"{name}: its note is unreadable: {error}") from None
-
-    def group(prefix: str) -> tuple[Array, ...]:
-        return tuple(arrays[f"{prefix}{i}"] for i in range(len(arrays)) if f"{prefix}{i}" in arrays)
-
-    inputs = group("input")
-    bounded = all(0 <= n <= MAX_ELEMENTS for n in note.sizes.values())
-    fits = (
-        bounded
-        and set(operator.axis_names) == set(note.sizes)
-        and len(note.layouts) == len(inputs) == len(operator.dtypes)
-    )
-    if (
-        not fits
-        or not set(note.layouts) <= set(LAYOUTS)
-        or operator.shapes(note.sizes) != tuple(t.shape for t in inputs)
-    ):
-        raise BadCorpus(f"{name}: its tensors do not fit {operator.name}")
-    case = Case(operator, note.sizes, inputs, note.layouts, note.origin)  # type: ignore[arg-type]
-    return Evidence(case, group("expected"), group("actual"))
+    def _rebuild(self) -> tuple[str, ...]:
+        """List the findings whose folders have no row; what there is to tell of it, a line each."""
+        if not set(finding_folder.folders(self.path / "findings")) - self._listed():
+            return ()
+        found, skipped = [], []
+        with self._database:
+            # Whoever removes a finding meanwhile takes its record away first and then waits for this: so a folder
+            # that has a record and no row has lost it.
+            self._database.execute("BEGIN IMMEDIATE")
+            listed = self._listed()
+            for name in finding_folder.folders(self.path / "findings"):
+                if name in listed:
+                    continue
+                try:
+                    found.append(finding_folder.read_record(self.path / "findings" / name))
+                except BadCorpus as error:
+                    skipped.append(_one_line(f"skipped findings/{name[:80]}: {error}"))
+            self._database.executemany(
+                "INSERT INTO findings (id, run, record) VALUES (?, ?, ?)",
+                [(r.id, _UNKNOWN_RUN, text) for r, text in sorted(found, key=lambda f: (f[0].created, f[0].id))],
+            )
+        if found:
+            what = f"{len(found)} finding{'s were' if len(found) > 1 else ' was'}"
+            rebuilt = f"{self.path / 'findings.sqlite'} was rebuilt: {what} missing in it and read back from findings/"
+            return (rebuilt, *skipped)
+        return tuple(skipped)
 
 
-def _checked(id_: str) -> str:
-    if not _ID.fullmatch(id_):
-        raise BadCorpus(f"{id_[:80]!r} is no finding id")
-    return id_
-
-
-def _record(text: str) -> FindingRecord:
-    try:
-        return msgspec.json.decode(text, type=FindingRecord)
-    except MALFORMED as error:
-        raise BadCorpus(f"a finding's record is unreadable: {error}") from None
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))[:_MAX_REASON]
 
 
 def finite(value: float) -> float | None:
@@ -288,3 +233,6 @@ def versions_of(names: Sequence[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+__all__ = ["Evidence", "FindingRecord", "FindingStore", "finding_id", "finite", "plain_metrics", "versions_of"]

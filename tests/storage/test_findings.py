@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
+import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import ml_dtypes
+import msgspec
 import numpy as np
 import pytest
 
+from tapml_fuzz.cli.main import main
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import BadCorpus, UnknownFinding
 from tapml_fuzz.core.operator import Operator, Product, Slot
@@ -54,6 +59,146 @@ def test_missing_store_and_broken_database_give_one_line(tmp_path: Path) -> None
     (tmp_path / "findings.sqlite").write_bytes(b"not a database, whatever it says" * 40)
     with pytest.raises(BadCorpus, match="not a database"):
         FindingStore.open(tmp_path)
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "missing": lambda database: database.unlink(),
+    "empty": lambda database: database.write_bytes(b""),
+    "of another run": lambda database: replace_by_a_new_one(database),
+}
+
+
+def replace_by_a_new_one(database: Path) -> None:
+    database.unlink()
+    (folders := database.parent / "findings").rename(aside := database.parent / "aside")
+    store = FindingStore(database.parent)
+    store.put(record("neg-null-wrong-99999999"), EVIDENCE, store.begin_run({}), {})
+    store.close()
+    shutil.rmtree(folders)
+    aside.rename(folders)
+
+
+def two_findings(path: Path) -> list[FindingRecord]:
+    """A closed store of two findings, the older one last by name."""
+    store = FindingStore(path)
+    records = [
+        msgspec.structs.replace(record(f"neg-null-wrong-{id_}"), created=created)
+        for id_, created in (("22222222", 1.0), ("11111111", 2.0))
+    ]
+    for each in records:
+        store.put(each, EVIDENCE, store.begin_run({}), {"reproduce.py": "print(1)\n"})
+    store.close()
+    return records
+
+
+def findings_list(path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[object, str, list[str]]:
+    with pytest.raises(SystemExit) as stop:
+        main(["findings", "list", "--output", str(path)])
+    out, err = capfd.readouterr()
+    return stop.value.code, out, err.splitlines()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_list_is_rebuilt_from_the_folders_and_told_once(
+    tmp_path: Path, loss: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    records = two_findings(tmp_path)
+    LOSSES[loss](tmp_path / "findings.sqlite")
+    code, out, err = findings_list(tmp_path, capfd)
+    assert code == 0
+    assert all(each.id in out for each in records)
+    assert len(err) == 1
+    assert "findings.sqlite was rebuilt: 2 findings were missing" in err[0]
+    store = FindingStore.open(tmp_path)
+    assert store.notes == ()
+    assert [each for each in store.all() if not each.id.endswith("9")] == records
+    assert store.evidence(records[0].id).case.id == CASE.id
+
+
+def test_a_run_into_a_lost_list_knows_what_was_found(tmp_path: Path) -> None:
+    records = two_findings(tmp_path)
+    (tmp_path / "findings.sqlite").unlink()
+    store = FindingStore(tmp_path)
+    assert len(store.notes) == 1
+    assert store.lookup(records[0].id) == records[0]
+
+
+def rewrite(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def link_elsewhere(folder: Path) -> None:
+    folder.rename(folder.parents[1] / "elsewhere")
+    folder.symlink_to(folder.parents[1] / "elsewhere")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no record": (lambda f: (f / "finding.json").unlink(), "no finding.json"),
+    "no tensors": (lambda f: (f / "case.safetensors").unlink(), "no case.safetensors"),
+    "cut short": (lambda f: (f / "finding.json").write_bytes(b'{"id": "neg'), "unreadable"),
+    "nested deeply": (lambda f: (f / "finding.json").write_bytes(b'{"metrics":' + b"[" * 100_000), "unreadable"),
+    "other encoding": (lambda f: (f / "finding.json").write_bytes(b'{"id": "\xff"}'), "cannot be read"),
+    "too large": (lambda f: (f / "finding.json").write_bytes(b" " * (1 << 20) + b"{}"), "more than 1048576 bytes"),
+    "another id": (lambda f: rewrite(f / "finding.json", id="../../escape"), "'../../escape'"),
+    "unknown kind": (lambda f: rewrite(f / "finding.json", kind="odd\x1b[2J\n"), "kind"),
+    "no id": (lambda f: f.rename(f.with_name("Not\x1b[2J an id")), "no finding id"),
+    "a link": (link_elsewhere, "link"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_malformed_folder_is_named_and_skipped(
+    tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken, sound = two_findings(tmp_path)
+    (tmp_path / "findings.sqlite").unlink()
+    apply, reason = DAMAGE[damage]
+    apply(tmp_path / "findings" / broken.id)
+    code, out, err = findings_list(tmp_path, capfd)
+    assert code == 0
+    assert sound.id in out
+    assert broken.id not in out
+    assert len(err) == 2
+    assert "1 finding was missing" in err[0]
+    assert err[1].startswith("skipped findings/")
+    assert reason in err[1]
+    assert all(line.isprintable() for line in err)
+    assert FindingStore.open(tmp_path).all() == [sound]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_list_that_cannot_be_rebuilt_is_an_error(
+    tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    records = two_findings(tmp_path)
+    (tmp_path / "findings.sqlite").write_bytes(b"")
+    for each in records:
+        DAMAGE[damage][0](tmp_path / "findings" / each.id)
+        if damage in ("no id", "a link"):  # each has but one place to go
+            shutil.rmtree(tmp_path / "findings" / records[1].id)
+            break
+    code, out, err = findings_list(tmp_path, capfd)
+    assert code == 2
+    assert out == ""
+    assert len(err) == 1
+    assert err[0].startswith("error E201: ")
+    assert "restore them" in err[0]
+    assert "no findings in" not in err[0]
+
+
+def test_a_finding_that_was_removed_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill before the files are gone leaves a folder without a row, which must not be taken for a lost one."""
+    kept, removed = two_findings(tmp_path)
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *args, **options: None)
+        FindingStore.open(tmp_path).remove(removed.id)
+    assert (tmp_path / "findings" / removed.id).is_dir()
+    assert FindingStore.open(tmp_path).all() == [kept]
+
+
+def test_a_run_that_found_nothing_still_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    FindingStore(tmp_path).close()
+    assert findings_list(tmp_path, capfd) == (0, "no findings\n", [])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "swapped", "missing", "pickle"])
