@@ -195,6 +195,8 @@ def _products() -> Iterator[Entry]:
     )
     yield _simple("sum", "avg_pool2d.default", [3, 3], [2, 2], [1, 1], shape=(2, 3, 9, 9))
     yield _simple("movement", "max_pool2d.default", [3, 3], [2, 2], shape=(2, 3, 9, 9))
+    yield _simple("sum", "avg_pool1d.default", [3], [2], [1], shape=(2, 3, 9))
+    yield _simple("movement", "max_pool1d.default", [3], [2], shape=(2, 3, 9))
     yield Entry(
         "attention",
         "aten._scaled_dot_product_flash_attention_for_cpu.default",

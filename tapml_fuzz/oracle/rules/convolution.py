@@ -89,24 +89,30 @@ def _beyond_the_edge(
     return left_out & ~certain
 
 
-@rule("aten.avg_pool2d", "aten.avg_pool1d")
-def avg_pool(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any) -> Tracked:
-    """The mean over each window."""
-    pool = torch.ops.aten.avg_pool2d if len(kernel_size) == 2 or x.value.ndim == 4 else torch.ops.aten.avg_pool1d
-    value, weight = (pool(t, kernel_size, *rest, **options) for t in (x.value, x.value.abs()))
-    n = math.prod(kernel_size) ** (2 if len(kernel_size) == 1 and x.value.ndim == 4 else 1)
-    # Sum, then divide by the count or multiply by its rounded reciprocal.
-    own = weight * ((float(s.growth(n, float(n))) + 2.0) * x.arithmetic.roundoff)
-    error = None if x.error is None else pool(movement.dense_error(x), kernel_size, *rest, **options)
-    # The sum may overflow where the mean does not.
-    lost = weight * n > x.arithmetic.largest
-    return x.arithmetic.rounded(value, error, (), own=own, nonnegative=x.nonnegative, unbounded=lost)
+def _pooling(axes: int) -> None:
+    """The rules of pooling over the last `axes` axes, with or without a batch axis in front."""
+    average = getattr(torch.ops.aten, f"avg_pool{axes}d")
+    largest = getattr(torch, f"max_pool{axes}d")
+
+    @rule(f"aten.avg_pool{axes}d")
+    def _(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any) -> Tracked:
+        """The mean over each window. A kernel of one number is as wide on every axis."""
+        value, weight = (average(t, kernel_size, *rest, **options) for t in (x.value, x.value.abs()))
+        n = math.prod(kernel_size) ** (axes if len(kernel_size) == 1 else 1)
+        # Sum, then divide by the count or multiply by its rounded reciprocal.
+        own = weight * ((float(s.growth(n, float(n))) + 2.0) * x.arithmetic.roundoff)
+        error = None if x.error is None else average(movement.dense_error(x), kernel_size, *rest, **options)
+        # The sum may overflow where the mean does not.
+        lost = weight * n > x.arithmetic.largest
+        return x.arithmetic.rounded(value, error, (), own=own, nonnegative=x.nonnegative, unbounded=lost)
+
+    @rule(f"aten.max_pool{axes}d")
+    def _(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any) -> Tracked:
+        """The largest of each window moves by at most the largest error in it."""
+        value = largest(x.value, list(kernel_size), *rest, **options)
+        error = None if x.error is None else largest(movement.dense_error(x), list(kernel_size), *rest, **options)
+        return Tracked(value, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)
 
 
-@rule("aten.max_pool2d", "aten.max_pool1d")
-def max_pool(x: Tracked, kernel_size: Sequence[int], *rest: Any, **options: Any) -> Tracked:
-    """The largest of each window moves by at most the largest error in it."""
-    pool = torch.max_pool2d if len(kernel_size) == 2 or x.value.ndim == 4 else torch.max_pool1d
-    value = pool(x.value, list(kernel_size), *rest, **options)
-    error = None if x.error is None else pool(movement.dense_error(x), list(kernel_size), *rest, **options)
-    return Tracked(value, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)
+for _axes in (1, 2):
+    _pooling(_axes)

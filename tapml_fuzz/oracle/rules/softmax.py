@@ -61,12 +61,11 @@ def _rescalings(x: Tensor, dim: int) -> Tensor:
     At a new maximum in place k the sum so far is scaled down, one exp and one product. It holds k terms of at most
     exp(old maximum - last maximum), measured in the units of the final sum. On a rising row that is every term.
     """
-    rows = x.movedim(dim, -1).numpy()
+    moved = x.movedim(dim, -1)
+    rows = moved.reshape(-1, moved.shape[-1]).numpy()  # a tensor of one axis is one row
     with np.errstate(invalid="ignore", over="ignore"):
         peaks = np.maximum.accumulate(rows, axis=-1)
-        places = np.nonzero(peaks[..., 1:] > peaks[..., :-1])
-        old, last = peaks[..., :-1][places], peaks[..., -1][places[:-1]]
-        held = (places[-1] + 1) * np.exp(old - last)
-    summed = np.zeros(rows.shape[:-1])
-    np.add.at(summed, places[:-1], np.nan_to_num(held))
-    return torch.from_numpy(summed).unsqueeze(-1).movedim(-1, dim)
+        owner, places = np.nonzero(peaks[:, 1:] > peaks[:, :-1])
+        held = (places + 1) * np.exp(peaks[owner, places] - peaks[owner, -1])
+    summed = np.bincount(owner, np.nan_to_num(held), len(rows))
+    return torch.from_numpy(summed).reshape(*moved.shape[:-1], 1).movedim(-1, dim)
