@@ -212,6 +212,7 @@ def _products() -> Iterator[Entry]:
 def _movement() -> Iterator[Entry]:
     yield _simple("movement", "permute.default", [2, 0, 1], shape=(3, 4, 5))
     yield _simple("movement", "view.default", [12, 5], shape=(3, 4, 5))
+    yield _simple("movement", "view.dtype", DType("int16"))
     yield _simple("movement", "expand.default", [6, 24, 48])
     yield _simple("movement", "slice.Tensor", 1, 3, 40, 2)
     yield _simple("movement", "select.int", 0, 3)
@@ -265,6 +266,7 @@ def _movement() -> Iterator[Entry]:
         lambda d, r: ([d(6, 9), 1, np.stack([r.permutation(9)[:4] for _ in range(6)]), d(6, 4)], {}),
     )
     yield Entry("movement", "aten.scatter.value", lambda d, r: ([d(6, 9), 1, _indices(r, 9, 6, 4), 0.3], {}))
+    yield Entry("movement", "aten.index_copy.default", lambda d, r: ([d(6, 9), 1, r.permutation(9)[:4], d(6, 4)], {}))
     yield Entry(
         "sum",
         "aten.index_put.default",

@@ -67,8 +67,9 @@ def _exact(actual: Tensor, truth: Tensor) -> Difference:
 
 def _banded(actual: Tensor, truth: Tensor, bound: Tensor) -> Difference:
     """Integers and booleans where rounding may decide: within the band, whole steps are right answers."""
-    distance = (actual.to(torch.float64) - truth.to(torch.float64)).abs()
-    ratios = torch.where(distance == 0, 0.0, distance / bound)
+    # float64 does not tell large integers apart that are not equal.
+    distance = (actual.to(torch.float64) - truth.to(torch.float64)).abs().clamp_min(1.0)
+    ratios = torch.where(actual == truth, 0.0, distance / bound)
     worst, index = ratios.reshape(-1).max(dim=0)
     return Difference(float(worst), int(index))
 

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from tapml_fuzz.oracle import rules  # noqa: F401 (registers every rule)
 from tapml_fuzz.oracle.perturbation import perturbed
-from tapml_fuzz.oracle.registry import NoTruth, lookup
+from tapml_fuzz.oracle.registry import NoTruth, by_rule, lookup
 from tapml_fuzz.oracle.tracked import Arithmetic, Tracked
 
 _UNINITIALISED = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})
@@ -52,7 +52,7 @@ def apply(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
             return exact
     if found is None:
         raise Undecided(str(overload))
-    return found(*args, **kwargs)
+    return by_rule(found, overload, args, kwargs)
 
 
 def _without_dropout(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -103,7 +103,7 @@ def _uncertain(overload: OpOverload, args: Any, kwargs: Any, operands: list[Trac
     """Integers that rounding decided: a rule that moves or combines them, else nothing can be said."""
     found = lookup(overload)
     if found is not None:
-        return found(*args, **kwargs)
+        return by_rule(found, overload, args, kwargs)
     result = overload(*_plain(args), **_plain(kwargs))
     error = torch.full((), torch.inf, dtype=torch.float64)
     return tree_map(lambda t: Tracked(t, operands[0].arithmetic, error.expand(t.shape)), result)

@@ -64,6 +64,18 @@ def scatter_source(x: Tracked, dim: int, index: Tracked, src: Tracked) -> Tracke
     return _unjudged_where(written, hits > 1)
 
 
+@rule("aten.index_copy")
+def index_copy(x: Tracked, dim: int, index: Tracked, source: Tracked) -> Tracked:
+    """Whole slices, as a static key-value cache is written. Of several for one place any may stay, as for scatter."""
+    written = movement.merged(lambda p: torch.index_copy(p[0], dim, index.value, p[1]), [x, source])
+    if index.error is not None and bool((index.error > 0).any()):  # rounding decided where they go
+        return _unjudged_where(written, torch.ones(written.value.shape, dtype=torch.bool))
+    rows = written.value.reshape(written.value.shape or (1,)).movedim(dim, -1)
+    hits = torch.bincount(index.value.reshape(-1), minlength=rows.shape[-1])
+    again = (hits > 1).expand(rows.shape).movedim(-1, dim).reshape(written.value.shape)
+    return _unjudged_where(written, again)
+
+
 def _unjudged_where(x: Tracked, places: Tensor) -> Tracked:
     if not bool(places.any()):
         return x

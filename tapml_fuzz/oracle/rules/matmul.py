@@ -70,7 +70,10 @@ def _folded(x: Tracked, dim: int) -> Tracked:
     return Tracked(x.value.abs().amax(dim, keepdim=True), x.arithmetic, error, x.grid, x.overflows)
 
 
-rule("aten.mm", "aten.bmm")(product)
+@rule("aten.mm", "aten.bmm")
+def mm(x: Tracked, y: Tracked, out_dtype: torch.dtype | None = None) -> Tracked:
+    """With `out_dtype` the same product: nothing is stored before the output, whose rounding is added last."""
+    return product(x, y)
 
 
 @rule("aten.matmul")
@@ -112,7 +115,15 @@ def biased(result: Tracked, start: Tracked, like: Tracked) -> Tracked:
 
 
 @rule("aten.addmm", "aten.baddbmm", "aten.addmv")
-def addmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float = 1) -> Tracked:
+def addmm(
+    bias: Tracked,
+    x: Tracked,
+    y: Tracked,
+    out_dtype: torch.dtype | None = None,
+    *,
+    beta: float = 1,
+    alpha: float = 1,
+) -> Tracked:
     """beta * bias + alpha * x @ y. With beta zero, bias is not read at all (NaN in it does not spread)."""
     start = None if beta == 0 else scaled(bias, beta)
     assert start is None or isinstance(start, Tracked)
@@ -126,17 +137,19 @@ def addmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float =
             lost = scaled_first.beyond()
             lost = lost.any(dim, keepdim=True) if factor.value.ndim + dim >= 0 else lost.any()
             result = result.with_error(torch.where(lost, torch.inf, movement.dense_error(result)))
-    return result if start is None else biased(result, start, x)
+    if start is None:
+        return result
+    return biased(result, start, x if out_dtype is None else replace(x, grid=out_dtype))
 
 
 @rule("aten.addbmm")
 def addbmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float = 1) -> Tracked:
     """The products of all batches, added to beta * bias one by one; torch stores every one of these sums."""
     rows = movement.moved(lambda t: t[:1].transpose(0, 1).flatten(1), x)  # without a batch a product over nothing
-    total = addmm(bias, rows, movement.moved(lambda t: t[:1].flatten(0, 1), y), beta, alpha)
+    total = addmm(bias, rows, movement.moved(lambda t: t[:1].flatten(0, 1), y), beta=beta, alpha=alpha)
     for i in range(1, len(x.value)):
         one, other = (movement.moved(torch.select, t, 0, i) for t in (x, y))
-        total = addmm(e.stage(total, x), one, other, 1, alpha)
+        total = addmm(e.stage(total, x), one, other, alpha=alpha)
     return total
 
 

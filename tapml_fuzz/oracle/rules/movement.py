@@ -24,20 +24,40 @@ _ALIASES = {"view": ("_unsafe_view", "_reshape_copy"), "index": ("_unsafe_index"
 _DATA_FIRST = ("embedding", "gather", "index", "index_select", "take", "take_along_dim")
 
 
-def _moving(packet: str) -> None:
-    """A rule for a packet whose first argument is the data; its `_copy` twin moves the same way."""
+def _moving(packet: str, *twins: str) -> None:
+    """A rule for a packet whose first argument is the data, and for its twins, which move the same way."""
     function = getattr(torch.ops.aten, packet)
 
     def move(x: Tracked, *rest: Any, **options: Any) -> Any:
         options.pop("memory_format", None)
         return movement.moved(function, x, *rest, **options)
 
-    twins = (f"{packet}_copy",) if hasattr(torch.ops.aten, f"{packet}_copy") else ()
     rule(*(f"aten.{name}" for name in (packet, *twins, *_ALIASES.get(packet, ()))))(move)
 
 
-for _packet in (*_VIEWS, *_DATA_FIRST):
+for _packet in _VIEWS:
+    # A view's `_copy` twin gives the same elements. Of others it is another operator: index_copy writes.
+    _moving(_packet, *(name for name in (f"{_packet}_copy",) if hasattr(torch.ops.aten, name)))
+for _packet in _DATA_FIRST:
     _moving(_packet)
+
+
+_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@rule("aten.view.dtype", "aten.view_copy.dtype")
+def reinterpreted(x: Tracked, dtype: torch.dtype) -> Tracked:
+    """The same bits as another dtype: exact, but for those that rounding decides and those of a NaN, which has many."""
+    bits = x.value.to(x.grid) if x.is_floating else x.value
+    value = bits.view(dtype)
+    unknown = torch.isnan(bits) | (movement.dense_error(x) > 0)
+    error = None
+    if bool(unknown.any()):
+        touched = -unknown.to(_OF_SIZE[bits.element_size()])
+        error = torch.where(touched.view(_OF_SIZE[value.element_size()]) != 0, torch.inf, 0.0).double()
+    if not dtype.is_floating_point:
+        return Tracked(value, x.arithmetic, error)
+    return Tracked(value.to(torch.float64), x.arithmetic, error, grid=dtype)
 
 
 @rule("aten.cat", "aten.concat", "aten.concatenate")
