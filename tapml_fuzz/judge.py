@@ -7,7 +7,7 @@ is it judged once more by what the platform's specification allows, and then cal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from tapml_fuzz.core.verdict import Kind, Metrics, Verdict
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import Truth
 from tapml_fuzz.oracle import truth as compute_truth
-from tapml_fuzz.oracle.compare import Difference, difference, metrics, selection_difference
+from tapml_fuzz.oracle.compare import Difference, arranged, difference, metrics, selection_difference
 
 STRICT = Policy()
 
@@ -108,6 +108,9 @@ def _judge_outputs(case: Case, actual: Ok, truth: Truth, reference: Ok | None, p
     form = _form(case, actual, truth, reference)
     if form is not None:
         return form
+    if any(truth.unordered):
+        outputs = arranged([invoke.to_torch(a) for a in actual.outputs], truth.selections, truth.unordered)
+        actual = replace(actual, outputs=tuple(invoke.to_numpy(t) for t in outputs))
     # Which integers depend on a NaN cannot be seen, so a platform that assumes there is none is free in all of them.
     loose = policy.assumes_finite and not _all_finite(case)
     findings = [

@@ -91,7 +91,7 @@ class ToleranceBench(Bench):
         reference = self.reference.run(case)
         if not isinstance(reference, Ok):
             return []
-        empty = Truth((), (), (), ())
+        empty = Truth((), (), (), (), ())
         return [
             Result(name, case, _by_tolerance(case, session.run(case), reference), reference, empty)
             for name, session in self.candidates.items()

@@ -75,9 +75,9 @@ class Result:
 
     @property
     def bounds(self) -> tuple[Array | None, ...]:
-        """The truth's error bounds; infinite for outputs that hold indices, of which several may be right."""
-        outputs = zip(self.truth.values, self.truth.bounds, self.truth.selections, strict=True)
-        return tuple(bound if s is None else np.full(value.shape, np.inf) for value, bound, s in outputs)
+        """The truth's error bounds; infinite for outputs of which several are right: indices, and any order."""
+        outputs = zip(self.truth.values, self.truth.bounds, self.truth.several, strict=True)
+        return tuple(np.full(value.shape, np.inf) if several else bound for value, bound, several in outputs)
 
 
 @dataclass

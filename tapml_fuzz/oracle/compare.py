@@ -5,6 +5,7 @@ Nothing here knows thresholds beyond the bound itself; kinds and permissions are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.verdict import Metrics
-from tapml_fuzz.oracle.tracked import Selection
+from tapml_fuzz.oracle.tracked import Selection, Unordered
 
 # Upper edges of the histogram of ratios; the first bin is exactly zero, the last everything beyond.
 EDGES = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -138,6 +139,29 @@ def selection_difference(actual: Tensor, truth: Tensor, selection: Selection) ->
     if bool(same.all()):
         return Difference(0.0), ""
     return Difference(float("inf"), _first(~same)), "the index does not select the right value"
+
+
+def arranged(
+    outputs: Sequence[Tensor], selections: Sequence[Selection | None], unordered: Sequence[Unordered | None]
+) -> list[Tensor]:
+    """Outputs that may come in any order, brought into the truth's.
+
+    One permutation, by what the indices select where there are any, moves all outputs of an operator: a value that
+    stands beside another value's index stays there, and is wrong.
+    """
+    result = list(outputs)
+    for order in dict.fromkeys(u for u in unordered if u is not None):
+        dim = order.dim
+        together = [i for i, u in enumerate(unordered) if u is order]
+        keys = result[together[0]]
+        for i in together:
+            if (selection := selections[i]) is not None:
+                # An index out of range has no order; it is told by `selection_difference`.
+                keys = selection.source.gather(dim, result[i].long().clamp(0, selection.source.shape[dim] - 1))
+        places = keys.sort(dim=dim, descending=order.descending, stable=True).indices
+        for i in together:
+            result[i] = result[i].gather(dim, places)
+    return result
 
 
 def _first(mask: Tensor) -> int:

@@ -43,6 +43,8 @@ def apply(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     operands = tracked_in((args, kwargs))
     if not operands:
         return _factory(overload, args, kwargs, arithmetic)
+    if any(o.unordered is not None for o in operands):
+        raise NoTruth(f"{overload} gets values whose order topk(sorted=False) leaves open", mend="ask for sorted=True")
     found = lookup(overload)
     if not any(o.is_floating for o in operands):
         if any(o.error is not None for o in operands):

@@ -161,6 +161,14 @@ class Selection:
     distinct: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Unordered:
+    """Along `dim` any order is right, the same one in all outputs that share this object; the truth is sorted."""
+
+    dim: int
+    descending: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Tracked:
     """A tensor of the program with its error bound.
@@ -172,6 +180,7 @@ class Tracked:
         grid: the floating dtype whose numbers the value is rounded to; the value's own for the rest.
         overflows: some finite element may exceed the working precision.
         nonnegative: known to have no negative element, whatever the rounding.
+        selection, unordered: of outputs of an operator, see there.
     """
 
     value: Tensor
@@ -181,6 +190,7 @@ class Tracked:
     overflows: bool = False
     nonnegative: bool = False
     selection: Selection | None = None
+    unordered: Unordered | None = None
 
     @property
     def is_floating(self) -> bool:

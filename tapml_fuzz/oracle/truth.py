@@ -18,7 +18,7 @@ from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle.constants import K
 from tapml_fuzz.oracle.engine import Undecided, apply, known, trace
 from tapml_fuzz.oracle.registry import NoAnswer
-from tapml_fuzz.oracle.tracked import Arithmetic, Selection, Tracked, arithmetic
+from tapml_fuzz.oracle.tracked import Arithmetic, Selection, Tracked, Unordered, arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Truth:
         dtypes: names of the dtypes torch gives for these inputs.
         unjudged: elements, over all outputs, about which nothing can be said.
         selections: for outputs that hold indices, what they select from; otherwise None.
+        unordered: for outputs that may come in any order along an axis, that axis; otherwise None.
         accuracy, flush: the accuracy table and flush-to-zero setting this truth was computed under.
     """
 
@@ -38,6 +39,7 @@ class Truth:
     bounds: tuple[Array | None, ...]
     dtypes: tuple[str, ...]
     selections: tuple[Selection | None, ...]
+    unordered: tuple[Unordered | None, ...]
     unjudged: int = 0
     accuracy: str = "ieee"
     flush: bool = False
@@ -45,6 +47,11 @@ class Truth:
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(v.shape) for v in self.values)
+
+    @property
+    def several(self) -> tuple[bool, ...]:
+        """For which outputs no bound tells what is right: indices, and what may come in any order."""
+        return tuple(s is not None or u is not None for s, u in zip(self.selections, self.unordered, strict=True))
 
 
 def truth(
@@ -77,6 +84,7 @@ def truth(
         unjudged=sum(_unjudged(bound) for bound in bounds),
         dtypes=expected,
         selections=tuple(o.selection for o in outputs),
+        unordered=tuple(o.unordered for o in outputs),
         accuracy=accuracy,
         flush=flush,
     )

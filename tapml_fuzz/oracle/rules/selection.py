@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tapml_fuzz.oracle import movement
-from tapml_fuzz.oracle.registry import NoTruth, rule
-from tapml_fuzz.oracle.tracked import Selection, Tracked
+from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.tracked import Selection, Tracked, Unordered
 
 
 def _selected(
@@ -54,10 +55,13 @@ for _packet in ("max", "min", "median"):
 
 @rule("aten.topk")
 def topk(x: Tracked, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tracked, Tracked]:
-    if not sorted:
-        raise NoTruth("topk(sorted=False) leaves the order open", mend="ask for sorted=True")
+    """With `sorted=False` every order is right; what there is one of has but one."""
     values, indices = torch.topk(x.value, k, dim, largest, True)
-    return _selected(x, values, indices, dim, keepdim=True, distinct=True)
+    picked, places = _selected(x, values, indices, dim, keepdim=True, distinct=True)
+    if sorted or k < 2:
+        return picked, places
+    order = Unordered(dim, largest)
+    return replace(picked, unordered=order), replace(places, unordered=order)
 
 
 @rule("aten.sort")
