@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from tapml_fuzz.campaign.ahead import Pace, run_ahead, windows
+from tapml_fuzz.campaign.times import Times
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
@@ -41,26 +42,6 @@ class Session(Protocol):
     def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]: ...
     def script(self, case: Case) -> Script | None: ...
     def close(self) -> None: ...
-
-
-@dataclass
-class Times:
-    """Seconds spent, by what they were spent on."""
-
-    generate: float = 0.0
-    reference: float = 0.0
-    candidate: float = 0.0
-    oracle: float = 0.0
-    build: float = 0.0
-    reduce: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return float(sum(getattr(self, name) for name in self.__dataclass_fields__))
-
-    def add(self, other: Times) -> None:
-        for name in self.__dataclass_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(frozen=True)
@@ -92,6 +73,7 @@ class Bench:
     Attributes:
         absent: candidates whose machine does not answer now, with the first reason: later ones say that it is so.
         missed: those that did not answer the case judged last, which may have run before a machine was lost.
+        refused: who could not run the case judged last, with the reason; the source platform when it made it no case.
     """
 
     reference_name: str
@@ -102,6 +84,7 @@ class Bench:
     times: Times = field(default_factory=Times)
     absent: dict[str, str] = field(default_factory=dict)
     missed: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
     _runs: int = 0
     _pace: Pace = field(default_factory=Pace, repr=False)
     _built: dict[str, float] = field(default_factory=dict, repr=False)
@@ -142,7 +125,7 @@ class Bench:
         truths = [self._truth(case) for case in cases]
         ran = [self._ended(self.reference, begun[0])]
         if not self.overlap and not _is_case(ran[0][0], truths[0]):
-            self.missed = set()
+            self.missed, self.refused = set(), {self.reference_name: _refusal(ran[0][0], truths[0])}
             yield []  # a candidate in this process is not asked: it might never return
             return
         ran += [self._ended(session, run) for session, run in zip(sessions[1:], begun[1:], strict=True)]
@@ -165,7 +148,9 @@ class Bench:
         """Judge what ran, the source platform first."""
         reference, *outcomes = ran
         self.missed = {name for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, Unreachable)}
+        self.refused = {}
         if not _is_case(reference, expected):
+            self.refused[self.reference_name] = _refusal(reference, expected)
             return []
         if isinstance(expected, Exception):
             raise expected
@@ -178,6 +163,7 @@ class Bench:
         usable = reference if isinstance(reference, Ok) else None
         for name, outcome in zip(names, outcomes, strict=True):
             if isinstance(outcome, Unsupported):
+                self.refused[name] = outcome.reason
                 continue
             verdict = self._judged(name, case, outcome, usable, expected, doubt, repeat)
             if verdict.kind != "reference-suspect":  # already said, of the source platform
@@ -292,6 +278,14 @@ class Bench:
 
 def _is_case(reference: RunOutcome, expected: Truth | Exception) -> bool:
     return not isinstance(reference, RunError | Unsupported | BuildError) and not isinstance(expected, NoAnswer)
+
+
+def _refusal(reference: RunOutcome, expected: Truth | Exception) -> str:
+    """Why something is no case (see `_is_case`)."""
+    match reference:
+        case RunError(reason) | BuildError(reason) | Unsupported(reason):
+            return reason
+    return f"the oracle has no answer: {expected}"
 
 
 def _with_kind(verdict: Verdict, kind: Kind | None) -> Verdict:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strategies import Source
-from tapml_fuzz.campaign.bench import Bench, Result, Times
+from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.filing import Filer, Writer
 from tapml_fuzz.campaign.hunt import Hunt
 from tapml_fuzz.campaign.plan import Task, plan, slice_seed
 from tapml_fuzz.campaign.tally import Tally, summary
+from tapml_fuzz.campaign.times import Times
 from tapml_fuzz.core.events import (
     CampaignFinished,
     CampaignStarted,
@@ -197,7 +198,7 @@ class Campaign:
 
     def _count(self, key: str, results: list[Result], bench: Bench) -> None:
         """Count a case, and say who has stopped or begun to answer."""
-        self.tally.add(key, results, self.reference, bench.missed)
+        self.tally.add(key, results, self.reference, bench.missed, bench.refused)
         if not bench.absent and not self._absent:
             return
         with self._lock:

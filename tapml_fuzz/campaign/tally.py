@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from tapml_fuzz.campaign.bench import Result, Times
+from tapml_fuzz.campaign.bench import Result
+from tapml_fuzz.campaign.budget import Budget
+from tapml_fuzz.campaign.times import Times
+from tapml_fuzz.core.text import printable
 from tapml_fuzz.storage.findings import FindingRecord
+
+# Characters of a platform's reason that fit a line with those of others.
+_REASON = 200
 
 
 @dataclass
 class Tally:
-    """Counters shared by all workers of a campaign; `unreached` counts cases while a platform did not answer."""
+    """Counters shared by all workers of a campaign.
+
+    Attributes:
+        unreached: cases while a platform did not answer.
+        refused: cases that a platform could not run, those included; `refusals` has the first reason.
+    """
 
     trials: int = 0
     elements: int = 0
@@ -25,15 +36,30 @@ class Tally:
     by_operator: Counter[str] = field(default_factory=Counter)
     by_pair: Counter[tuple[str, str]] = field(default_factory=Counter)
     unreached: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    refusals: dict[str, str] = field(default_factory=dict)
     worst: dict[tuple[str, str], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, key: str, results: list[Result], reference: str, missed: Collection[str] = ()) -> None:
-        """Count one case: a trial per candidate that could run it; `missed` are those that did not answer."""
+    def add(
+        self,
+        key: str,
+        results: list[Result],
+        reference: str,
+        missed: Collection[str] = (),
+        refused: Mapping[str, str] | None = None,
+    ) -> None:
+        """Count one case: a trial per candidate that could run it.
+
+        `missed` are those that did not answer, `refused` those that could not run it, with the reason.
+        """
         with self._lock:
             self.cases += 1
             for name in missed:
                 self.unreached[name] += 1
+            for name, reason in (refused or {}).items():
+                self.refused[name] += 1
+                self.refusals.setdefault(name, reason)
             for result in results:
                 if result.platform == reference:
                     continue
@@ -70,6 +96,8 @@ def summary(
             "findings": sum(f.platform == name for f in findings),
             "builds": builds.get(name, 0),
             "unreached": tally.unreached[name],
+            "refused": tally.refused[name],
+            "refusal": tally.refusals.get(name, ""),
             **facts,
         }
         for name, facts in platforms.items()
@@ -107,3 +135,26 @@ def summary(
         "operators": per_operator,
         "findings": [{**msgspec.to_builtins(f), "new": f.id in new} for f in findings],
     }
+
+
+def why_nothing_ran(summary: Mapping[str, Any], budget: Budget) -> tuple[str, str]:
+    """Why a run cannot say anything about any platform, and the mend; both empty when it can.
+
+    It can when there was a trial, or a finding: a source platform in doubt is one without a trial.
+    """
+    if summary["trials"] or summary["findings"]:
+        return "", ""
+    cases = summary["cases"]
+    longer = "give a longer --budget"
+    if not cases:
+        if budget.seconds is not None:
+            return f"the budget of {budget.text} ended before the first case was ready", longer
+        return "no case could be made from what was recorded", "choose other operators with --operator"
+    reasons = []
+    for name, facts in summary["platforms"].items():
+        if facts["refused"]:
+            how = "did not answer for" if facts["refused"] == facts["unreached"] else "refuses"
+            reason = " ".join(printable(facts["refusal"]).split())[:_REASON]
+            reasons.append(f"{name} {how} {facts['refused']} of {cases} cases: {reason}")
+    mend = "choose others with --operator or --platform"
+    return "; ".join(reasons), f"{mend}, or {longer}" if budget.seconds is not None else mend

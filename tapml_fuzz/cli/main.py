@@ -24,7 +24,9 @@ COMMANDS = {
     "reproduce": ("tapml_fuzz.cli.reproduce", "Run a finding again: exit 1 while it fails, 0 once it is fixed."),
 }
 
-EXIT_CODES = "Exit codes: 0 nothing new found, 1 findings, 2 bad usage, 3 the fuzzer itself failed, 130 interrupted."
+EXIT_CODES = (
+    "Exit codes: 0 nothing new found, 1 findings, 2 bad usage, 3 nothing ran or the fuzzer failed, 130 interrupted."
+)
 
 
 class Commands(click.Group):

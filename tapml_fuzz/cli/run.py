@@ -56,7 +56,7 @@ def run(
     """
     from tapml_fuzz.campaign.budget import Budget
     from tapml_fuzz.cli.selection import select_operators, select_platforms
-    from tapml_fuzz.core.errors import BadOption
+    from tapml_fuzz.core.errors import BadOption, NothingRan
 
     # What is wrong with the command is said before torch and Hypothesis, which take seconds, are imported.
     parsed = Budget.parse(budget)
@@ -66,6 +66,7 @@ def run(
     corpus, entries = select_operators(corpus_path, operators)
 
     from tapml_fuzz.campaign.run import Options
+    from tapml_fuzz.campaign.tally import why_nothing_ran
     from tapml_fuzz.cli.campaign import conduct, load_sources
     from tapml_fuzz.reporting.terminal import Terminal
 
@@ -78,6 +79,9 @@ def run(
     terminal.say(f"report: {output / 'report.md'}; look at findings: python -m tapml_fuzz findings list{where}")
     if summary["interrupted"]:
         return 130
+    why, mend = why_nothing_ran(summary, parsed)
+    if why:
+        raise NothingRan(f"nothing ran, so nothing is known of any platform: {why}", mend=mend)
     return 1 if any(f["new"] and f["kind"] != "permitted" for f in summary["findings"]) else 0
 
 

@@ -67,6 +67,13 @@ class CannotServe(TapmlFuzzError):
     code = "E301"
 
 
+class NothingRan(TapmlFuzzError):
+    """A run without a single trial: no statement about any platform can be made."""
+
+    code = "E303"
+    exit_code = 3
+
+
 class MachineryFailure(TapmlFuzzError):
     """The fuzzer itself failed: no statement about any platform can be made."""
 

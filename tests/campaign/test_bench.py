@@ -36,6 +36,8 @@ def test_a_candidate_here_is_not_asked_what_the_source_platform_rejects(width: i
     finally:
         bench.close()
     assert (len(results), candidate.asked) == (int(tried), int(tried))
+    assert [*bench.refused] == ([] if tried else ["torch-cpu"])
+    assert tried or "must match" in bench.refused["torch-cpu"]
 
 
 class Vanishing(Counting):

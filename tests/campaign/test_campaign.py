@@ -17,9 +17,10 @@ from strategies import Source, from_corpus
 from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.run import Campaign, Options
+from tapml_fuzz.campaign.tally import why_nothing_ran
 from tapml_fuzz.core import events
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import RunOutcome, Unreachable
+from tapml_fuzz.core.outcome import RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.platforms.candidate import CallableSession
 from tapml_fuzz.platforms.local import Local
 from tapml_fuzz.reporting.reproducers import reproducers
@@ -207,3 +208,51 @@ def test_an_unreadable_row_does_not_end_a_campaign(tanh: Source, tmp_path: Path)
         database.execute("UPDATE findings SET record = '{'")
     again, _, _ = campaign(tanh, overflowing, tmp_path)
     assert {f["id"] for f in first["findings"]} & {f["id"] for f in again["findings"]}
+
+
+class Refusing(Recording):
+    """Like a platform that has none of the operators."""
+
+    def run(self, case: Case) -> RunOutcome:
+        super().run(case)
+        return Unsupported("no kernel\nfor \x1b[2Jthis")
+
+
+class Away(Recording):
+    """Like a platform on a machine that does not answer."""
+
+    def run(self, case: Case) -> RunOutcome:
+        return Unreachable("nothing answers")
+
+
+def test_refusals_are_counted_and_say_why_nothing_ran(tanh: Source, tmp_path: Path) -> None:
+    summary, seen, _ = campaign(tanh, right, tmp_path, budget="6trials", kind=Refusing)
+    facts = summary["platforms"]["candidate"]
+    assert (facts["refused"], facts["unreached"]) == (len(seen), 0)
+    why, mend = why_nothing_ran(summary, Budget.parse("6trials"))
+    assert why == f"candidate refuses {len(seen)} of {len(seen)} cases: no kernel for \N{REPLACEMENT CHARACTER}[2Jthis"
+    assert mend == "choose others with --operator or --platform"
+
+
+def test_a_machine_that_never_answers_is_why_nothing_ran(tanh: Source, tmp_path: Path) -> None:
+    summary, _, _ = campaign(tanh, right, tmp_path, budget="6trials", kind=Away)
+    why, _ = why_nothing_ran(summary, Budget.parse("6trials"))
+    assert why == f"candidate did not answer for {summary['cases']} of {summary['cases']} cases: nothing answers"
+
+
+def test_a_budget_that_ends_first_is_why_nothing_ran(tanh: Source, tmp_path: Path) -> None:
+    summary, seen, _ = campaign(tanh, right, tmp_path, budget="0.0000001s")
+    assert seen == []
+    why, mend = why_nothing_ran(summary, Budget.parse("0.0000001s"))
+    assert why == "the budget of 0.0000001s ended before the first case was ready"
+    assert mend == "give a longer --budget"
+
+
+def test_a_trial_or_a_finding_is_something(tanh: Source, tmp_path: Path) -> None:
+    budget = Budget.parse("6trials")
+    summary, _, _ = campaign(tanh, right, tmp_path, budget="6trials")
+    assert summary["trials"] > 0
+    assert why_nothing_ran(summary, budget) == ("", "")
+    # A source platform in doubt on every case is a finding without a trial of any candidate.
+    assert why_nothing_ran({**summary, "trials": 0, "findings": [{"kind": "reference-suspect"}]}, budget) == ("", "")
+    assert why_nothing_ran({**summary, "trials": 0}, budget) != ("", "")

@@ -135,6 +135,24 @@ def test_interrupt_keeps_findings_and_writes_the_report(tmp_path: Path) -> None:
     assert "interrupted after" in output
 
 
+def test_a_run_that_ran_nothing_says_why_and_does_not_look_like_one_that_found_nothing(tmp_path: Path) -> None:
+    (tmp_path / "double.py").write_text(
+        '# [tapml_fuzz]\n# operator = "aten.tanh.default"\n# callable = "tanh"\n# dtypes = ["float64"]\n'
+        "import torch\n\n\ndef tanh(x):\n    return torch.tanh(x)\n"
+    )
+    arguments = ("--platform", "user:double.py", "--budget", "4trials", "--json", "out.json")
+    done = tapml_fuzz("run", *arguments, cwd=tmp_path)
+    assert done.returncode == 3, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error E303: nothing ran")
+    assert "user:double.py refuses " in line
+    assert "is not written for float32" in line
+    assert "--operator" in line
+    summary = json.loads((tmp_path / "out.json").read_text())
+    assert summary["trials"] == 0
+    assert summary["platforms"]["user:double.py"]["refused"] == summary["cases"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
