@@ -59,7 +59,7 @@ def check(
         timeout: seconds after which a call of the candidate counts as one that never returns.
 
     torch runs on one thread meanwhile. Raises `UnknownOperator`, `BadInputs` or `BadOption`, each with one line that
-    says how to mend it.
+    says how to mend it, or `oracle.NoTruth` where nothing says what is right (random numbers, say).
     """
     if not callable(candidate):
         raise BadInputs(f"the candidate is a {type(candidate).__name__}, not a callable")

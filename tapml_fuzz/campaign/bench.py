@@ -21,7 +21,7 @@ from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreac
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Verdict
 from tapml_fuzz.judge import judge, judge_pair
-from tapml_fuzz.oracle import NoAnswer, Truth, truth
+from tapml_fuzz.oracle import NoAnswer, NoTruth, OracleFailure, Truth, truth
 from tapml_fuzz.platforms.base import Info, Script
 
 # One passing case in this many is run a second time, to see whether the platform repeats itself.
@@ -98,7 +98,8 @@ class Bench:
     def trial(self, case: Case, only: str | None = None, *, repeat: bool = False) -> list[Result]:
         """Judged results, one per candidate that could run the case (and one for a source platform in doubt).
 
-        Empty when the source platform itself rejects the case, which makes it no case. `only` restricts the run to
+        Empty when the source platform itself rejects the case, which makes it no case. Raises `NoTruth` where the
+        oracle cannot say what is right although the source platform takes the case. `only` restricts the run to
         one platform (a candidate, or the source platform alone); with `repeat` every candidate runs twice, to see
         whether it repeats itself.
         """
@@ -140,7 +141,7 @@ class Bench:
         self,
         case: Case,
         ran: list[RunOutcome],
-        expected: Truth | Exception,
+        expected: Truth | NoTruth,
         names: list[str],
         only: str | None,
         repeat: bool,
@@ -152,7 +153,7 @@ class Bench:
         if not _is_case(reference, expected):
             self.refused[self.reference_name] = _refusal(reference, expected)
             return []
-        if isinstance(expected, Exception):
+        if isinstance(expected, NoTruth):
             raise expected
         with self._oracle():
             doubt = judge(case, reference, expected)
@@ -228,19 +229,24 @@ class Bench:
                     self.absent.pop(session.name, None)
         return outcomes
 
-    def _truth(self, case: Case) -> Truth | Exception:
+    def _truth(self, case: Case) -> Truth | NoTruth:
         """The truth, or why there is none (which matters only if the source platform takes the case)."""
-        with self._oracle():
-            try:
+        try:
+            with self._oracle():
                 return truth(case.operator, case.tensors, case.sizes)
-            except Exception as error:
-                return error
+        except NoTruth as error:
+            return error
 
     @contextmanager
     def _oracle(self) -> Iterator[None]:
+        """Book the time, and make whatever the oracle raises a `NoTruth`."""
         began = time.perf_counter()
         try:
             yield
+        except NoTruth:
+            raise
+        except Exception as error:
+            raise OracleFailure(error) from error
         finally:
             self.times.oracle += time.perf_counter() - began
 
@@ -269,14 +275,15 @@ class Bench:
                 same = not isinstance(again, Ok)
                 return verdict if same else Verdict("nondeterministic", "two runs of one case differ", verdict.metrics)
             # Sums in another order every time (atomic additions) are right as long as both runs are.
-            second = judge(case, again, expected, reference=reference, policy=policy)
+            with self._oracle():
+                second = judge(case, again, expected, reference=reference, policy=policy)
             if isinstance(again, Ok) and second.failed:
                 return Verdict("nondeterministic", "only one of two runs is right", second.metrics)
             return second
         return verdict
 
 
-def _is_case(reference: RunOutcome, expected: Truth | Exception) -> bool:
+def _is_case(reference: RunOutcome, expected: Truth | NoTruth) -> bool:
     return not isinstance(reference, RunError | Unsupported | BuildError) and not isinstance(expected, NoAnswer)
 
 

@@ -18,6 +18,7 @@ from strategies import PHASES, Recipe, Source, realise, recipes
 from strategies.recipes import Phase
 from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.oracle import NoTruth
 
 # Steering pays only when there are enough examples to climb from.
 _STEER_FROM = 60
@@ -66,9 +67,13 @@ class Exploration:
     result: Result | None = None
     found: Result | None = None
     _shrink_until: float = field(default=math.inf, repr=False)
+    _unjudged: NoTruth | None = field(default=None, repr=False)
 
     def run(self) -> Exploration:
-        """Draw, run and shrink; the same source, seed and answers of the platforms give the same cases."""
+        """Draw, run and shrink; the same source, seed and answers of the platforms give the same cases.
+
+        Raises `NoTruth` from the bench.
+        """
         steered = (HypothesisPhase.target,) if self._steered else ()
         configured = settings(
             max_examples=max(1, self.examples // self._variants),
@@ -84,7 +89,11 @@ class Exploration:
         @configured
         @given(strategy)
         def test(recipe: Recipe) -> None:
-            self._draw(recipe) if self.identity is None else self._shrink(recipe)
+            try:
+                self._draw(recipe) if self.identity is None else self._shrink(recipe)
+            except NoTruth as error:  # which Hypothesis would take for a failure, and shrink
+                self._unjudged = error
+                raise _Enough from None
 
         began, before = time.perf_counter(), self.bench.times.total
         try:
@@ -95,6 +104,8 @@ class Exploration:
         # What Hypothesis itself took is part of generating.
         own = time.perf_counter() - began - (self.bench.times.total - before)
         self.bench.times.generate += max(0.0, own)
+        if self._unjudged is not None:
+            raise self._unjudged
         return self
 
     @property

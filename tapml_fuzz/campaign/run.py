@@ -22,10 +22,12 @@ from tapml_fuzz.core.events import (
     CampaignFinished,
     CampaignStarted,
     Listener,
+    OperatorUnjudged,
     PlatformLost,
     PlatformReturned,
     Progress,
 )
+from tapml_fuzz.oracle import NoTruth
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.storage.findings import FindingStore
 
@@ -148,9 +150,10 @@ class Campaign:
             while not self._expired():
                 with self._lock:
                     task = next(tasks, None)
-                if task is None:
+                if task is None or len(self.tally.unjudged) == len(self.sources):
                     return
-                self._do(task, bench)
+                if task.operator not in self.tally.unjudged:
+                    self._do(task, bench)
         except BaseException as error:
             if not self._stop.is_set():  # what breaks while everything is being stopped says nothing
                 self._errors.append(error)
@@ -189,12 +192,21 @@ class Campaign:
             stopped=self._stop.is_set,
             on_trial=lambda results: self._count(task.operator, results, bench),
         )
-        if task.replay:
-            hunt.replay(task.examples)
-        else:
-            hunt.search(task.examples, task.start, task.seed)
+        try:
+            if task.replay:
+                hunt.replay(task.examples)
+            else:
+                hunt.search(task.examples, task.start, task.seed)
+        except NoTruth as error:
+            self._leave(task.operator, error)
         used = options.budget.used(self.tally.trials)
         self.listener(Progress(source.operator.describe(), self.tally.trials, len(self.filer.met()), used))
+
+    def _leave(self, key: str, error: NoTruth) -> None:
+        """An operator that the oracle cannot judge is not tried again: it would cost the others their time."""
+        reason = str(error).partition("\n")[0]
+        if self.tally.leave(key, reason):
+            self.listener(OperatorUnjudged(self.sources[key].operator.describe(), reason))
 
     def _count(self, key: str, results: list[Result], bench: Bench) -> None:
         """Count a case, and say who has stopped or begun to answer."""

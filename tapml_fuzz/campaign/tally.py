@@ -27,6 +27,7 @@ class Tally:
     Attributes:
         unreached: cases while a platform did not answer.
         refused: cases that a platform could not run, those included; `refusals` has the first reason.
+        unjudged: why the oracle could not tell what is right, by the operator's key.
     """
 
     trials: int = 0
@@ -39,6 +40,7 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     refusals: dict[str, str] = field(default_factory=dict)
     worst: dict[tuple[str, str], float] = field(default_factory=dict)
+    unjudged: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(
@@ -71,6 +73,14 @@ class Tally:
                 self.by_pair[pair] += 1
                 if result.verdict.kind is None:
                     self.worst[pair] = max(self.worst.get(pair, 0.0), result.verdict.metrics.ratio)
+
+    def leave(self, key: str, reason: str) -> bool:
+        """Note that an operator cannot be judged; False where that is known."""
+        with self._lock:
+            if key in self.unjudged:
+                return False
+            self.unjudged[key] = reason
+            return True
 
 
 def summary(
@@ -133,6 +143,7 @@ def summary(
         "time_s": {name: round(getattr(times, name), 3) for name in times.__dataclass_fields__},
         "platforms": per_platform,
         "operators": per_operator,
+        "unjudged": dict(sorted(tally.unjudged.items())),
         "findings": [{**msgspec.to_builtins(f), "new": f.id in new} for f in findings],
     }
 
@@ -144,6 +155,10 @@ def why_nothing_ran(summary: Mapping[str, Any], budget: Budget) -> tuple[str, st
     """
     if summary["trials"] or summary["findings"]:
         return "", ""
+    unjudged = summary["unjudged"]
+    if unjudged and len(unjudged) == len(summary["operators"]):
+        reason = next(iter(unjudged.values()))
+        return f"no operator could be judged: {printable(reason)[:_REASON]}", "choose other operators with --operator"
     cases = summary["cases"]
     longer = "give a longer --budget"
     if not cases:

@@ -1,4 +1,4 @@
-"""What a campaign's time went into."""
+"""What a campaign spends its time on."""
 
 from __future__ import annotations
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tapml_fuzz.cli.options import DEFAULT_OUTPUT, corpus_option, output_option
+
+if TYPE_CHECKING:
+    from tapml_fuzz.campaign.budget import Budget
 
 
 @click.command()
@@ -56,7 +60,7 @@ def run(
     """
     from tapml_fuzz.campaign.budget import Budget
     from tapml_fuzz.cli.selection import select_operators, select_platforms
-    from tapml_fuzz.core.errors import BadOption, NothingRan
+    from tapml_fuzz.core.errors import BadOption
 
     # What is wrong with the command is said before torch and Hypothesis, which take seconds, are imported.
     parsed = Budget.parse(budget)
@@ -66,7 +70,6 @@ def run(
     corpus, entries = select_operators(corpus_path, operators)
 
     from tapml_fuzz.campaign.run import Options
-    from tapml_fuzz.campaign.tally import why_nothing_ran
     from tapml_fuzz.cli.campaign import conduct, load_sources
     from tapml_fuzz.reporting.terminal import Terminal
 
@@ -77,9 +80,17 @@ def run(
     _write_json(summary, json_path)
     where = "" if output == DEFAULT_OUTPUT else f" --output {output}"
     terminal.say(f"report: {output / 'report.md'}; look at findings: python -m tapml_fuzz findings list{where}")
+    return exit_code(summary, parsed)
+
+
+def exit_code(summary: dict[str, Any], budget: Budget) -> int:
+    """By what is new among the findings. Raises `NothingRan` where nothing says anything about any platform."""
+    from tapml_fuzz.campaign.tally import why_nothing_ran
+    from tapml_fuzz.core.errors import NothingRan
+
     if summary["interrupted"]:
         return 130
-    why, mend = why_nothing_ran(summary, parsed)
+    why, mend = why_nothing_ran(summary, budget)
     if why:
         raise NothingRan(f"nothing ran, so nothing is known of any platform: {why}", mend=mend)
     return 1 if any(f["new"] and f["kind"] != "permitted" for f in summary["findings"]) else 0

@@ -40,6 +40,14 @@ class PlatformReturned:
 
 
 @dataclass(frozen=True)
+class OperatorUnjudged:
+    """The oracle cannot say what is right for an operator; the campaign goes on with the others."""
+
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Sent after every slice of work; `fraction` is the share of the budget used, 0 to 1."""
 
@@ -82,6 +90,7 @@ Event = (
     | PlatformUnavailable
     | PlatformLost
     | PlatformReturned
+    | OperatorUnjudged
     | Progress
     | FindingFound
     | FindingReduced

@@ -27,6 +27,15 @@ class NoAnswer(NoTruth):
     code = "E302"
 
 
+class OracleFailure(NoTruth):
+    """Finding what is right raised an error: a defect of a rule, or of the callable that is followed."""
+
+    code = "E303"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"the oracle failed: {type(error).__name__}: {error}")
+
+
 Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 

@@ -44,6 +44,10 @@ def as_markdown(summary: dict[str, Any]) -> str:
                 "",
                 f"{_cell(name)} did not answer for {facts['unreached']} cases, which it has not run.",
             ]
+    if summary["unjudged"]:
+        lines += ["", "## Operators that could not be judged", ""]
+        for key, reason in summary["unjudged"].items():
+            lines.append(f"- {_cell(key)}, {_cell(summary['operators'][key]['operator'])}: {_cell(reason)}")
     lines += ["", "## Findings", ""]
     if not summary["findings"]:
         lines.append("None.")

@@ -63,6 +63,8 @@ class Terminal:
                 self._print(f"lost     {platform}: {reason}; going on without it", "yellow")
             case events.PlatformReturned(platform):
                 self._print(f"back     {platform}", "dim")
+            case events.OperatorUnjudged(operator, reason):
+                self._print(f"unjudged {operator}: {reason}; going on without it", "yellow")
             case events.CampaignStarted():
                 names = ", ".join(event.platforms)
                 self._print(f"{len(event.operators)} operators on {names} against {event.reference}, {event.budget}")
@@ -145,6 +147,10 @@ class Terminal:
                 self._print(f"  {name}: {facts['trials']} trials, {facts['findings']} findings{missed}")
             elif facts["findings"]:
                 self._print(f"  {name} (source platform): {facts['findings']} findings")
+        operators: dict[str, dict[str, object]] = summary["operators"]  # type: ignore[assignment]
+        unjudged: dict[str, str] = summary["unjudged"]  # type: ignore[assignment]
+        for key, reason in unjudged.items():
+            self._print(f"  unjudged {key}, {operators[key]['operator']}: {reason}", "yellow")
 
     def _print(self, text: str, style: str = "") -> None:
         # Text, not markup: what findings and files say is never interpreted.
