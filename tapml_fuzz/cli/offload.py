@@ -10,6 +10,7 @@ import click
 
 from tapml_fuzz.cli.offload_ending import ending, settled, worst, write
 from tapml_fuzz.cli.options import output_option
+from tapml_fuzz.core import lifeline
 
 if TYPE_CHECKING:
     from tapml_fuzz.offload.report import OffloadReport
@@ -90,6 +91,8 @@ def offload(
       python -m tapml_fuzz offload my-model/ --inputs text.txt --from torch-cuda --to tvm-webgpu@rpc://HOST:9090
       python -m tapml_fuzz offload llvm.so other.so --inputs inputs.safetensors --main prefill
     """
+    if unsupervised:
+        lifeline.hold()  # a supervisor that is killed takes the walk along
     if other is not None:
         from tapml_fuzz.cli.offload_libraries import walk_libraries
 

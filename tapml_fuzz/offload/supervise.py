@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 
+from tapml_fuzz.core import lifeline
 from tapml_fuzz.core.errors import MachineryFailure
 from tapml_fuzz.offload.ledger import Died, Ledger
 
@@ -24,6 +24,8 @@ def supervise(
 ) -> int:
     """Run the command `first` to its end, and `again` after it has died; its exit code.
 
+    Both are programs that call `lifeline.hold`: a walk that outlived its supervisor would write to the ledger beside
+    the one that resumes it.
     A unit that ends the process twice, or keeps it for longer than `limit` seconds twice, is noted as dead in the
     ledger, where the walk finds it. Raises `MachineryFailure` when the process dies twice and no unit was running.
     """
@@ -46,7 +48,7 @@ def supervise(
 
 def _watched(command: Sequence[str], ledger: Ledger, limit: float) -> tuple[int, bool]:
     """The exit code, and whether the process was killed because one unit had kept it too long."""
-    child = subprocess.Popen(command)
+    child = lifeline.started(command)
     try:
         since, running = time.monotonic(), ""
         while child.poll() is None:

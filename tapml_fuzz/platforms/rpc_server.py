@@ -21,6 +21,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from tapml_fuzz.core import lifeline
 from tapml_fuzz.platforms.address import endpoint
 from tapml_fuzz.platforms.tracker import Tracker, TrackerError, new_match
 from tapml_fuzz.platforms.worker_process import environment
@@ -148,7 +149,7 @@ class RpcServer:
         with tempfile.TemporaryDirectory(prefix="tapml-fuzz-rpc-", ignore_cleanup_errors=True) as folder:
             ours, theirs = os.pipe()  # its end says that the process has ended
             descriptor = connection.fileno()
-            process = subprocess.Popen(
+            process = lifeline.started(
                 [sys.executable, "-m", "tapml_fuzz.platforms.rpc_session", str(descriptor), folder],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[descriptor, theirs],

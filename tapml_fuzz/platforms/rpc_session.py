@@ -7,7 +7,6 @@ up, the worker is killed, whatever it is doing.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tapml_fuzz.core import lifeline
 from tapml_fuzz.core.outcome import Crash
 from tapml_fuzz.core.version import __version__
 from tapml_fuzz.platforms.parcel import Shelf, unpack
@@ -35,7 +35,6 @@ from tapml_fuzz.platforms.worker_process import WorkerProcess
 # A client that still waits has longer deadlines of its own than it should; one that is gone is noticed at once.
 _PATIENCE_S = 900.0
 _HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-_DEATH_SIGNAL = 1  # Linux: PR_SET_PDEATHSIG
 
 
 class Host:
@@ -126,8 +125,7 @@ def register(host: Host, folder: Path) -> None:
 
 def main(descriptor: int, folder: Path) -> None:
     """Serve the client on `descriptor` until it hangs up; never returns."""
-    if sys.platform == "linux":  # a device whose server was killed is free again
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    lifeline.hold()  # a device whose server was killed is free again
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tvm.rpc._ffi_api import ServerLoop
 

@@ -16,6 +16,7 @@ import traceback
 from itertools import islice
 from typing import Any, cast
 
+from tapml_fuzz.core import lifeline
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import decode_operator
 from tapml_fuzz.platforms.base import (
@@ -46,8 +47,9 @@ from tapml_fuzz.platforms.wire import (
     specs_of,
 )
 
-# An orphan that hangs inside a kernel cannot notice that its supervisor is gone. faulthandler's watchdog is a C
-# thread that ends the process even then; it is armed anew while the worker is alive and answering.
+# Where the kernel does not kill an orphan (`core.lifeline`), one that hangs in native code with the interpreter lock
+# cannot notice that its supervisor is gone. faulthandler's watchdog is a C thread that ends the process even then; it
+# is armed anew while the worker is alive and answering.
 _WATCHDOG_S = 900.0
 _REARM_S = 60.0
 _RUNS_PER_RSS = 16  # reading one's own size costs a tenth of a small run
@@ -172,6 +174,7 @@ def _resident_bytes() -> int:
 
 def main(where: str, descriptor: int) -> None:
     """Activate the platform at `where` (`module:Class`), say hello, serve; never returns."""
+    lifeline.hold()
     # Ctrl-C reaches every process of the terminal's group; when to stop is the supervisor's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # a print must not block on, or be lost in, whatever stdout is

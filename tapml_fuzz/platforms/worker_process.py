@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
+from tapml_fuzz.core import lifeline
 from tapml_fuzz.core.outcome import Crash
 from tapml_fuzz.platforms.wire import Channel
 
@@ -22,7 +23,8 @@ _EXIT_WAIT_S = 5.0
 class WorkerProcess:
     """One worker process: its stream, and the end of what it wrote to stderr.
 
-    `where` is as in `registry.location`, or whatever a worker of another kind, in `module`, takes in its place.
+    `where` is as in `registry.location`, or whatever a worker of another kind, in `module`, takes in its place. It ends
+    with this process (`core.lifeline`).
     """
 
     def __init__(self, where: str, module: str = "tapml_fuzz.platforms.worker") -> None:
@@ -30,7 +32,7 @@ class WorkerProcess:
         self.started = time.monotonic()
         self.channel = Channel(ours)
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = lifeline.started(
                 [sys.executable, "-m", module, where, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

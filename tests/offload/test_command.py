@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.offload.conftest import TEXTS
+from tests.processes import alive, descendants, survivors
 
 
 def command(model: Path, folder: Path, *more: str) -> list[str]:
@@ -29,14 +30,22 @@ def test_killed_in_the_middle_and_resumed(first_layer: Path, tmp_path: Path) -> 
     )  # fmt: skip
     assert walk.stdout is not None
     settled: list[str] = []
+    family: list[int] = []
     for line in walk.stdout:
         if " moved " in line:
             settled.append(line.split("moved")[1].split(":")[0].strip())
         if len(settled) == 6:
-            os.killpg(walk.pid, signal.SIGKILL)
+            family = descendants(walk.pid)
+            walk.kill()  # nobody else: what it has started must notice
             break
-    walk.stdout.close()
     walk.wait()
+    try:
+        assert len(family) >= 2  # the walk and a worker
+        assert survivors(family, 5) == []
+    finally:
+        walk.stdout.close()
+        for process in filter(alive, family):
+            os.kill(process, signal.SIGKILL)
     again = subprocess.run(
         command(first_layer, tmp_path, "--resume", "--json", str(tmp_path / "walk.json")),
         capture_output=True, text=True, timeout=600,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -93,6 +94,16 @@ class Hanging(_Fake):
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         while any((tensor == 13).any() for tensor in tensors):
             sum(range(1000))
+        return super().run(build, tensors, layouts, sizes)
+
+
+class Stuck(_Fake):
+    """Never returns from native code that keeps the interpreter lock: none of the worker's threads runs any more."""
+
+    name = "stuck"
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        ctypes.PyDLL(None).sleep(600)
         return super().run(build, tensors, layouts, sizes)
 
 

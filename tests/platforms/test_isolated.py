@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -27,8 +28,10 @@ from tapml_fuzz.core.outcome import (
 )
 from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.worker_process import environment
 from tests.platforms.fakes import WHERE, Absent, Exploding, LosingDevice, Refusing, Static, Stubborn
 from tests.platforms.operators import SUB, Product, aten, case, clone
+from tests.processes import alive, survivors
 
 _SIZES = {"a": 2, "b": 3}
 
@@ -197,41 +200,34 @@ def test_session_can_be_used_again_after_close() -> None:
     session.close()
 
 
-def test_worker_ends_with_its_parent() -> None:
-    """A parent that is killed outright leaves no worker behind."""
-    parent = subprocess.run(
-        [sys.executable, "-c", _PARENT], capture_output=True, text=True, timeout=60, check=False, env=_environment()
-    )
+@pytest.mark.parametrize("busy", [False, True])
+def test_worker_ends_with_its_parent(busy: bool) -> None:
+    """A parent that is killed outright leaves no worker behind, not even one that is stuck in native code."""
+    command = [sys.executable, "-c", _PARENT, str(int(busy))]
+    parent = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
     worker = int(parent.stdout)
-    deadline = time.monotonic() + 10
-    while _alive(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(worker)
+    try:
+        assert survivors([worker], 5) == []
+    finally:
+        if alive(worker):
+            os.kill(worker, signal.SIGKILL)
 
 
 _PARENT = """
-import os, signal
+import os, signal, sys, threading, time
 from tapml_fuzz.platforms.isolated import Isolated
-session = Isolated("torch-cpu")
+from tests.platforms.fakes import WHERE
+from tests.platforms.operators import clone, case
+session = Isolated("fake", where=WHERE + "Stuck", run_timeout=60)
 session.info()
 print(session._worker._process.pid, flush=True)
+if int(sys.argv[1]):
+    threading.Thread(target=session.run, args=(case(clone(), a=2, b=3),), daemon=True).start()
+    while not session._runs and not session.builds:
+        time.sleep(0.01)
+    time.sleep(0.5)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def _environment() -> dict[str, str]:
-    from tapml_fuzz.platforms.worker_process import environment
-
-    return environment()
-
-
-def _alive(process: int) -> bool:
-    from pathlib import Path
-
-    try:
-        return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture(scope="module")

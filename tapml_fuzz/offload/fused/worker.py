@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from tapml_fuzz.core import lifeline
 from tapml_fuzz.core.dtypes import Array, from_bits
 from tapml_fuzz.offload.fused.library import Library, Unusable
 from tapml_fuzz.offload.fused.messages import (
@@ -35,7 +36,7 @@ from tapml_fuzz.offload.fused.messages import (
 from tapml_fuzz.offload.fused.runs import Runs
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
-# An orphan that hangs in compiled code cannot notice that nobody waits for it any more.
+# An orphan that hangs in compiled code may not notice that nobody waits for it (`core.lifeline` says where).
 _WATCHDOG_S = 900.0
 
 
@@ -67,6 +68,7 @@ def serve(job: Job, connection: Connection) -> None:
 
 def main(job: str, descriptor: int) -> None:
     """Serve, and never return."""
+    lifeline.hold()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # when to stop is the decision of the process that started this one
     os.dup2(2, 1)
     connection, status = Connection(descriptor), 0

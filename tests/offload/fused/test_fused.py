@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +27,7 @@ from tapml_fuzz.offload.fused.runs import Runs
 from tapml_fuzz.offload.ledger import UnitResult
 from tapml_fuzz.offload.walk import Settled
 from tapml_fuzz.offloading_libraries import LibraryOptions, offload_libraries, read_inputs
+from tapml_fuzz.platforms.worker_process import environment
 from tests.offload.fused.libraries import (
     FUNCTIONS,
     GELU,
@@ -35,6 +40,7 @@ from tests.offload.fused.libraries import (
     inputs,
     module,
 )
+from tests.processes import alive, survivors
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +119,28 @@ def test_signatures_that_differ(a: Path, tmp_path: Path) -> None:
     assert all(unit.reason.startswith("the signatures differ: ") for unit in report.units)
     assert report.own is not None
     assert report.own.reason  # its main takes other shapes too
+
+
+def test_the_libraries_process_ends_with_the_one_that_started_it(a: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from tapml_fuzz.offload.fused.process import Pair\n"
+        "from tests.offload.fused.libraries import MAIN, inputs\n"
+        "a = Path(sys.argv[1]); pair = Pair(a, a, MAIN, inputs())\n"
+        "print(pair._worker._process.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, a], stdout=subprocess.PIPE, env=environment())
+    assert parent.stdout is not None
+    with parent.stdout:
+        worker = int(parent.stdout.readline())
+    os.kill(worker, signal.SIGSTOP)  # as in compiled code: it does not see that its stream has ended
+    parent.kill()
+    parent.wait()
+    try:
+        assert survivors([worker], 5) == []
+    finally:
+        if alive(worker):
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_crash_costs_one_function(a: Path, right: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
