@@ -9,11 +9,11 @@ def test_my_softmax(case):
     ...
 """
 
-from strategies.book import opening
+from strategies.enumerated import opening
 from strategies.realise import realise
 from strategies.realism import realism
 from strategies.recipes import PHASES, Recipe, Step, cases, recipes
-from strategies.source import Source, from_corpus, from_examples
+from strategies.seed_set import Source, from_corpus, from_examples
 
 __all__ = [
     "PHASES",

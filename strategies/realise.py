@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategies import mosaic, shapes, specials, structure, values
+from strategies import row_patterns as mosaic
+from strategies import shapes, specials, structure, values
 from tapml_fuzz.core.case import PACKED, Case
 from tapml_fuzz.core.dtypes import Array, is_float, name_of
 
 if TYPE_CHECKING:
     from strategies.recipes import Recipe, Step
-    from strategies.source import Source
+    from strategies.seed_set import Source
 
 
 def realise(recipe: Recipe, source: Source, max_elements: int = 16384) -> Case | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.source import Source
+from strategies.seed_set import Source
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, smallest_normal
 from tapml_fuzz.core.profile import Profile

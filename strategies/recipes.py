@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from strategies.layouts import layouts
 from strategies.realise import realise
+from strategies.seed_set import Source
 from strategies.shapes import boundary_sizes
-from strategies.source import Source
 from strategies.specials import SPECIALS
 from strategies.structure import INDEX_STEPS, MASK_STEPS
 from tapml_fuzz.core.case import Case, Layout

@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tapml_fuzz.checking import check
-    from tapml_fuzz.replaying import replay
-    from tapml_fuzz.report import Finding, Report
+    from tapml_fuzz.api.checking import check
+    from tapml_fuzz.api.replaying import replay
+    from tapml_fuzz.api.report import Finding, Report
 
 from tapml_fuzz.core.version import __version__
 
 __all__ = ["Finding", "Report", "__version__", "check", "replay"]
 
 _HOMES = {
-    "check": "tapml_fuzz.checking",
-    "Report": "tapml_fuzz.report",
-    "Finding": "tapml_fuzz.report",
-    "replay": "tapml_fuzz.replaying",
+    "check": "tapml_fuzz.api.checking",
+    "Report": "tapml_fuzz.api.report",
+    "Finding": "tapml_fuzz.api.report",
+    "replay": "tapml_fuzz.api.replaying",
 }
 
 

@@ -12,11 +12,11 @@ from benchmarks.detection.methods import recorded
 from benchmarks.detection.ours import on_bench
 from benchmarks.detection.registry import faults, subject_of
 from strategies import Source, realism
-from tapml_fuzz.campaign.bench import Bench, Result
-from tapml_fuzz.campaign.budget import Budget
-from tapml_fuzz.campaign.hunt import Hunt, Prey
-from tapml_fuzz.campaign.identity import more_realistic
 from tapml_fuzz.core.verdict import REALISMS, Realism
+from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.fuzzer import Hunt, Prey
+from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.triage.fingerprint import more_realistic
 
 # What a model could produce, against what only an adversary would.
 ORDINARY: tuple[Realism, ...] = ("observed", "near", "extrapolated")

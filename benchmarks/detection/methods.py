@@ -16,15 +16,15 @@ from benchmarks.detection.ours import Parts, hunt
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
 from strategies import PHASES, Source
-from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import name_of
 from tapml_fuzz.core.outcome import Ok, RunOutcome
 from tapml_fuzz.core.verdict import Verdict
+from tapml_fuzz.engine.runner import Bench, Result
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import Truth
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 OURS = "ours"
 NO_SEEDS = "no seeds"

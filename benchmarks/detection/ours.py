@@ -12,13 +12,13 @@ from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
 from strategies import PHASES, Source, realism
 from strategies.recipes import Phase
-from tapml_fuzz.campaign.bench import Bench, Result
-from tapml_fuzz.campaign.budget import Budget
-from tapml_fuzz.campaign.hunt import Hunt, Prey
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import Realism
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.fuzzer import Hunt, Prey
+from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import msgspec
 
 from benchmarks.detection.model import Control
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.candidate import CallableSession
+from tapml_fuzz.platforms.kernels.candidate import CallableSession
 
 # Generous: a driver's first compilation on a busy machine is no hang.
 _TIMEOUT_S = 60.0

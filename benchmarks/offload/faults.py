@@ -31,11 +31,11 @@ from benchmarks.offload.kinds import EVERY
 from benchmarks.offload.planted import Plan, Planted, came_of
 from benchmarks.offload.rounds import GROUPS, Round, edges_of, rounds
 from benchmarks.offload.tally import figures
+from tapml_fuzz.api.offloading import Options, Prepared, prepared
 from tapml_fuzz.carving import sentences
 from tapml_fuzz.offload.ledger import Ledger, UnitResult, written
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.supervise import supervise
-from tapml_fuzz.offloading import Options, Prepared, prepared
 
 _SENTENCES = Path(__file__).parents[2] / "corpus" / "sentences" / "english_and_more.txt"
 _LIMIT_S = 600.0

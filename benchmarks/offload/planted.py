@@ -15,8 +15,8 @@ from benchmarks.offload.kinds import EVERY, value
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import Info, Run, Unit
+from tapml_fuzz.platforms.device_tensors import resident
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.residence import resident
 
 
 class Plan(msgspec.Struct, frozen=True):

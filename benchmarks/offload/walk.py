@@ -21,8 +21,8 @@ from typing import Any
 
 from benchmarks.offload.walk_process import Job, Running
 from benchmarks.offload.walk_table import line, table
-from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.core.errors import BadOption
+from tapml_fuzz.engine.budget import Budget
 
 _POLL_S = 0.2
 _PROGRESS_S = 30.0

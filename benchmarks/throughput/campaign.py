@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from strategies import Source
-from tapml_fuzz.campaign.bench import Bench, Result
-from tapml_fuzz.campaign.hunt import Hunt
-from tapml_fuzz.campaign.times import Times
+from tapml_fuzz.engine.fuzzer import Hunt
+from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.times import Times
 
 _LARGEST = 16384  # input elements, the campaign's default
 

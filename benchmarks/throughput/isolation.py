@@ -9,12 +9,12 @@ from typing import Any
 
 from benchmarks.throughput.inputs import NEAR, cases
 from strategies import Source
-from tapml_fuzz.campaign.ahead import WINDOW
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.session import Session
+from tapml_fuzz.engine.prefetch import WINDOW
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.session import Session
 
 
 def overhead(name: str, sources: Mapping[str, Source], seconds: float) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from benchmarks.host import processor, versions
 from benchmarks.throughput import campaign, isolation
 from benchmarks.throughput.worker import Rate, Speed, speed
 from strategies import Source
-from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.cli.campaign import load_sources
 from tapml_fuzz.cli.selection import select_operators
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.worker_process import environment
+from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.worker_process import environment
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from benchmarks.throughput.inputs import NEAR, cases
 from strategies import Source
-from tapml_fuzz.campaign.ahead import WINDOW
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Built, Ok
-from tapml_fuzz.platforms.session import Session
+from tapml_fuzz.engine.prefetch import WINDOW
+from tapml_fuzz.platforms.session.session import Session
 
 _ANY = range(1, 16385)
 _SHAPES = 8

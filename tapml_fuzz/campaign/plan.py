@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tapml_fuzz.campaign.budget import Budget
+from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.seeding import slice_seed
 
 # Examples per operator in the first slice; later slices double up to the last, where steering pays.
 _FIRST_SLICE, _LAST_SLICE = 16, 128
@@ -59,9 +59,3 @@ def _within(operators: dict[str, int], examples: int, seed: int) -> Iterator[Tas
         while left > 0:
             yield Task(key, min(left, _LAST_SLICE), slice_seed(seed, key, number), number * _LAST_SLICE)
             left, number = left - _LAST_SLICE, number + 1
-
-
-def slice_seed(seed: int, key: str, number: int) -> int:
-    """A seed of its own for every slice of every operator."""
-    digest = hashlib.blake2b(repr((seed, key, number)).encode(), digest_size=8)
-    return int.from_bytes(digest.digest(), "little")

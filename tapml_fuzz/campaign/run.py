@@ -11,13 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strategies import Source
-from tapml_fuzz.campaign.bench import Bench, Result
-from tapml_fuzz.campaign.budget import Budget
-from tapml_fuzz.campaign.filing import Filer, Writer
-from tapml_fuzz.campaign.hunt import Hunt
-from tapml_fuzz.campaign.plan import Task, plan, slice_seed
+from tapml_fuzz.campaign.plan import Task, plan
 from tapml_fuzz.campaign.tally import Tally, summary
-from tapml_fuzz.campaign.times import Times
 from tapml_fuzz.core.events import (
     CampaignFinished,
     CampaignStarted,
@@ -27,9 +22,15 @@ from tapml_fuzz.core.events import (
     PlatformReturned,
     Progress,
 )
+from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.fuzzer import Hunt
+from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.seeding import slice_seed
+from tapml_fuzz.engine.times import Times
 from tapml_fuzz.oracle import NoTruth
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.triage.filing import Filer, Writer
 
 # How long a stopped campaign waits for the trial at hand, in seconds.
 _PATIENCE_S = 8.0

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from tapml_fuzz.campaign.bench import Result
-from tapml_fuzz.campaign.budget import Budget
-from tapml_fuzz.campaign.times import Times
 from tapml_fuzz.core.text import printable
+from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.runner import Result
+from tapml_fuzz.engine.times import Times
 from tapml_fuzz.storage.findings import FindingRecord
 
 # Characters of a platform's reason that fit a line with those of others.

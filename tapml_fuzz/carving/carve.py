@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from tapml_fuzz.carving import choose, models, recognise, sentences, trace, window
-from tapml_fuzz.carving.choose import Sighting
-from tapml_fuzz.carving.match import as_call
+from tapml_fuzz.carving import models, recognise, sentences, trace, window
+from tapml_fuzz.carving import select_seeds as choose
+from tapml_fuzz.carving.infer_sizes import as_call
+from tapml_fuzz.carving.select_seeds import Sighting
 from tapml_fuzz.carving.trace import Recorded
 from tapml_fuzz.core.errors import BadModel, BadOption
 from tapml_fuzz.core.operator import Operator

@@ -11,18 +11,18 @@ import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from strategies import Source
-from strategies.source import source_of
+from strategies.seed_set import source_of
 from tapml_fuzz import __version__
-from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.campaign.run import Campaign, Options
 from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
+from tapml_fuzz.engine.runner import Bench
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.registry import SOURCES, candidates
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tapml_fuzz.reporting.files import write_reports
+from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
-from tapml_fuzz.reporting.terminal import Terminal
 from tapml_fuzz.storage.corpus import Corpus, Entry
 from tapml_fuzz.storage.findings import FindingStore
 

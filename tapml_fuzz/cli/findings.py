@@ -28,7 +28,7 @@ def findings() -> None:
 @output_option
 def list_(output: Path) -> None:
     """All findings of an output directory."""
-    from tapml_fuzz.reporting.terminal import Terminal
+    from tapml_fuzz.reporting.formats.terminal import Terminal
 
     Terminal().findings(open_store(output).all())
 
@@ -38,7 +38,7 @@ def list_(output: Path) -> None:
 @output_option
 def show(id_: str, output: Path) -> None:
     """One finding (an id, or a part of it that is unique): input, expected, actual, how to reproduce it."""
-    from tapml_fuzz.reporting.terminal import Terminal
+    from tapml_fuzz.reporting.formats.terminal import Terminal
 
     store = open_store(output)
     record = store.get(id_)

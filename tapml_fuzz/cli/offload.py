@@ -13,8 +13,8 @@ from tapml_fuzz.cli.options import output_option
 from tapml_fuzz.core import lifeline
 
 if TYPE_CHECKING:
+    from tapml_fuzz.api.offloading import OffloadEvent
     from tapml_fuzz.offload.report import OffloadReport
-    from tapml_fuzz.offloading import OffloadEvent
 
 # A unit that keeps the model's run for longer than this, in seconds, is taken to hang.
 _HANG_S = 600.0
@@ -109,9 +109,9 @@ def offload(
         own += ["--batches", str(batches), "--steps", str(steps), "--output", str(output)]
         return _supervised([*own, *(["--json", str(json_path)] if json_path else [])], output, resume)
 
-    from tapml_fuzz.campaign.budget import Budget
-    from tapml_fuzz.offloading import Options
-    from tapml_fuzz.offloading import offload as walk
+    from tapml_fuzz.api.offloading import Options
+    from tapml_fuzz.api.offloading import offload as walk
+    from tapml_fuzz.engine.budget import Budget
 
     seconds = 0.0 if fuzz in ("0", "0s") else Budget.parse(fuzz).seconds or 0.0
     options = Options(target, source, order, seconds, batches, resume, steps=steps)
@@ -133,9 +133,9 @@ def _supervised(arguments: list[str], output: Path, resume: bool) -> int:
 
 
 def _listen(event: OffloadEvent) -> None:
+    from tapml_fuzz.api.offloading import Preparing
     from tapml_fuzz.core.events import FindingFound
     from tapml_fuzz.offload.walk import Settled, Started
-    from tapml_fuzz.offloading import Preparing
 
     match event:
         case Preparing(text):
@@ -149,7 +149,7 @@ def _listen(event: OffloadEvent) -> None:
 
 
 def _write(report: OffloadReport, output: Path, json_path: Path | None) -> None:
-    from tapml_fuzz.reporting.offload_page import page
+    from tapml_fuzz.reporting.formats.offload_html import page
     from tapml_fuzz.storage.tensors import write_atomically
 
     summary = report.summary()

@@ -10,15 +10,15 @@ import click
 from tapml_fuzz.cli.offload_ending import ending, settled, worst, write
 
 if TYPE_CHECKING:
+    from tapml_fuzz.api.offloading_libraries import LibraryEvent
     from tapml_fuzz.offload.fused.report import LibrariesReport
-    from tapml_fuzz.offloading_libraries import LibraryEvent
 
 
 def walk_libraries(
     a: Path, b: Path, inputs: Path, main: str, order: str, resume: bool, output: Path, json_path: Path | None
 ) -> int:
     """Walk, print and write the summary; 1 when anything of B is not as A."""
-    from tapml_fuzz.offloading_libraries import LibraryOptions, offload_libraries, read_inputs
+    from tapml_fuzz.api.offloading_libraries import LibraryOptions, offload_libraries, read_inputs
 
     options = LibraryOptions(main=main, order=order, resume=resume)
     report = offload_libraries(a, b, read_inputs(inputs), options, output, _listen)
@@ -28,8 +28,8 @@ def walk_libraries(
 
 
 def _listen(event: LibraryEvent) -> None:
+    from tapml_fuzz.api.offloading_libraries import Surveying
     from tapml_fuzz.offload.walk import Settled
-    from tapml_fuzz.offloading_libraries import Surveying
 
     match event:
         case Surveying(text):

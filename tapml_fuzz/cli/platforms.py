@@ -55,8 +55,8 @@ def platforms(json_path: Path | None, remote: str | None) -> None:
 
 def probe() -> list[Info]:
     """Every known platform's `Info`; the workers start side by side."""
-    from tapml_fuzz.platforms.isolated import Isolated
     from tapml_fuzz.platforms.registry import known
+    from tapml_fuzz.platforms.session.isolated import Isolated
 
     sessions = [Isolated(name) for name in known()]
     try:
@@ -74,8 +74,8 @@ def probe_remote(url: str) -> list[Info]:
     Raises `BadOption` for an address that is none.
     """
     from tapml_fuzz.platforms.address import parse
-    from tapml_fuzz.platforms.isolated import Isolated
     from tapml_fuzz.platforms.registry import known
+    from tapml_fuzz.platforms.session.isolated import Isolated
 
     parse(url)
     infos = []

@@ -23,7 +23,7 @@ def reproduce(id_: str, output: Path) -> int:
     store = open_store(output)
     record = store.get(id_)
 
-    from tapml_fuzz.replaying import replay_case
+    from tapml_fuzz.api.replaying import replay_case
 
     verdict = replay_case(record.platform, store.evidence(record.id).case)
     if verdict.kind is None:

@@ -11,7 +11,7 @@ import click
 from tapml_fuzz.cli.options import DEFAULT_OUTPUT, corpus_option, output_option
 
 if TYPE_CHECKING:
-    from tapml_fuzz.campaign.budget import Budget
+    from tapml_fuzz.engine.budget import Budget
 
 
 @click.command()
@@ -58,9 +58,9 @@ def run(
       python -m tapml_fuzz run --platform user:docs/kernels/softmax.cl
       python -m tapml_fuzz run --budget 10m --output nightly --json nightly.json
     """
-    from tapml_fuzz.campaign.budget import Budget
     from tapml_fuzz.cli.selection import select_operators, select_platforms
     from tapml_fuzz.core.errors import BadOption
+    from tapml_fuzz.engine.budget import Budget
 
     # What is wrong with the command is said before torch and Hypothesis, which take seconds, are imported.
     parsed = Budget.parse(budget)
@@ -71,7 +71,7 @@ def run(
 
     from tapml_fuzz.campaign.run import Options
     from tapml_fuzz.cli.campaign import conduct, load_sources
-    from tapml_fuzz.reporting.terminal import Terminal
+    from tapml_fuzz.reporting.formats.terminal import Terminal
 
     options = Options(parsed, seed=seed, workers=workers)
     to_stdout = json_path is not None and str(json_path) == "-"

@@ -39,8 +39,8 @@ def serve(host: str, port: int, port_end: int | None, tracker: str | None, key: 
       python -m tapml_fuzz run --platform tvm-opencl@tracker://192.168.1.2:9190/board
     """
     from tapml_fuzz.platforms.address import endpoint, is_loopback, parse, parse_endpoint
-    from tapml_fuzz.platforms.rpc_server import RpcServer, listening
-    from tapml_fuzz.platforms.tracker import TrackerError
+    from tapml_fuzz.platforms.remote.server import RpcServer, listening
+    from tapml_fuzz.platforms.remote.tracker import TrackerError
 
     where = parse_endpoint(tracker, "--tracker") if tracker is not None else None
     if where is not None and not key:

@@ -14,14 +14,14 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
 from tapml_fuzz.offload.constants import Constants, Homes, memory, origins
-from tapml_fuzz.offload.kept import Kept, Since
+from tapml_fuzz.offload.incremental import Kept, Since
 from tapml_fuzz.offload.recording import Recording, Step, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Unreachable
-from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.device_tensors import resident
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.residence import resident
-from tapml_fuzz.platforms.session import KEPT_BUILDS
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.session import KEPT_BUILDS
 
 Assignment = Mapping[str, str]  # operator key -> platform; what is not named runs on the source platform
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten
 
-from tapml_fuzz.carving.match import as_call
+from tapml_fuzz.carving.infer_sizes import as_call
 from tapml_fuzz.carving.models import Inputs
 from tapml_fuzz.carving.trace import WITHOUT_MEANING, TracedModel, module_path, used_outputs
 from tapml_fuzz.core.case import Case

@@ -14,7 +14,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
-from tapml_fuzz.offload.kept import Kept, same_bits
+from tapml_fuzz.offload.incremental import Kept, same_bits
 from tapml_fuzz.offload.recording import Recording, Step, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
 from tapml_fuzz.offload.views import View, view

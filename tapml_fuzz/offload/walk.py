@@ -16,7 +16,7 @@ import msgspec
 
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
-from tapml_fuzz.offload.kept import Kept
+from tapml_fuzz.offload.incremental import Kept
 from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
 from tapml_fuzz.offload.repetition import Fluke, unsteady
 from tapml_fuzz.offload.subject import Check, Grown, Subject

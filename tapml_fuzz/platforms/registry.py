@@ -8,30 +8,30 @@ import importlib
 from tapml_fuzz.core.errors import UnknownPlatform
 from tapml_fuzz.platforms.address import is_remote, split
 from tapml_fuzz.platforms.base import Platform
-from tapml_fuzz.platforms.user import PREFIX, location_of
+from tapml_fuzz.platforms.kernels.spec import PREFIX, location_of
 
 # name -> "module:Class"; the module is imported in the platform's worker, never before.
 _LOCATIONS = {
-    "torch-cpu": "tapml_fuzz.platforms.torch_eager:TorchCpu",
-    "torch-cuda": "tapml_fuzz.platforms.torch_eager:TorchCuda",
-    "torch-inductor": "tapml_fuzz.platforms.torch_inductor:TorchInductor",
-    "torch-inductor-cuda": "tapml_fuzz.platforms.torch_inductor:TorchInductorCuda",
-    "tvm-cuda": "tapml_fuzz.platforms.tvm_cuda:TvmCuda",
-    "tvm-llvm": "tapml_fuzz.platforms.tvm_llvm:TvmLlvm",
-    "tvm-c": "tapml_fuzz.platforms.tvm_c:TvmC",
-    "tvm-opencl": "tapml_fuzz.platforms.tvm_opencl:TvmOpenCL",
-    "tvm-webgpu": "tapml_fuzz.platforms.tvm_webgpu:TvmWebGPU",
-    "tvm-metal": "tapml_fuzz.platforms.tvm_devices:TvmMetal",
-    "tvm-rocm": "tapml_fuzz.platforms.tvm_devices:TvmRocm",
-    "tvm-vulkan": "tapml_fuzz.platforms.tvm_devices:TvmVulkan",
-    "tvm-webgpu-browser": "tapml_fuzz.platforms.tvm_webgpu_browser:TvmWebGPUBrowser",
-    "onnxruntime-cpu": "tapml_fuzz.platforms.onnxruntime_cpu:OnnxRuntimeCpu",
-    "iree-llvm-cpu": "tapml_fuzz.platforms.iree:IreeLlvmCpu",
-    "iree-vulkan": "tapml_fuzz.platforms.iree:IreeVulkan",
-    "iree-cuda": "tapml_fuzz.platforms.iree:IreeCuda",
+    "torch-cpu": "tapml_fuzz.platforms.torch.eager:TorchCpu",
+    "torch-cuda": "tapml_fuzz.platforms.torch.eager:TorchCuda",
+    "torch-inductor": "tapml_fuzz.platforms.torch.inductor:TorchInductor",
+    "torch-inductor-cuda": "tapml_fuzz.platforms.torch.inductor:TorchInductorCuda",
+    "tvm-cuda": "tapml_fuzz.platforms.tvm.cuda:TvmCuda",
+    "tvm-llvm": "tapml_fuzz.platforms.tvm.llvm:TvmLlvm",
+    "tvm-c": "tapml_fuzz.platforms.tvm.c:TvmC",
+    "tvm-opencl": "tapml_fuzz.platforms.tvm.opencl:TvmOpenCL",
+    "tvm-webgpu": "tapml_fuzz.platforms.tvm.webgpu:TvmWebGPU",
+    "tvm-metal": "tapml_fuzz.platforms.tvm.native:TvmMetal",
+    "tvm-rocm": "tapml_fuzz.platforms.tvm.native:TvmRocm",
+    "tvm-vulkan": "tapml_fuzz.platforms.tvm.native:TvmVulkan",
+    "tvm-webgpu-browser": "tapml_fuzz.platforms.browser.platform:TvmWebGPUBrowser",
+    "onnxruntime-cpu": "tapml_fuzz.platforms.onnx.onnxruntime:OnnxRuntimeCpu",
+    "iree-llvm-cpu": "tapml_fuzz.platforms.onnx.iree.platform:IreeLlvmCpu",
+    "iree-vulkan": "tapml_fuzz.platforms.onnx.iree.platform:IreeVulkan",
+    "iree-cuda": "tapml_fuzz.platforms.onnx.iree.platform:IreeCuda",
 }
 
-_REMOTE = "tapml_fuzz.platforms.remote:Remote"
+_REMOTE = "tapml_fuzz.platforms.remote.platform:Remote"
 
 # Source platforms, most mature first: what the candidates are compared with.
 SOURCES = ("torch-cuda", "torch-cpu")

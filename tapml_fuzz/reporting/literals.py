@@ -10,7 +10,7 @@ import numpy as np
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, name_of
-from tapml_fuzz.platforms.spelling import arguments, attribute
+from tapml_fuzz.platforms.python_source import arguments, attribute
 
 
 def number(value: Any) -> str:

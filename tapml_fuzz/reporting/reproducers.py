@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tapml_fuzz.platforms.base import Script
-from tapml_fuzz.reporting.script import pytest_file, standalone_script
+from tapml_fuzz.reporting.standalone import pytest_file, standalone_script
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from tapml_fuzz.campaign.ahead import WINDOW, windows
-from tapml_fuzz.campaign.bench import Bench, Result
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Crash, RunOutcome, Timeout, Unreachable, Unsupported
-from tapml_fuzz.platforms.candidate import CallableSession
-from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.engine.prefetch import WINDOW, windows
+from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.platforms.kernels.candidate import CallableSession
+from tapml_fuzz.platforms.session.in_process import Local
 from tests.platforms.operators import SUB
 
 

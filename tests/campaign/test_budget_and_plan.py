@@ -4,9 +4,9 @@ from itertools import islice
 
 import pytest
 
-from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.plan import plan
 from tapml_fuzz.core.errors import BadOption
+from tapml_fuzz.engine.budget import Budget
 
 OPERATORS = {"softmax-1": 6, "gelu-2": 3, "view-3": 1}
 

@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from strategies import Source, from_corpus
-from tapml_fuzz.campaign.bench import Bench
-from tapml_fuzz.campaign.budget import Budget
 from tapml_fuzz.campaign.run import Campaign, Options
 from tapml_fuzz.campaign.tally import why_nothing_ran
 from tapml_fuzz.core import events
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import RunOutcome, Unreachable, Unsupported
-from tapml_fuzz.platforms.candidate import CallableSession
-from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.platforms.kernels.candidate import CallableSession
+from tapml_fuzz.platforms.session.in_process import Local
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
 

@@ -12,23 +12,23 @@ import pytest
 import torch
 
 from strategies import Source, from_corpus
-from strategies.source import from_examples
+from strategies.seed_set import from_examples
 from tapml_fuzz import check
-from tapml_fuzz.campaign import bench as benches
-from tapml_fuzz.campaign.bench import Bench
-from tapml_fuzz.campaign.budget import Budget
-from tapml_fuzz.campaign.explore import Exploration
 from tapml_fuzz.campaign.run import Campaign, Options
 from tapml_fuzz.cli.run import exit_code
 from tapml_fuzz.core import events
 from tapml_fuzz.core.errors import NothingRan
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.engine import runner as benches
+from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.explore import Exploration
+from tapml_fuzz.engine.runner import Bench
 from tapml_fuzz.oracle import NoTruth, OracleFailure, Truth, truth
-from tapml_fuzz.platforms.candidate import CallableSession
-from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.kernels.candidate import CallableSession
+from tapml_fuzz.platforms.session.in_process import Local
 from tapml_fuzz.reporting.files import as_json, as_markdown
+from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
-from tapml_fuzz.reporting.terminal import Terminal
 from tapml_fuzz.storage.findings import FindingStore
 
 BUDGET = Budget.parse("60s")

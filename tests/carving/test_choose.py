@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapml_fuzz.carving.choose import Sighting, diverse
+from tapml_fuzz.carving.select_seeds import Sighting, diverse
 
 
 def sightings() -> list[Sighting]:

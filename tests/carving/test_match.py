@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tapml_fuzz.carving.match import as_call, solve
+from tapml_fuzz.carving.infer_sizes import as_call, solve
 from tapml_fuzz.core.operator import Product
 from tapml_fuzz.operators.axes import infer_many
 

@@ -11,7 +11,7 @@ from tapml_fuzz.core.case import LAYOUTS, Case
 from tapml_fuzz.core.dtypes import FLOATS, Array, name_of, numpy_dtype, to_bits
 from tapml_fuzz.core.outcome import BuildError, Built, Ok, RunError, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
-from tapml_fuzz.platforms.session import Session
+from tapml_fuzz.platforms.session.session import Session
 from tests.platforms.operators import LAYER_NORM, SOFTMAX, SUB, A, B, X, Y, add, aten, case, clone
 
 Check = Callable[[Session], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.platforms.session.in_process import Local
 from tests.conformance import checks
 from tests.platforms.fakes import Honest, Lying, Null
 

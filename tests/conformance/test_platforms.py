@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.registry import known
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.conformance import checks
 
 

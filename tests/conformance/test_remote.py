@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.conformance import checks
 from tests.platforms.servers import serving, tvm_server
 

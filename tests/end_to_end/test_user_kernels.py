@@ -12,8 +12,8 @@ from tapml_fuzz.cli.campaign import _implemented, load_sources
 from tapml_fuzz.cli.selection import select_operators
 from tapml_fuzz.core.errors import UnknownOperator
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.reporting.terminal import Terminal
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.reporting.formats.terminal import Terminal
 from tests.end_to_end.test_command_line import tapml_fuzz
 from tests.platforms.kernel_sources import KERNELS
 

@@ -18,7 +18,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.platforms.base import Info, Run
-from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 
 class Unbounded(TorchCpu):

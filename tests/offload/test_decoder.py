@@ -23,7 +23,7 @@ from tapml_fuzz.offload.units import Unit, ordered, units_of
 from tapml_fuzz.offload.views import view
 from tapml_fuzz.offload.walk import Alone, Graph, Walker
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 TEXTS = ("Rain again today", "No", "The train was late")
 STEPS = 3

@@ -15,13 +15,13 @@ from tapml_fuzz.offload.recording import last_uses
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import NotSupported, Unit
-from tapml_fuzz.platforms.onnxruntime_cpu import OnnxRuntimeCpu
-from tapml_fuzz.platforms.opencl_device import OpenCLDevice
-from tapml_fuzz.platforms.residence import OnHost, resident
-from tapml_fuzz.platforms.torch_eager import TorchCpu
-from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
-from tapml_fuzz.platforms.tvm_opencl import TvmOpenCL
-from tapml_fuzz.platforms.tvm_webgpu import TvmWebGPU
+from tapml_fuzz.platforms.device_tensors import OnHost, resident
+from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
+from tapml_fuzz.platforms.onnx.onnxruntime import OnnxRuntimeCpu
+from tapml_fuzz.platforms.torch.eager import TorchCpu
+from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm.opencl import TvmOpenCL
+from tapml_fuzz.platforms.tvm.webgpu import TvmWebGPU
 from tests.platforms.operators import SUB, A, B, X, aten, case
 
 

@@ -14,14 +14,14 @@ import pytest
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.constants import Constants, origins, weight_only
 from tapml_fuzz.offload.hybrid import Hybrid, Site
-from tapml_fuzz.offload.kept import Kept, Since, same_bits
+from tapml_fuzz.offload.incremental import Kept, Since, same_bits
 from tapml_fuzz.offload.ledger import Ledger, Walk
 from tapml_fuzz.offload.recording import Recording
 from tapml_fuzz.offload.subject import Check, Subject
 from tapml_fuzz.offload.units import Unit, units_of
 from tapml_fuzz.offload.walk import Alone, Graph, Walker
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.platforms.torch.eager import TorchCpu
 from tests.offload.planting import Twin, pair_of
 
 

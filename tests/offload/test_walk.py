@@ -10,13 +10,13 @@ import pytest
 
 from benchmarks.offload.kinds import KINDS
 from benchmarks.offload.planted import Plan
+from tapml_fuzz.api.offloading import OffloadEvent, Options, offload, prepared
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.units import ordered, units_of
 from tapml_fuzz.offload.walk import Settled
-from tapml_fuzz.offloading import OffloadEvent, Options, offload, prepared
-from tapml_fuzz.reporting.offload_page import page
+from tapml_fuzz.reporting.formats.offload_html import page
 from tests.offload.conftest import TEXTS
 from tests.offload.planting import pair_of, plan
 

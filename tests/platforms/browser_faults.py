@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tapml_fuzz.platforms.tvm_program import Program
-from tapml_fuzz.platforms.tvm_webgpu_browser import TvmWebGPUBrowser
+from tapml_fuzz.platforms.browser.platform import TvmWebGPUBrowser
+from tapml_fuzz.platforms.tvm.lowering import Program
 
 # A line of the shader's comments, which a patch may use up: the file's layout must stay.
 _COMMENT = b"//" + b"-" * 40

@@ -19,7 +19,7 @@ from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Script, Unit, Unreachable
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
-from tapml_fuzz.platforms.torch_eager import TorchCpu
+from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 WHERE = "tests.platforms.fakes:"
 
@@ -201,8 +201,8 @@ class EndingLike(_Fake):
     name = "ending-like"
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
-        from tapml_fuzz.platforms.remote_served import end_like
-        from tapml_fuzz.platforms.rpc_protocol import Ended
+        from tapml_fuzz.platforms.remote.protocol import Ended
+        from tapml_fuzz.platforms.remote.served import end_like
 
         end_like(Ended(int(tensors[0].flat[0]), "words from far away\n"))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
-from tapml_fuzz.platforms.tvm_pool import Pool, PooledRuntime
+from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm.pool import Pool, PooledRuntime
 
 
 class PooledLlvm(PooledRuntime, TvmLlvm):

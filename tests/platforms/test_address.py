@@ -20,7 +20,7 @@ from tapml_fuzz.platforms.registry import known, location
 def test_address_is_read(url: str, address: Address) -> None:
     assert parse(url) == address
     assert split(f"tvm-llvm@{url}") == ("tvm-llvm", address)
-    assert location(f"tvm-llvm@{url}") == f"tapml_fuzz.platforms.remote:Remote?tvm-llvm@{url}"
+    assert location(f"tvm-llvm@{url}") == f"tapml_fuzz.platforms.remote.platform:Remote?tvm-llvm@{url}"
     assert parse(str(address)) == Address(address.scheme, address.host, address.port, address.key)
 
 

@@ -13,11 +13,11 @@ import pytest
 from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.outcome import Crash, Ok, RunError, RunOutcome, Timeout, Unreachable
-from tapml_fuzz.platforms import batch
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.rpc_session import Host
-from tapml_fuzz.platforms.wire import CaseSpec, Channel, Message, RunRequest, WireError, frame
+from tapml_fuzz.platforms.remote.session import Host
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.session import batch
+from tapml_fuzz.platforms.session.wire import CaseSpec, Channel, Message, RunRequest, WireError, frame
 from tests.platforms.fakes import WHERE
 from tests.platforms.operators import MINILM, SOFTMAX, SUB, case, clone
 
@@ -180,7 +180,7 @@ def test_a_session_in_this_process_runs_only_what_is_asked_for() -> None:
 
 
 def test_a_server_takes_one_case_at_a_time() -> None:
-    from tapml_fuzz.platforms.parcel import Shelf, pack
+    from tapml_fuzz.platforms.remote.parcel import Shelf, pack
 
     parcel = pack(frame(RunRequest(1, (CaseSpec((), (), {}),) * 2)), Shelf())
     with pytest.raises(WireError, match="one case at a time"):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tapml_fuzz.platforms import iree, onnx_program, tvm_c
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, Platform, Unit
 from tapml_fuzz.platforms.build_cache import BuildCache, bound, cache_folder
+from tapml_fuzz.platforms.onnx import export as onnx_program
+from tapml_fuzz.platforms.onnx.iree import platform as iree
+from tapml_fuzz.platforms.tvm import c as tvm_c
 from tests.platforms.operators import MINILM, SUB
 
 

@@ -11,9 +11,9 @@ import pytest
 tvm = pytest.importorskip("tvm")
 
 from tapml_fuzz.platforms.base import NotSupported, Unit  # noqa: E402
-from tapml_fuzz.platforms.host_program import Allocate, Branch, HostFunction, Launch, Let, Loop  # noqa: E402
-from tapml_fuzz.platforms.tvm_gpu import GpuRunner  # noqa: E402
-from tapml_fuzz.platforms.tvm_llvm import TvmLlvm  # noqa: E402
+from tapml_fuzz.platforms.tvm.gpu import GpuRunner  # noqa: E402
+from tapml_fuzz.platforms.tvm.host_program import Allocate, Branch, HostFunction, Launch, Let, Loop  # noqa: E402
+from tapml_fuzz.platforms.tvm.llvm import TvmLlvm  # noqa: E402
 from tests.platforms.operators import SOFTMAX, A, B, DType, Product, X, Y, add, aten, case  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

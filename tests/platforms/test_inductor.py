@@ -11,10 +11,10 @@ import torch
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Unsupported
-from tapml_fuzz.platforms import torch_inductor
 from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Unit
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.torch_inductor import TorchInductor, traced
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.torch import inductor as torch_inductor
+from tapml_fuzz.platforms.torch.inductor import TorchInductor, traced
 from tests.platforms.operators import LAYER_NORM, MINILM, SOFTMAX, X, Y, aten, case
 
 # torch's own, from a module that inductor imports.

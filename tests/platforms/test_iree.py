@@ -9,10 +9,10 @@ import pytest
 
 from tapml_fuzz.core.outcome import Ok, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
-from tapml_fuzz.platforms import iree as platform
 from tapml_fuzz.platforms.base import BuildRejected
-from tapml_fuzz.platforms.iree_module import compile_mlir
-from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.onnx.iree import platform as platform
+from tapml_fuzz.platforms.onnx.iree.module import compile_mlir
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.platforms.operators import MINILM, add, case
 
 _SIZES = {"a": 4, "b": 11, "m": 3, "n": 10}
@@ -65,7 +65,7 @@ def test_compilers_own_words_are_the_message() -> None:
 
 def test_compiler_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("iree.compiler")
-    monkeypatch.setattr("tapml_fuzz.platforms.iree_module._COMPILE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("tapml_fuzz.platforms.onnx.iree.module._COMPILE_TIMEOUT_S", 0.01)
     with pytest.raises(BuildRejected, match=r"no answer within 0\.01 s"):
         compile_mlir("", ())
 

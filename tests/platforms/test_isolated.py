@@ -26,9 +26,9 @@ from tapml_fuzz.core.outcome import (
     Unreachable,
     Unsupported,
 )
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.worker_process import environment
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.worker_process import environment
 from tests.platforms.fakes import WHERE, Absent, Exploding, LosingDevice, Refusing, Static, Stubborn
 from tests.platforms.operators import SUB, Product, aten, case, clone
 from tests.processes import alive, survivors
@@ -215,7 +215,7 @@ def test_worker_ends_with_its_parent(busy: bool) -> None:
 
 _PARENT = """
 import os, signal, sys, threading, time
-from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.platforms.fakes import WHERE
 from tests.platforms.operators import clone, case
 session = Isolated("fake", where=WHERE + "Stuck", run_timeout=60)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tapml_fuzz.core.errors import BadKernel
-from tapml_fuzz.platforms.kernel_header import CallableHeader, KernelHeader, TypeOf, parse, read
+from tapml_fuzz.platforms.kernels.header import CallableHeader, KernelHeader, TypeOf, parse, read
 
 SOUND = """\
 // A licence.

@@ -12,7 +12,7 @@ from tests.platforms.operators import MINILM, SOFTMAX, SUB, A, B, X, Y, aten
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-from tapml_fuzz.platforms.onnx_program import bound_clips, mistranslation, onnx_model  # noqa: E402
+from tapml_fuzz.platforms.onnx.export import bound_clips, mistranslation, onnx_model  # noqa: E402
 
 # torch's exporter calls a pytree function of torch's that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")

@@ -9,7 +9,7 @@ import pytest
 
 from tapml_fuzz.core.outcome import Ok, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
-from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.platforms.operators import MINILM, add, case
 
 _SIZES = {"a": 4, "b": 11, "c": 5, "k": 7, "m": 3, "n": 10}

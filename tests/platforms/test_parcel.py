@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapml_fuzz.platforms.parcel import SMALL, Shelf, pack, unpack
-from tapml_fuzz.platforms.wire import MAX_PAYLOAD, WireError
+from tapml_fuzz.platforms.remote.parcel import SMALL, Shelf, pack, unpack
+from tapml_fuzz.platforms.session.wire import MAX_PAYLOAD, WireError
 
 _DIGEST = b"d" * 16
 

@@ -15,10 +15,10 @@ import pytest
 
 from tapml_fuzz.core.outcome import Crash, Ok, RunOutcome, Timeout, Unreachable
 from tapml_fuzz.platforms.address import parse
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.remote_served import about
-from tapml_fuzz.platforms.rpc_client import connect
-from tapml_fuzz.platforms.rpc_protocol import ASK, OPEN
+from tapml_fuzz.platforms.remote.client import connect
+from tapml_fuzz.platforms.remote.protocol import ASK, OPEN
+from tapml_fuzz.platforms.remote.served import about
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.platforms.operators import SUB, case
 from tests.platforms.servers import Server, free_port, serving, tracker
 
@@ -161,7 +161,7 @@ def test_hostile_bytes_are_refused_and_the_server_goes_on(server: Server) -> Non
         "no-such-platform",
         "torch-cpu@rpc://127.0.0.1:1",
         "user:os:system",
-        "tapml_fuzz.platforms.worker:main",
+        "tapml_fuzz.platforms.session.worker:main",
     )
     for name in strangers:
         with pytest.raises(Exception, match="and no others"):
@@ -174,7 +174,8 @@ def test_hostile_bytes_are_refused_and_the_server_goes_on(server: Server) -> Non
 
 def test_busy_or_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something that takes connections and never answers must not hold a worker for ever."""
-    from tapml_fuzz.platforms import base, rpc_client
+    from tapml_fuzz.platforms import base
+    from tapml_fuzz.platforms.remote.platform import client as rpc_client
 
     monkeypatch.setattr(rpc_client, "_SESSION_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:

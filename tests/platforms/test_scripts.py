@@ -13,10 +13,10 @@ from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.core.operator import DType, Float, Product
 from tapml_fuzz.core.outcome import Crash, Ok
 from tapml_fuzz.platforms.base import Unit
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.spelling import array, attribute, bound_name, function, text_block
-from tapml_fuzz.platforms.tvm_script import cpu_script
+from tapml_fuzz.platforms.python_source import array, attribute, bound_name, function, text_block
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.tvm.reproducers import cpu_script
 from tests.platforms.fakes import WHERE, Absent, Echo, ScriptFailing, Scripting
 from tests.platforms.operators import MINILM, SUB, A, B, X, aten, case, clone
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tapml_fuzz.core.operator import Float
-from tapml_fuzz.platforms.call_scope import CallScope, OpenAxis
-from tapml_fuzz.platforms.size_expression import BadExpression, Expression
+from tapml_fuzz.platforms.kernels.scope import CallScope, OpenAxis
+from tapml_fuzz.platforms.kernels.size_expression import BadExpression, Expression
 from tests.platforms.operators import LAYER_NORM, SOFTMAX, A, B, X, aten
 
 SCOPE = CallScope(LAYER_NORM, ("float32",) * 3, {"a": 6, "b": 10}, {"GROUP": 64})

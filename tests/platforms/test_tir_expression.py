@@ -9,7 +9,7 @@ tvm = pytest.importorskip("tvm")
 from tvm.sym import Analyzer  # noqa: E402
 
 from tapml_fuzz.platforms.base import NotSupported  # noqa: E402
-from tapml_fuzz.platforms.tir_expression import compiled, key  # noqa: E402
+from tapml_fuzz.platforms.tvm.tir_expression import compiled, key  # noqa: E402
 
 N = tvm.tirx.Var("n", "int64")
 M = tvm.tirx.Var("m", "int64")

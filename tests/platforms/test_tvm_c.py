@@ -10,7 +10,7 @@ import pytest
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Unit
-from tapml_fuzz.platforms.tvm_c import TvmC, c_complaint
+from tapml_fuzz.platforms.tvm.c import TvmC, c_complaint
 from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
 
 pytest.importorskip("tvm")
@@ -44,7 +44,7 @@ def test_library_is_gone_once_it_is_loaded(platform: TvmC, monkeypatch: pytest.M
 
 
 def test_what_gcc_refuses_is_a_build_error_with_its_source(platform: TvmC, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tapml_fuzz.platforms.tvm_c._OPTIONS", ("-DTVM_DLL=nonsense",))
+    monkeypatch.setattr("tapml_fuzz.platforms.tvm.c._OPTIONS", ("-DTVM_DLL=nonsense",))
     with pytest.raises(BuildRejected, match="nonsense") as caught:
         platform.build(Unit(SOFTMAX, ("float32",), {"a": 3, "b": 5}))
     assert "expf(" in caught.value.source

@@ -9,11 +9,11 @@ import shutil
 import pytest
 
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.platforms import tvm_cuda
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NeedsStatic, NotSupported, Unit
-from tapml_fuzz.platforms.tvm_cuda import TvmCuda
-from tapml_fuzz.platforms.tvm_llvm import TvmLlvm
-from tapml_fuzz.platforms.tvm_runtime import TvmRuntime
+from tapml_fuzz.platforms.tvm import cuda as tvm_cuda
+from tapml_fuzz.platforms.tvm.cuda import TvmCuda
+from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm.runtime import TvmRuntime
 from tapml_fuzz.storage.corpus import Corpus, Entry, default_corpus_path
 from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tapml_fuzz.core.outcome import Unsupported
-from tapml_fuzz.platforms import tvm_devices
 from tapml_fuzz.platforms.base import NeedsStatic, NotSupported, Unit
-from tapml_fuzz.platforms.host_program import HostProgram, Kernel, ReadyLaunch, compile_kernels
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.tvm_devices import TvmDevice, TvmMetal, TvmRocm, TvmVulkan
-from tapml_fuzz.platforms.tvm_program import Program, lower
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.tvm import native as tvm_devices
+from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch, compile_kernels
+from tapml_fuzz.platforms.tvm.lowering import Program, lower
+from tapml_fuzz.platforms.tvm.native import TvmDevice, TvmMetal, TvmRocm, TvmVulkan
 from tapml_fuzz.storage.corpus import Corpus, Entry, default_corpus_path
 from tests.platforms.metal_source import LARGEST_IS_ANOTHER, digits_lost, faults
 from tests.platforms.operators import SOFTMAX, case

@@ -10,7 +10,7 @@ import pytest
 
 from tapml_fuzz.core.outcome import BuildError, Built, Ok, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
-from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.platforms.operators import LAYER_NORM, MINILM, case
 
 _SIZES = [

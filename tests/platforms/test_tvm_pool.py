@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.tvm_pool import Pool
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.tvm.pool import Pool
 from tests.conformance import checks
 from tests.platforms.pooled import PooledLlvm
 

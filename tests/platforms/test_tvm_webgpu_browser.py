@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Timeout
-from tapml_fuzz.platforms import browser, tvmjs_toolchain
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Unit
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.tvm_webgpu_browser import BrowserBuild, BrowserError, TvmWebGPUBrowser
+from tapml_fuzz.platforms.browser.chromium import chromium as browser
+from tapml_fuzz.platforms.browser.chromium import toolchain as tvmjs_toolchain
+from tapml_fuzz.platforms.browser.platform import BrowserBuild, BrowserError, TvmWebGPUBrowser
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.platforms.browser_faults import patched
 from tests.platforms.operators import MINILM, SUB, case
 
@@ -159,7 +160,7 @@ def test_unwritten_elements_are_counted(platform: TvmWebGPUBrowser, build: Brows
 def test_more_operators_than_are_kept_loaded(
     platform: TvmWebGPUBrowser, build: BrowserBuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tapml_fuzz.platforms.tvm_webgpu_browser._LOADED", 1)
+    monkeypatch.setattr("tapml_fuzz.platforms.browser.platform._LOADED", 1)
     second = dataclasses.replace(build, number=build.number + 2_000_000)
     for _ in range(2):
         np.testing.assert_array_equal(difference(platform, build), EXPECTED)
@@ -235,7 +236,7 @@ def test_browser_ends_with_its_keeper_too(platform: TvmWebGPUBrowser) -> None:
         pytest.skip("only Linux kills a process with its parent")
     chromium = browser.find_chromium()
     assert chromium is not None
-    page = Path(browser.__file__).with_name("browser_page")
+    page = Path(browser.__file__).with_name("page")
     alone = browser.Browser(chromium, {"page.html": page / "page.html", "page.js": page / "page.js"})
     folder = alone.folder
     try:

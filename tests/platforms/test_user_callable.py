@@ -12,9 +12,9 @@ import pytest
 from tapml_fuzz.core.case import LAYOUTS
 from tapml_fuzz.core.errors import BadKernel, UnknownPlatform
 from tapml_fuzz.core.outcome import Ok, RunError, Timeout, Unsupported
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.user import CallableSpec, callable_spec
+from tapml_fuzz.platforms.kernels.spec import CallableSpec, callable_spec
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tests.conformance import checks
 from tests.platforms.kernel_sources import KERNELS
 from tests.platforms.operators import LAYER_NORM, SOFTMAX, SUB, A, B, X, aten, case

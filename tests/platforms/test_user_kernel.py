@@ -17,16 +17,16 @@ import torch
 from tapml_fuzz.core.errors import BadKernel, UnknownPlatform
 from tapml_fuzz.core.outcome import BuildError, Built, Ok, RunError, Timeout, Unsupported
 from tapml_fuzz.platforms.base import BuildRejected
-from tapml_fuzz.platforms.call_scope import CallScope
-from tapml_fuzz.platforms.cuda_kernel import CudaKernels, complaint, packed
-from tapml_fuzz.platforms.isolated import Isolated
-from tapml_fuzz.platforms.kernel_backend import KernelCall, Steps, TypedNumber, call_of
-from tapml_fuzz.platforms.kernel_header import KernelHeader, parse
-from tapml_fuzz.platforms.local import Local
-from tapml_fuzz.platforms.opencl_device import OpenCLDevice
+from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
+from tapml_fuzz.platforms.kernels.backend import KernelCall, Steps, TypedNumber, call_of
+from tapml_fuzz.platforms.kernels.cuda import CudaKernels, complaint, packed
+from tapml_fuzz.platforms.kernels.header import KernelHeader, parse
+from tapml_fuzz.platforms.kernels.scope import CallScope
 from tapml_fuzz.platforms.poison import poisoned
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.session import Session
+from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.session import Session
 from tests.conformance import checks
 from tests.platforms.kernel_sources import COPY_CL, EMBEDDING_WGSL, KERNELS, TRANSPOSE_CL, TRANSPOSE_WGSL
 from tests.platforms.operators import LAYER_NORM, MINILM, SOFTMAX, SUB, A, B, C, X, Y, Z, aten, case, clone
@@ -323,10 +323,10 @@ def test_cuda_source_and_script_are_ready_for_a_device() -> None:
 
 def test_registry_knows_users_own_and_says_what_is_wrong(tmp_path: Path) -> None:
     assert location(f"user:{KERNELS / 'softmax.cl'}") == (
-        f"tapml_fuzz.platforms.user_kernel:UserKernel?{KERNELS / 'softmax.cl'}"
+        f"tapml_fuzz.platforms.kernels.platform:UserKernel?{KERNELS / 'softmax.cl'}"
     )
     assert location(f"user:{KERNELS / 'softmax_triton.py'}").startswith(
-        "tapml_fuzz.platforms.user_callable:CallableOnCuda?"
+        "tapml_fuzz.platforms.kernels.callable:CallableOnCuda?"
     )
     with pytest.raises(BadKernel, match=r"no file .*softmx.cl \(did you mean softmax.cl"):
         location(f"user:{KERNELS / 'softmx.cl'}")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms import webgpu_device
 from tapml_fuzz.platforms.base import Unavailable
-from tapml_fuzz.platforms.webgpu_device import WebGPUDevice
+from tapml_fuzz.platforms.devices import webgpu as webgpu_device
+from tapml_fuzz.platforms.devices.webgpu import WebGPUDevice
 
 INCREMENT = """
 @group(0) @binding(0) var<storage, read> given : array<f32>;

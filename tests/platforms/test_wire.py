@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapml_fuzz.core.dtypes import NAMES, from_bits, numpy_dtype, to_bits
-from tapml_fuzz.platforms.wire import (
+from tapml_fuzz.platforms.session.wire import (
     MAX_HEADER,
     MAX_PAYLOAD,
     BuildRequest,

@@ -11,18 +11,18 @@ import pytest
 import torch
 from numpy import inf, nan
 
-from tapml_fuzz.campaign.bench import Result
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.engine.runner import Result
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import truth
 from tapml_fuzz.oracle.compare import difference
 from tapml_fuzz.platforms.base import Script
-from tapml_fuzz.reporting.distance import ratio
-from tapml_fuzz.reporting.script import standalone_script
+from tapml_fuzz.reporting.error_ratio import ratio
+from tapml_fuzz.reporting.standalone import standalone_script
 from tapml_fuzz.storage.findings import Evidence
 from tests.platforms.operators import A, B, X, aten
 from tests.reporting.test_scripts import record, run, run_all

@@ -21,10 +21,10 @@ from tapml_fuzz.core.outcome import BuildError, Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.oracle import Truth, truth
 from tapml_fuzz.platforms.base import Script
-from tapml_fuzz.platforms.isolated import Isolated
 from tapml_fuzz.platforms.registry import ON_REQUEST, known
+from tapml_fuzz.platforms.session.isolated import Isolated
 from tapml_fuzz.reporting.reproducers import reproducers
-from tapml_fuzz.reporting.script import standalone_script
+from tapml_fuzz.reporting.standalone import standalone_script
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 from tests.platforms.operators import LAYER_NORM, MINILM, SOFTMAX, add, case, clone
 

@@ -11,10 +11,10 @@ from benchmarks.throughput import campaign, isolation, run
 from benchmarks.throughput.inputs import NEAR, cases
 from benchmarks.throughput.worker import Rate, Speed, speed
 from strategies import Source, from_corpus
-from tapml_fuzz.campaign.bench import Bench
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Ok, RunOutcome, Unsupported
-from tapml_fuzz.platforms.local import Local
+from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.platforms.session.in_process import Local
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import Ok, RunOutcome
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.operators.invoke import resolve
-from tapml_fuzz.platforms.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import Isolated
 
 _HALF = ("", "float16")
 _ALL = ("", "float16", "bfloat16")

@@ -16,7 +16,7 @@ from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.errors import BadInputs, BadLibrary, MachineryFailure
 from tapml_fuzz.offload.fused import messages
 from tapml_fuzz.offload.fused.messages import CallFacts, Calling, Checked, OwnRun, Ready, Refusal, Stopped, Surveyed
-from tapml_fuzz.platforms.worker_process import WorkerProcess
+from tapml_fuzz.platforms.session.worker_process import WorkerProcess
 
 _MODULE = "tapml_fuzz.offload.fused.worker"
 _START_LIMIT_S = 120.0

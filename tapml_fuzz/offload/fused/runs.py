@@ -16,7 +16,7 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.offload.fused.call import Again, Faulty, Made, Unfit, differs, made
 from tapml_fuzz.offload.fused.library import Call, Library, Unusable, one_line
 from tapml_fuzz.offload.fused.messages import CallFacts, Calling, Checked, OwnRun, Seen, Stopped, Surveyed, Value
-from tapml_fuzz.offload.fused.spread import DRAWS, Spread, shifted
+from tapml_fuzz.offload.fused.monte_carlo import DRAWS, Spread, shifted
 from tapml_fuzz.offload.fused.tolerance import reduction, slack, tolerance
 from tapml_fuzz.offload.tolerance import Tolerances
 from tapml_fuzz.offload.views import view

@@ -13,8 +13,8 @@ from tapml_fuzz.oracle import elementwise as e
 from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle import summation as s
 from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.rules.elementwise import scaled
 from tapml_fuzz.oracle.rules.indexing import where
-from tapml_fuzz.oracle.rules.pointwise import scaled
 from tapml_fuzz.oracle.rules.softmax import logsumexp, softmax
 from tapml_fuzz.oracle.tracked import Tracked
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tapml_fuzz.api.offloading_libraries import LibraryOptions, offload_libraries, read_inputs
 from tapml_fuzz.cli.main import main
 from tapml_fuzz.core.errors import BadCorpus, BadInputs, BadLibrary, BadOption
 from tapml_fuzz.offload.fused.call import Again, made
@@ -26,8 +27,7 @@ from tapml_fuzz.offload.fused.report import LibrariesReport
 from tapml_fuzz.offload.fused.runs import Runs
 from tapml_fuzz.offload.ledger import UnitResult
 from tapml_fuzz.offload.walk import Settled
-from tapml_fuzz.offloading_libraries import LibraryOptions, offload_libraries, read_inputs
-from tapml_fuzz.platforms.worker_process import environment
+from tapml_fuzz.platforms.session.worker_process import environment
 from tests.offload.fused.libraries import (
     FUNCTIONS,
     GELU,

@@ -12,11 +12,11 @@ import pytest
 import safetensors.numpy
 
 from tapml_fuzz import offloading_libraries
+from tapml_fuzz.api.offloading_libraries import read_inputs
 from tapml_fuzz.core.errors import BadCorpus, BadInputs
 from tapml_fuzz.offload.fused.functions import Function, Fused
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.walk import Walker
-from tapml_fuzz.offloading_libraries import read_inputs
 
 NAMES = ("first", "second", "third")
 

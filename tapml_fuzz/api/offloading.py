@@ -1,0 +1,273 @@
+"""`offload`: move a model from the source platform to a target, operator by operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from strategies import Source
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.errors import BadOption, UnavailablePlatform
+from tapml_fuzz.core.events import Event
+from tapml_fuzz.core.outcome import Unreachable, Unsupported
+from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.core.profile import profile_of
+from tapml_fuzz.core.version import __version__
+from tapml_fuzz.engine.fuzzer import Hunt, Prey
+from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.offload.cases import cases_of
+from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
+from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
+from tapml_fuzz.offload.repetition import Fluke
+from tapml_fuzz.offload.report import OffloadReport
+from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
+from tapml_fuzz.offload.units import Unit, ordered, units_of
+from tapml_fuzz.offload.walk import Alone, Graph, Settled, Started, Walker
+from tapml_fuzz.platforms.base import Info
+from tapml_fuzz.platforms.registry import load, location
+from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.session import Session
+from tapml_fuzz.reporting.reproducers import reproducers
+from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.triage.filing import Filer
+from tapml_fuzz.triage.fingerprint import identity_of
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """What is done before the first unit."""
+
+    text: str
+
+
+OffloadEvent = Event | Preparing | Started | Settled
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a walk goes.
+
+    Attributes:
+        source, target: names of platforms; the source is one of torch's.
+        order: `"common"`, `"graph"`, or globs with commas between.
+        fuzz: seconds of fuzzing per unit after its own calls have passed.
+        batches: how many batches of the texts run: short ones, some padded; the model runs once for every unit.
+        resume: go on with the walk in `output`.
+        where: `module:Class` of a target that the registry does not know.
+        steps: decode steps after the prefill of each batch, for a model that generates text.
+        reduce: seconds to reduce a finding.
+    """
+
+    target: str
+    source: str = "torch-cpu"
+    order: str = "common"
+    fuzz: float = 0.0
+    batches: int = 2
+    resume: bool = False
+    where: str = ""
+    steps: int = 3
+    reduce: float = 3.5
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise BadOption(f"--from {self.source!r} is no source platform", mend=f"one of {', '.join(SOURCES)}")
+        if self.target == self.source:
+            raise BadOption("source and target are the same platform", mend="give another --to")
+
+
+def offload(
+    model: str,
+    texts: Sequence[str],
+    options: Options,
+    output: Path,
+    listener: Callable[[OffloadEvent], None] = lambda event: None,
+) -> OffloadReport:
+    """Walk MODEL to `options.target`; findings and the walk's ledger go to `output`.
+
+    Raises `BadModel`, `BadOption`, `UnavailablePlatform`, and whatever `registry.location` raises.
+    """
+    began = time.monotonic()
+    with prepared(model, texts, options, listener) as ready:
+        report = ready.walk(output, listener)
+    return replace(report, seconds=time.monotonic() - began)
+
+
+@contextmanager
+def prepared(
+    model: str,
+    texts: Sequence[str],
+    options: Options,
+    listener: Callable[[OffloadEvent], None] = lambda event: None,
+) -> Iterator[Prepared]:
+    """MODEL recorded and both platforms started, for one walk or several. Raises what `offload` raises."""
+    torch.set_num_threads(1)
+    where = options.where or location(options.target)
+    with Isolated(options.source) as source, Isolated(options.target, where=where) as candidate:
+        source.start()
+        candidate.start()
+        listener(Preparing(f"starting {options.source} and {options.target}"))
+        infos = {options.source: _available(source), options.target: _available(candidate)}
+        policy = infos[options.target].policy or Policy()
+        subject = prepare(
+            model,
+            texts,
+            options.source,
+            policy,
+            options.batches,
+            options.steps,
+            lambda text: listener(Preparing(text)),
+        )
+        bench = Bench(options.source, source, {options.target: candidate}, doubt_reference=False)
+        try:
+            with Hybrid(Site(options.source), Site(options.target, load(where))) as hybrid:
+                yield Prepared(subject, options, infos, bench, candidate, hybrid)
+        finally:
+            bench.close()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to be walked: its recordings, and the platforms alone (`bench`, `candidate`) and in the model."""
+
+    subject: Subject
+    options: Options
+    infos: dict[str, Info]
+    bench: Bench
+    candidate: Session
+    hybrid: Hybrid
+
+    def walk(self, output: Path, listener: Callable[[OffloadEvent], None] = lambda event: None) -> OffloadReport:
+        """One walk, whose findings and ledger go to `output`. Raises `BadOption` and `UnavailablePlatform`."""
+        began = time.monotonic()
+        self.hybrid.forget()  # an earlier walk's units may have been others
+        options, subject = self.options, self.subject
+        walk = _walk_of(subject, options, self.infos)
+        ledger = Ledger(output)
+        ledger.begin(walk, resume=options.resume)
+        store = FindingStore(output)
+        for note in store.notes:
+            listener(Preparing(note))
+        try:
+            validate = _Validation(subject, self.bench, self.candidate, store, options, self.infos, listener)
+            graph = Graph(subject, self.hybrid, validate.file)
+            walker = Walker(graph, options.target, ledger, validate, listener)
+            walker.walk(ordered(units_of(subject), options.order))
+            listener(Preparing("running the model with every moved unit on the target"))
+            try:
+                final, failure = walker.final(), ""
+            except CannotRun as error:
+                final, failure = None, str(error)
+        finally:
+            store.close()
+        return OffloadReport(
+            walk=walk,
+            subject=subject,
+            units=tuple(walker.results),
+            final=final,
+            failure=failure,
+            seconds=time.monotonic() - began,
+        )
+
+
+def _available(session: Session) -> Info:
+    info = session.info()
+    if not info.available:
+        raise UnavailablePlatform(f"{session.name} cannot run here: {info.reason}", mend=info.mend)
+    return info
+
+
+def _walk_of(subject: Subject, options: Options, infos: dict[str, Info]) -> Walk:
+    versions = {f"{name} {part}": v for name, info in infos.items() for part, v in info.versions.items()}
+    return Walk(
+        FORMAT, subject.name, subject.digest, options.source, options.target, {"tapml_fuzz": __version__, **versions}
+    )
+
+
+def _source(cases: Sequence[Case]) -> Source:
+    """The calls of one operator as seeds, with what their values look like."""
+    columns = zip(*(case.tensors for case in cases), strict=True)
+    return Source(cases[0].operator, tuple(profile_of(list(column)) for column in columns), tuple(cases))
+
+
+@dataclass
+class _Validation:
+    """A unit alone: its own calls first, then recipes around them; what fails is reduced and filed as in a campaign."""
+
+    subject: Subject
+    bench: Bench
+    candidate: Session
+    store: FindingStore
+    options: Options
+    infos: dict[str, Info]
+    listener: Callable[[OffloadEvent], None]
+    _filer: Filer = field(init=False)
+
+    def __post_init__(self) -> None:
+        facts = {"offload": self.subject.name, "platforms": [self.options.target], "version": __version__}
+        run = self.store.begin_run(facts)
+        self._filer = Filer(self.store, run, self.listener, self.infos, reproducers)
+
+    def __call__(self, unit: Unit) -> Alone:
+        cases = cases_of(self.subject.recordings, unit.key)
+        refused = self._refused(cases[0])
+        if refused:
+            return Alone(unsupported=True, reason=refused)
+        source = _source(cases)
+        failures: list[Result] = []
+        until = [float("inf")]
+        hunt = Hunt(
+            source,
+            self.bench,
+            self._filer,
+            expired=lambda: time.monotonic() > until[0],
+            on_trial=lambda results: failures.extend(r for r in results if r.verdict.failed),
+            reduce_seconds=self.options.reduce,
+        )
+        before = {record.id for record in self._filer.met()}
+        hunt.replay(len(cases))
+        self._insist()
+        on_its_calls = list(failures)
+        if self.options.fuzz and not on_its_calls:
+            until[0] = time.monotonic() + self.options.fuzz
+            for number in range(1 << 20):
+                if hunt.expired():
+                    break
+                hunt.search(64, 64 * number, number)
+        findings = tuple(r.id for r in self._filer.met() if r.id not in before or r.operator_key == unit.key)
+        if not on_its_calls:
+            return Alone(findings=findings)
+        worst = max(on_its_calls, key=lambda r: r.verdict.metrics.ratio)
+        told = f"{len(on_its_calls)} of its {len(cases)} calls: {worst.verdict.kind}, {worst.verdict.message}"
+        return Alone(failed=True, reason=told, findings=findings)
+
+    def file(self, key: str, fluke: Fluke) -> tuple[str, ...]:
+        """The finding of a unit that is right at some runs only; none where the oracle cannot say what is right."""
+        if fluke.truth is None:
+            return ()
+        source = _source(cases_of(self.subject.recordings, key))
+        result = Result(self.options.target, fluke.case, fluke.verdict, fluke.outcome, fluke.truth)
+        id_ = identity_of(result, source)
+        assert id_ is not None
+        if self._filer.claim(id_):
+            prey = Prey(id_, result, result, source)
+            self._filer.found(prey)  # as it is: what comes at some runs only cannot be seen to stay while it is reduced
+            self._filer.reduced(replace(prey, script=self.bench.script(result.platform, fluke.case)))
+        return (id_,)
+
+    def _insist(self) -> None:
+        """A target that went away has not passed."""
+        for name, reason in self.bench.absent.items():
+            raise lost(name, reason)
+
+    def _refused(self, case: Case) -> str:
+        """Why the target does not take the unit, in its own words; empty when it does."""
+        built = self.candidate.build(case.operator, case.dtypes, case.sizes)
+        outcome = built if isinstance(built, Unsupported) else self.candidate.run(case)
+        if isinstance(outcome, Unreachable):
+            raise lost(self.candidate.name, outcome.reason)
+        return outcome.reason if isinstance(outcome, Unsupported) else ""

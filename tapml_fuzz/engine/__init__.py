@@ -1,0 +1,1 @@
+"""One case on a reference and candidates, judged; the next one; the reduction of a failure."""

@@ -1,0 +1,1 @@
+"""TVM's WebAssembly runtime in a real browser."""

@@ -1,0 +1,1 @@
+"""GPU APIs as platforms use them: OpenCL through pyopencl, WebGPU through wgpu-py."""

@@ -1,0 +1,58 @@
+"""Which tensors WGSL can hold: int64 goes as int32 where no output is int64, and the rest is refused in words."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.platforms.base import NotSupported, Unit
+from tapml_fuzz.platforms.tvm.lowering import Program
+
+POLICY = Policy(
+    flushes_subnormals=True,
+    assumes_finite=True,
+    accuracy="wgsl",
+    source="WGSL, 15.7 (floating point evaluation)",
+)
+
+_INT32 = np.iinfo(np.int32)
+# WGSL has no type of these names (WGSL, 6.2 scalar types), so no shader can hold such a tensor.
+_ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
+
+
+def narrowed_unit(unit: Unit, *, half: bool) -> Unit:
+    """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold (float16: if `half`)."""
+    from tapml_fuzz.operators.export import NotExpressible, output_dtypes
+
+    absent = [dtype for dtype in unit.dtypes if dtype in _ABSENT]
+    if "float16" in unit.dtypes and not half:
+        absent.append("float16 without the adapter's shader-f16")
+    if absent:
+        raise NotSupported(f"WGSL has no {absent[0]}")
+    narrowed = tuple("int32" if dtype == "int64" else dtype for dtype in unit.dtypes)
+    if narrowed != unit.dtypes:
+        try:
+            outputs = output_dtypes(unit.operator, unit.dtypes, unit.sizes)
+        except NotExpressible as error:
+            raise NotSupported(f"int64 inputs, and {error}") from error
+        if "int64" in outputs:
+            raise NotSupported("WGSL has no int64, and an output is int64")
+    return msgspec.structs.replace(unit, dtypes=narrowed)
+
+
+def narrowed(tensor: Array) -> Array:
+    """The tensor as it is handed over; raises `NotSupported` for an int64 value beyond 32 bits."""
+    if tensor.dtype != np.int64:
+        return tensor
+    if tensor.size and (tensor.min() < _INT32.min or tensor.max() > _INT32.max):
+        raise NotSupported("an int64 value exceeds 32 bits, and WGSL has no int64")
+    return tensor.astype(np.int32)
+
+
+def refuse_outputs(program: Program) -> None:
+    """Raises `NotSupported` when an output is of a dtype that no shader can write."""
+    for value in program.outputs:
+        if value.dtype in (*_ABSENT, "int64"):
+            raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")

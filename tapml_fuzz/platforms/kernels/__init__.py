@@ -1,0 +1,1 @@
+"""Kernels and callables of the user's own."""

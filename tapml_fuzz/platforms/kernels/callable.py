@@ -1,0 +1,153 @@
+"""A callable of the user's as a platform: a function on torch tensors, which may launch Triton kernels.
+
+It is called as `check` calls a candidate: with the operator's tensors in order, and with those attributes by name that
+it has a parameter for. Inputs come in every memory layout. The named outputs of an operator that has more (a layer
+norm's) are taken from what it returns, if it returns all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.policy import Capabilities, Policy
+from tapml_fuzz.platforms.base import DeviceLost, Info, NotSupported, Script, Unit
+from tapml_fuzz.platforms.kernels.header import Implements
+from tapml_fuzz.platforms.kernels.spec import callable_spec
+from tapml_fuzz.platforms.python_source import arguments
+from tapml_fuzz.platforms.torch.eager import TorchCpu, TorchCuda, _TorchEager
+from tapml_fuzz.platforms.torch.reproducers import callable_script
+
+_EXAMPLE_SIZE = 16  # of every axis, when a callable is called to make it compile
+
+
+class _Callable(_TorchEager):
+    """What runs is the callable; where its tensors lie is the subclass's."""
+
+    def __init__(self, spec: str) -> None:
+        self.name = f"user:{spec}"
+        self._spec = spec
+
+    def activate(self) -> Info:
+        """Raises `BadKernel` when a file's header is not as it should be."""
+        from tapml_fuzz.platforms.kernels.calling import fresh_memory_filled
+
+        found = callable_spec(self._spec)
+        self._found, self._implements = found, Implements(found.operators, found.dtypes)
+        info: Info = super().activate()  # type: ignore[misc]
+        if not info.available:
+            return msgspec.structs.replace(info, name=self.name, operators=found.operators)
+        try:
+            self._function: Any = _module(found.module, found.path)
+            for part in found.callable.split("."):
+                self._function = getattr(self._function, part)
+        except Exception as error:  # a user's module may raise anything while it is imported
+            reason = f"cannot import {found.callable}: {type(error).__name__}: {error}"
+            mend = "run in the folder that holds the module, or put that on PYTHONPATH"
+            return Info(self.name, False, reason[:500], mend, operators=found.operators)
+        with fresh_memory_filled():  # the first time imports much: not on the clock of the first call
+            pass
+        if not callable(self._function):
+            what = type(self._function).__name__
+            return Info(self.name, False, f"{found.callable} is a {what}, not a callable", "name a function")
+        assert info.capabilities is not None
+        known = info.capabilities.dtypes
+        written_for = {name for d in found.dtypes for name in ((d,) if isinstance(d, str) else d)} or set(known)
+        source = "no specification of its own: correctly rounded arithmetic, functions as careful libraries have them"
+        return msgspec.structs.replace(
+            info,
+            name=self.name,
+            capabilities=Capabilities(tuple(d for d in known if d in written_for), strided=True),
+            policy=Policy(accuracy="ieee", source=source),
+            operators=found.operators,
+        )
+
+    def build(self, unit: Unit) -> Any:
+        if not unit.operator.matches(self._implements.operators):
+            raise NotSupported(f"{self._spec} implements {', '.join(self._implements.operators)}")
+        if not self._implements.takes(unit.dtypes):
+            raise NotSupported(f"{self._spec} is not written for {', '.join(unit.dtypes)}")
+        operator = super().build(unit)
+        if self.device == "cuda":
+            self._compile(operator, unit.dtypes)
+        return operator
+
+    def packs(self, build: Any) -> bool:
+        return True
+
+    def results(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
+        from tapml_fuzz.operators.invoke import flatten, torch_dtype
+        from tapml_fuzz.platforms.kernels.calling import Calling, fresh_memory_filled
+
+        args, kwargs = Calling(self._function).arguments(build, tensors, sizes, torch_dtype)
+        with fresh_memory_filled():
+            returned = self._function(*args, **kwargs)
+        results = flatten(returned)
+        if not results:
+            raise TypeError(f"it returned {type(returned).__name__}, not a torch tensor or a sequence of them")
+        every = len(results) > max(build.outputs, default=-1) and len(results) != len(build.outputs)
+        return tuple(build.used(results)) if build.outputs and every else results
+
+    def _compile(self, operator: Operator, dtypes: tuple[str, ...]) -> None:
+        """Call it once: Triton compiles at the first call, for seconds that would pass for a hang of a run."""
+        import torch
+
+        from tapml_fuzz.operators.invoke import torch_dtype
+
+        sizes = dict.fromkeys(operator.axis_names, _EXAMPLE_SIZE)
+        shapes = operator.shapes(sizes)
+        try:
+            tensors = [
+                torch.zeros(shape, dtype=torch_dtype(dtype), device=self.device)
+                for shape, dtype in zip(shapes, dtypes, strict=True)
+            ]
+            with torch.no_grad():
+                self.results(operator, tensors, sizes)
+            self._wait()
+        except Exception as error:  # what it does to a real case is told when there is one
+            if "CUDA error" in str(error):  # unless there can be none: the error stays with the context
+                raise DeviceLost(str(error).splitlines()[0]) from error
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        """The import of the callable, and its call; its source stays where it is."""
+        from tapml_fuzz.platforms.kernels.calling import Calling
+
+        operator = Calling(self._function).as_called(unit.operator)
+        shown = arguments(operator, lambda size: str(size.value(sizes)), "x{}".format, dtypes=unit.dtypes)
+        call = f"candidate.{self._found.callable}({shown})"
+        return callable_script(self._found.module, self._found.path, call, unit.operator, self.device)
+
+
+class CallableOnCpu(_Callable, TorchCpu):
+    """A user's callable on tensors on the CPU; torch has one thread."""
+
+
+class CallableOnCuda(_Callable, TorchCuda):
+    """A user's callable on tensors on the first CUDA device."""
+
+
+def _module(name: str, path: Path | None) -> ModuleType:
+    """The module `name`, or the one in the file `path`; both find what lies beside them."""
+    if path is None:
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(name)
+    sys.path.insert(0, str(path.resolve().parent))
+    specification = importlib.util.spec_from_file_location(f"user_{path.stem}", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # Triton and dataclasses look a function's module up
+    specification.loader.exec_module(module)
+    return module

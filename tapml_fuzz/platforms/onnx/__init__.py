@@ -1,0 +1,1 @@
+"""Platforms that read ONNX models: one export, one file per runtime."""

@@ -1,0 +1,1 @@
+"""IREE, by way of ONNX."""

@@ -1,0 +1,1 @@
+"""Platforms on other machines, over TVM's RPC."""

@@ -1,0 +1,84 @@
+"""A platform on another machine: `NAME@rpc://HOST:PORT` or `NAME@tracker://HOST:PORT/KEY`.
+
+What the server offers decides how: on one of ours (`python -m tapml_fuzz serve`) the platform itself runs there, in a
+worker; on any other TVM RPC server the operator is compiled here and TVM's runtime runs it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.platforms.address import split
+from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Run, Script, Unit, Unreachable, script_of
+from tapml_fuzz.platforms.device_tensors import Resident, resident
+from tapml_fuzz.platforms.remote.client import connect
+
+_START = "start it there: python -m tapml_fuzz serve"
+
+
+class Remote:
+    """The platform `name` of another machine, by whichever way its server offers."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._local_name, self._address = split(name)
+        self._way: Platform | None = None
+
+    def activate(self) -> Info:
+        try:
+            session = connect(self._address)
+        except ImportError as error:
+            return Info(self.name, False, f"TVM's RPC cannot be imported: {error}", "pip install 'tapml_fuzz[remote]'")
+        except Unreachable as error:
+            return Info(self.name, False, str(error), _START)
+        from tapml_fuzz.platforms.remote.served import Served, about
+        from tapml_fuzz.platforms.remote.tvm import RemoteTvm
+
+        served = about(session)
+        way: Served | RemoteTvm
+        if served is not None:
+            way = Served(session, self._local_name)
+        else:
+            way = RemoteTvm(session, self._local_name, self._address.triple)
+        self._way = way
+        try:
+            info = way.activate()
+        except Unreachable as error:
+            return Info(self.name, False, str(error), _START)
+        device = f"{info.device} at {self._address}" if info.available else info.device
+        versions = info.versions if served is None else {**info.versions, "tapml_fuzz": served.version}
+        return msgspec.structs.replace(info, name=self.name, device=device, versions=versions)
+
+    @property
+    def resident_elsewhere(self) -> int:
+        """Bytes of memory that the worker on the other machine had when it last said."""
+        return int(getattr(self._way, "resident", 0))
+
+    def build(self, unit: Unit) -> Any:
+        return self._there.build(unit)
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        return self._there.run(build, tensors, layouts, sizes)
+
+    def residence(self) -> Resident:
+        """Tensors stay over there where TVM's runtime keeps them; our own server takes known ones by their hash."""
+        return resident(self._there)
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        """What the platform writes: its script runs on whichever machine it is started."""
+        script = script_of(self._there, unit, sizes, layouts, careful=careful)
+        if script is None:
+            raise NotSupported(f"{self._local_name} writes no script")
+        return script
+
+    @property
+    def _there(self) -> Platform:
+        assert self._way is not None, "activate comes first"
+        return self._way

@@ -1,0 +1,152 @@
+"""A platform in a worker of a server of ours: frames as between any supervisor and worker, over TVM's RPC."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.operator import encode_operator
+from tapml_fuzz.platforms.base import (
+    BuildRejected,
+    Info,
+    NeedsStatic,
+    NotSupported,
+    Relayed,
+    Run,
+    Script,
+    Unit,
+    Unreachable,
+)
+from tapml_fuzz.platforms.remote.parcel import Shelf, pack
+from tapml_fuzz.platforms.remote.protocol import ABOUT, ASK, OPEN, VERSION, About, Ended, decode_about, decode_reply
+from tapml_fuzz.platforms.session.wire import (
+    BuildReply,
+    BuildRequest,
+    CaseSpec,
+    Failure,
+    Hello,
+    Message,
+    RunReply,
+    RunRequest,
+    ScriptReply,
+    ScriptRequest,
+    frame,
+    specs_of,
+)
+
+
+def about(session: Any) -> About | None:
+    """What a server of ours says of itself; None from any other TVM RPC server."""
+    try:
+        function = session.get_function(ABOUT)
+    except AttributeError:  # "Module has no function"
+        return None
+    return decode_about(bytes(function()))
+
+
+@dataclass(frozen=True, eq=False)
+class ServedBuild:
+    """A build in the worker over there."""
+
+    handle: int
+
+
+class Served:
+    """The platform `name` as `session`'s server has it. A crash over there ends this process in the same way."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self.name = name
+        self.resident = 0
+        self._session = session
+        self._ask = session.get_function(ASK)
+        self._shelf = Shelf()
+        self._dropped: list[int] = []
+
+    def activate(self) -> Info:
+        version = about(self._session)
+        if version is None or version.protocol != VERSION:
+            return Info(self.name, False, "the server is of another version", "install the same tapml_fuzz there")
+        reply, _ = self._called(self._session.get_function(OPEN), self.name)
+        if not isinstance(reply, Hello):
+            raise Unreachable(f"the server began with {type(reply).__name__}")
+        return reply.info
+
+    def build(self, unit: Unit) -> ServedBuild:
+        request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
+        self._dropped.clear()
+        reply, _ = self._exchange(request)
+        if not isinstance(reply, BuildReply):
+            raise _failed(reply)
+        self.resident = reply.rss
+        build = ServedBuild(reply.handle)
+        weakref.finalize(build, self._dropped.append, reply.handle)
+        return build
+
+    def run(
+        self, build: ServedBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Run:
+        case = CaseSpec(specs_of(tensors), tuple(layouts), dict(sizes))
+        reply, outputs = self._exchange(RunRequest(build.handle, (case,)), tensors)
+        if not isinstance(reply, RunReply):
+            raise _failed(reply)
+        self.resident = reply.rss or self.resident
+        facts = (list(reply.unwritten), list(reply.mutated), list(reply.aliased))
+        return Run(list(outputs), reply.seconds, *facts)
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script | None:
+        facts = (encode_operator(unit.operator), unit.dtypes, unit.sizes, dict(sizes), tuple(layouts))
+        reply, _ = self._exchange(ScriptRequest(*facts, careful))
+        if not isinstance(reply, ScriptReply):
+            raise _failed(reply)
+        return reply.script
+
+    def _exchange(self, request: Message, tensors: Sequence[Array] = ()) -> tuple[Message, list[Array]]:
+        return self._called(self._ask, pack(frame(request, tensors), self._shelf))
+
+    def _called(self, function: Any, argument: Any) -> tuple[Message, list[Array]]:
+        try:
+            reply, tensors = decode_reply(bytes(function(argument)))
+        except Exception as error:  # TVM raises many types when a connection breaks, and for what our server refuses
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            raise Unreachable(f"lost the connection to its server: {said[-1][:200]}") from error
+        if isinstance(reply, Ended):
+            end_like(reply)
+        return reply, tensors
+
+
+def _failed(reply: Message) -> Exception:
+    """The exception on the other side, here."""
+    if not isinstance(reply, Failure):
+        return Unreachable(f"the server answered with {type(reply).__name__}")
+    match reply.kind:
+        case "needs-static":
+            return NeedsStatic(reply.message, reply.axes)
+        case "unsupported":
+            return NotSupported(reply.message)
+        case "build-error" if not reply.lost:
+            return BuildRejected(reply.message, reply.source)
+        case _:
+            return Relayed(reply.message, lost=reply.lost)
+
+
+def end_like(ended: Ended) -> NoReturn:
+    """End as the worker over there did, with its last words: what our supervisor then sees is the same crash."""
+    sys.stderr.write(ended.stderr)
+    sys.stderr.flush()
+    if ended.exit_code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the core is over there
+        with contextlib.suppress(OSError, ValueError):  # those that cannot be caught need no default
+            signal.signal(-ended.exit_code, signal.SIG_DFL)
+        os.kill(os.getpid(), -ended.exit_code)
+    os._exit(ended.exit_code & 0xFF)

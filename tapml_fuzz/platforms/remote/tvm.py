@@ -1,0 +1,184 @@
+"""TVM's runtime on a plain TVM RPC server: compiled here for the machine there, uploaded, run on its device."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.dtypes import Array, name_of, to_bits
+from tapml_fuzz.core.policy import Capabilities
+from tapml_fuzz.platforms.base import (
+    BuildRejected,
+    Info,
+    NeedsStatic,
+    NotSupported,
+    Platform,
+    Relayed,
+    Run,
+    Script,
+    Unit,
+    Unreachable,
+    script_of,
+)
+from tapml_fuzz.platforms.registry import load, location
+from tapml_fuzz.platforms.tvm.native import KINDS, Kind
+from tapml_fuzz.platforms.tvm.runtime import RuntimeBuild, TvmRuntime
+
+_OURS = "run `python -m tapml_fuzz serve` there instead"
+# Remote tensors of earlier inputs that are kept, in bytes; smaller ones are not worth a name.
+_KEPT = 64 << 20
+_SMALL = 4096
+
+_Answer = TypeVar("_Answer")
+
+
+class RemoteTvm(TvmRuntime):
+    """TVM platform `name` on the server of `session`. `triple` names its processor where it cannot say itself."""
+
+    kind: Kind
+
+    def __init__(self, session: Any, name: str, triple: str = "") -> None:
+        self.name = name
+        self._session = session
+        self._triple = triple
+        self._modules: dict[str, Any] = {}
+        self._inputs: OrderedDict[bytes, tuple[int, Any]] = OrderedDict()
+        self._input_bytes = 0
+
+    def activate(self) -> Info:
+        import tvm
+
+        if self.name not in KINDS:
+            return Info(self.name, False, "a plain TVM RPC server runs what TVM's runtime runs, no other", _OURS)
+        self.kind = kind = KINDS[self.name]
+        try:
+            self.device = self._session.device(kind.device)
+            if kind.device != "cpu" and not self.device.exist:
+                return Info(self.name, False, f"the TVM of the server has no {kind.device} device", _OURS)
+            triple = self._triple or self._asked("target.llvm_get_system_triple")
+            processor = self._asked("target.llvm_get_system_cpu") if kind.device == "cpu" else None
+            options = dict(kind.target)
+            if kind.device == "cuda":
+                options["arch"] = f"sm_{str(self.device.compute_version).replace('.', '')}"
+            name = str(processor or triple) if kind.device == "cpu" else str(self.device.device_name)
+        except Exception as error:
+            raise self._meant(error) from error
+        if triple is None:
+            mend = f"add ?triple=TRIPLE to its address, such as aarch64-linux-android; or {_OURS}"
+            return Info(self.name, False, "the server's TVM cannot say what processor it has", mend)
+        here = str(tvm.get_global_func("target.llvm_get_system_triple")())
+        # Linked here where that makes a library for there, else by the server.
+        self._suffix = "so" if triple == here else "tar"
+        host = {"kind": "llvm"} if triple == here else {"kind": "llvm", "mtriple": triple}
+        self.target = tvm.target.Target({**options, **host} if kind.device == "cpu" else {**options, "host": host})
+        return Info(
+            self.name,
+            True,
+            device=name,
+            versions={"apache-tvm": str(tvm.__version__)},
+            capabilities=Capabilities(dtypes=kind.dtypes, strided=False, symbolic=True, empty=self.empty),
+            policy=kind.policy,
+        )
+
+    def passes(self) -> Any:
+        return self.kind.passes()
+
+    def compiled(self, functions: Any) -> Any:
+        """The library, uploaded unless the session has it, and loaded there."""
+        module = super().compiled(functions)
+        with tempfile.TemporaryDirectory(prefix="tapml-fuzz-rpc-", ignore_cleanup_errors=True) as folder:
+            library = Path(folder) / f"operator.{self._suffix}"
+            module.export_library(str(library))
+            data = library.read_bytes()
+        name = f"{hashlib.blake2b(data, digest_size=16).hexdigest()}.{self._suffix}"
+        if name not in self._modules:
+            try:
+                self._session.upload(bytearray(data), name)
+                self._modules[name] = self._session.load_module(name)
+            except Exception as error:
+                raise self._meant(error) from error
+        return self._modules[name]
+
+    def build(self, unit: Unit) -> RuntimeBuild:
+        for dtype in unit.dtypes:
+            if dtype not in self.kind.dtypes:
+                raise NotSupported(f"{self.kind.device} has no {dtype}")
+        try:
+            return super().build(unit)
+        except (BuildRejected, NotSupported, NeedsStatic) as error:
+            if isinstance(error.__cause__, Unreachable):
+                raise error.__cause__ from error
+            raise
+
+    def run(
+        self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Run:
+        run = self._asking(super().run, build, tensors, layouts, sizes)
+        if run.mutated:  # what was kept is no longer what it was kept for
+            self._inputs.clear()
+            self._input_bytes = 0
+        return run
+
+    def place(self, array: Array) -> Any:
+        return self._asking(super().place, array)
+
+    def compute(self, build: RuntimeBuild, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        return self._asking(super().compute, build, tensors, sizes)
+
+    def fetch(self, tensor: Any) -> Array:
+        return self._asking(super().fetch, tensor)
+
+    def _asking(self, what: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        try:
+            return what(*arguments)
+        except Exception as error:
+            raise self._meant(error) from error
+
+    def upload_unchanged(self, array: Array, dtype: str) -> Any:
+        """The tensor of an earlier run with the same contents; `run` reads every input back and so knows that it is."""
+        if array.nbytes < _SMALL:
+            return self.upload(array, dtype)
+        bits = to_bits(array)
+        about = f"{name_of(array)} {dtype} {array.shape}".encode()
+        digest = hashlib.blake2b(bits.reshape(-1).data, digest_size=16, key=about[:64]).digest()
+        if digest in self._inputs:
+            self._inputs.move_to_end(digest)
+            return self._inputs[digest][1]
+        tensor = self.upload(array, dtype)
+        self._inputs[digest] = (array.nbytes, tensor)
+        self._input_bytes += array.nbytes
+        while self._input_bytes > _KEPT:
+            _, (gone, _) = self._inputs.popitem(last=False)
+            self._input_bytes -= gone
+        return tensor
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script | None:
+        local: Platform = load(location(self.name))
+        # OpenCL's is made from the device's own kernels, which a platform that was never activated does not have.
+        return None if self.name == "tvm-opencl" else script_of(local, unit, sizes, layouts, careful=careful)
+
+    def _asked(self, function: str) -> str | None:
+        """The answer of a function there; None where the server has none of that name."""
+        try:
+            found = self._session.get_function(function)
+        except AttributeError:
+            return None
+        return str(found())
+
+    def _meant(self, error: Exception) -> Exception:
+        """An error from over there as it is, or `Unreachable` when there is nobody any more to have raised it."""
+        try:
+            self._session.get_function("tvm.rpc.server.upload")
+        except Exception:
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            return Unreachable(f"lost the connection to its server: {said[-1][:200]}")
+        if type(error).__name__ == "RPCError":
+            return Relayed(f"RPCError: {' '.join(str(error).split())[:2000]}")
+        return error

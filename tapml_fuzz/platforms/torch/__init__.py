@@ -1,0 +1,1 @@
+"""torch's own platforms: eager mode and torch.compile."""

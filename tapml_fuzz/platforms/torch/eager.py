@@ -1,0 +1,189 @@
+"""torch in eager mode, on the CPU and on CUDA: the source platforms, which the emerging ones are held against."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapml_fuzz.core.case import Layout, as_laid_out
+from tapml_fuzz.core.dtypes import NAMES, Array, to_bits
+from tapml_fuzz.core.policy import Capabilities, Policy
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Script, Unit
+from tapml_fuzz.platforms.device_tensors import on_device
+from tapml_fuzz.platforms.torch.reproducers import torch_script
+
+
+class _TorchEager:
+    """Runs `operators.invoke.call` as it is; a build is the operator itself."""
+
+    name: str
+    device: str
+
+    def build(self, unit: Unit) -> Any:
+        from tapml_fuzz.core.errors import UnknownOperator
+        from tapml_fuzz.operators.invoke import resolve
+
+        try:
+            resolve(unit.operator.name)
+        except UnknownOperator as error:
+            raise BuildRejected(str(error)) from error
+        return unit.operator
+
+    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+        """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`."""
+        import torch
+
+        from tapml_fuzz.operators.invoke import to_numpy
+
+        held = [self._placed(as_laid_out(t, how), how) for t, how in zip(tensors, layouts, strict=True)]
+        started = time.perf_counter()
+        try:
+            with torch.no_grad():
+                results = self.results(build, held, sizes)
+            self._wait()
+        except RuntimeError as error:
+            if self.device == "cuda" and "CUDA" in str(error):
+                raise DeviceLost(str(error)) from error
+            raise
+        seconds = time.perf_counter() - started
+        memory = {t.untyped_storage().data_ptr() for t in held if t.numel()}
+        aliased = [i for i, r in enumerate(results) if r.numel() and r.untyped_storage().data_ptr() in memory]
+        mutated = [
+            slot for slot, (before, after) in enumerate(zip(tensors, held, strict=True))
+            if not np.array_equal(to_bits(before), to_bits(to_numpy(after)))
+        ]  # fmt: skip
+        # A copy, since an output may be a view of an input that the caller's buffer holds.
+        outputs = [to_numpy(result).copy() for result in results]
+        return Run(outputs, seconds, [0] * len(outputs), mutated, aliased)
+
+    def results(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
+        """The outputs that are used, as tensors of torch; does not wait for the device."""
+        from tapml_fuzz.operators.invoke import call
+
+        return call(build, tensors, sizes)
+
+    def place(self, array: Array) -> Any:
+        """See `residence.Resident`; on the CPU the tensor is over the array's own memory."""
+        import warnings
+
+        from tapml_fuzz.operators.invoke import to_torch
+
+        if array.flags.writeable:
+            return to_torch(array).to(self.device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes
+            return to_torch(array).to(self.device)
+
+    def adopt(self, tensor: Any) -> Any | None:
+        import torch
+
+        kind = 1 if self.device == "cpu" else 2
+        if isinstance(tensor, np.ndarray):
+            return self.place(tensor) if self.device == "cpu" else None
+        if not on_device(tensor, kind, 0):
+            return None
+        # The capsule, not the tensor: whoever made it is done, so no stream has to be asked about.
+        return torch.utils.dlpack.from_dlpack(tensor.__dlpack__())
+
+    def compute(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        import torch
+
+        with torch.no_grad():
+            results = self.results(build, [t.contiguous() for t in tensors] if self.packs(build) else tensors, sizes)
+        self._wait()
+        return list(results)
+
+    def packs(self, build: Any) -> bool:
+        """Whether a build needs packed inputs: operators keep no memory format, and eagerly only views ask for one."""
+        return bool(build.name == "aten.view.default")
+
+    def fetch(self, tensor: Any) -> Array:
+        from tapml_fuzz.operators.invoke import to_numpy
+
+        return to_numpy(tensor)
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        return torch_script(unit, sizes, self.device)
+
+    def _placed(self, array: Array, layout: Layout) -> Any:
+        """A tensor on the device with `array`'s values and strides, in memory of its own."""
+        import torch
+
+        from tapml_fuzz.operators.invoke import to_torch
+
+        tensor = to_torch(array)
+        if self.device != "cpu":
+            moved = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=self.device)
+            return moved.copy_(tensor)
+        # `as_laid_out` hands back the caller's own memory when nothing has to change.
+        return tensor.clone() if layout == "contiguous" else tensor
+
+    def _wait(self) -> None:
+        return None
+
+
+class TorchCpu(_TorchEager):
+    """torch on the CPU, one thread."""
+
+    name = "torch-cpu"
+    device = "cpu"
+
+    def activate(self) -> Info:
+        try:
+            import torch
+        except (ImportError, OSError) as error:
+            return Info(self.name, False, f"torch cannot be imported: {error}", "pip install torch")
+        torch.set_num_threads(1)
+        return Info(
+            self.name,
+            True,
+            device=str(torch.backends.cpu.get_cpu_capability()),
+            versions={"torch": str(torch.__version__)},
+            capabilities=Capabilities(dtypes=NAMES, strided=True, symbolic=True),
+            policy=Policy(accuracy="ieee", source="torch CPU kernels; denormals are kept by default"),
+            eager=True,
+        )
+
+
+class TorchCuda(_TorchEager):
+    """torch on the first CUDA device, without TF32 and without reductions in half precision."""
+
+    name = "torch-cuda"
+    device = "cuda"
+
+    def activate(self) -> Info:
+        mend = "an NVIDIA GPU with its driver, and a CUDA build of torch (see pytorch.org)"
+        try:
+            import torch
+
+            if not torch.cuda.is_available():
+                why = "no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
+                return Info(self.name, False, why, mend)
+            torch.zeros(1, device="cuda")
+        except (ImportError, OSError, RuntimeError) as error:
+            return Info(self.name, False, f"torch cannot use CUDA: {error}", mend)
+        torch.set_num_threads(1)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        # On by default: partial sums of halves are then rounded to halves (split-K).
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+        return Info(
+            self.name,
+            True,
+            device=torch.cuda.get_device_name(0),
+            versions={"torch": str(torch.__version__), "cuda": str(torch.version.cuda)},
+            capabilities=Capabilities(dtypes=NAMES, strided=True, symbolic=True),
+            policy=Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; products exact"),
+            eager=True,
+        )
+
+    def _wait(self) -> None:
+        import torch
+
+        torch.cuda.synchronize()

@@ -1,0 +1,113 @@
+"""TVM compiled to C for this machine's CPU, and that by gcc."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.policy import Capabilities, Policy
+from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Script, Unit
+from tapml_fuzz.platforms.build_cache import BuildCache
+from tapml_fuzz.platforms.poison import perturb_fresh_memory
+from tapml_fuzz.platforms.tvm.reproducers import c_script
+from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild, TvmRuntime
+
+_COMPILER = "gcc"
+_OPTIONS = ("-O2",)  # what a deployment gives it; `export_library` itself gives none
+# TVM prints the other float dtypes by CUDA's names (`half`), which C does not have.
+_DTYPES = tuple(name for name in DTYPES if name not in ("float16", "bfloat16"))
+_SAID = 600  # characters of the compiler's message that are kept
+
+
+class TvmC(TvmRuntime):
+    """Apache TVM, target `c`, through gcc."""
+
+    name = "tvm-c"
+
+    def activate(self) -> Info:
+        compiler = shutil.which(_COMPILER)
+        if compiler is None:
+            return Info(self.name, False, "no gcc to compile TVM's C with", "apt install gcc")
+        try:
+            import tvm
+
+            codegen = tvm.get_global_func("target.build.c", allow_missing=True)
+        except (ImportError, OSError) as error:
+            return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
+        if codegen is None:
+            return Info(self.name, False, "this TVM has no C code generator", "pip install apache-tvm")
+        perturb_fresh_memory()
+        self.target = tvm.target.Target("c")
+        self.device = tvm.cpu()
+        self._compiler = (str(tvm.__version__), _version(compiler), *_OPTIONS)
+        self._cache = BuildCache("tvm-c")
+        return Info(
+            self.name,
+            True,
+            device=f"CPU, {compiler} {' '.join(_OPTIONS)}",
+            versions={"apache-tvm": str(tvm.__version__), "gcc": _version(compiler)},
+            capabilities=Capabilities(dtypes=_DTYPES, strided=False, symbolic=True),
+            policy=Policy(accuracy="ieee", source="ISO C, Annex F; the C library's mathematical functions"),
+        )
+
+    def passes(self) -> Any:
+        # TVM names no default pipeline for target `c`.
+        from tvm.relax.backend.cpu_generic import pipeline
+
+        return pipeline
+
+    def build(self, unit: Unit) -> RuntimeBuild:
+        for dtype in unit.dtypes:
+            if dtype not in _DTYPES:
+                raise NotSupported(f"TVM's C has no {dtype}")
+        return super().build(unit)
+
+    def compiled(self, functions: Any) -> Any:
+        """Raises `BuildRejected` with the C source when gcc refuses it."""
+        import tvm
+
+        module = super().compiled(functions)
+        source = str(module.inspect_source())
+        raw = self._cache.made(lambda: _library(module, source), *self._compiler, source)
+        # A library that is mapped needs no file any more: nothing is left behind, however the worker ends.
+        with _scratch() as folder:
+            path = Path(folder) / "operator.so"
+            path.write_bytes(raw)
+            return tvm.runtime.load_module(str(path))
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        """By way of Relax's virtual machine, as a library of C."""
+        return c_script(unit, sizes, layouts, _COMPILER, _OPTIONS)
+
+
+def _library(module: Any, source: str) -> bytes:
+    """gcc's shared library; raises `BuildRejected` with the C source when gcc refuses it."""
+    with _scratch() as folder:
+        path = Path(folder) / "operator.so"
+        try:
+            module.export_library(str(path), cc=_COMPILER, options=list(_OPTIONS))
+        except RuntimeError as error:
+            raise BuildRejected(f"gcc: {c_complaint(str(error))}", source) from error
+        return path.read_bytes()
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tapml-fuzz-c-", ignore_cleanup_errors=True)
+
+
+def c_complaint(message: str) -> str:
+    """The lines of a failed compilation that say what is wrong, without the paths of a folder that is gone."""
+    lines = [line.partition("error: ")[2] for line in message.splitlines() if "error: " in line]
+    return "; ".join(lines or [message.strip()])[:_SAID]
+
+
+def _version(compiler: str) -> str:
+    said = subprocess.run([compiler, "-dumpfullversion"], capture_output=True, text=True, timeout=10, check=False)
+    return said.stdout.strip() or "unknown"

@@ -1,0 +1,151 @@
+"""What TVM's OpenCL and WebGPU platforms share: lowering, storages, poison and the order of launches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.dtypes import Array, name_of
+from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
+from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch, compile_kernels
+from tapml_fuzz.platforms.tvm.lowering import Program, failure, lower
+from tapml_fuzz.platforms.tvm.reproducers import compile_script
+from tapml_fuzz.platforms.tvm.tir_expression import Scalars
+
+
+@dataclass(frozen=True)
+class GpuBuild:
+    """A lowered program, its kernels' host side, and what the API made of the kernels."""
+
+    program: Program
+    host: HostProgram
+    pipelines: dict[str, Any]
+
+
+class DeviceTensor(NamedTuple):
+    """A buffer and what it holds."""
+
+    buffer: Any
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class GpuRunner:
+    """Builds and runs units on a GPU API. A subclass knows how to compile source, move bytes and launch."""
+
+    target: Any
+    target_options: dict[str, Any]  # what `target` was made from
+
+    def compile_source(self, host: HostProgram) -> dict[str, Any]:
+        """Kernel name -> something `launch` can launch. Raises `BuildRejected` when the driver refuses the source."""
+        raise NotImplementedError
+
+    def upload(self, array: Array) -> Any:
+        """A device buffer with the array's contents; never of zero bytes."""
+        raise NotImplementedError
+
+    def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        raise NotImplementedError
+
+    def launch(self, pipeline: Any, host: HostProgram, launch: ReadyLaunch) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Wait for every launch; raises when one failed."""
+        raise NotImplementedError
+
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+        """Source that makes the kernels and the buffers, launches and reads back, for inputs of these shapes."""
+        raise NotImplementedError
+
+    def build(self, unit: Unit) -> GpuBuild:
+        """Lower `unit` and compile its kernels."""
+        program, host = self._lowered(unit)
+        return GpuBuild(program, host, self.compile_source(host) if host.kernels else {})
+
+    def _lowered(self, unit: Unit) -> tuple[Program, HostProgram]:
+        """What TVM makes of `unit`, before a driver sees it."""
+        from tvm.relax.backend.gpu_generic import pipeline
+
+        program = lower(unit, self.target, pipeline)
+        opened = bool(program.axes)
+        if not program.calls:
+            return program, HostProgram({}, {}, "")
+        try:
+            host = compile_kernels(program.functions, self.target)
+        except NotSupported as error:
+            raise (NeedsStatic(str(error)) if opened else error) from error
+        except Exception as error:
+            raise failure(error, opened) from error
+        missing = {call.function for call in program.calls} - set(host.functions)
+        if missing:
+            raise BuildRejected(f"TVM generated no host function for {', '.join(sorted(missing))}", host.source)
+        return program, host
+
+    def script(
+        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Script:
+        """The kernels and launches of this very case; where TVM makes none, the TVM program that should."""
+        if careful:
+            return compile_script(unit, self.target_options)
+        try:
+            program, host = self._lowered(unit)
+        except BuildRejected:
+            return compile_script(unit, self.target_options)
+        return self.spelled(program, host, unit.operator.shapes(sizes))
+
+    def run(
+        self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Run:
+        """Run with poisoned outputs and temporaries; a second run tells unwritten elements from lookalikes."""
+        scalars = build.program.scalars(tensors)
+        started = time.perf_counter()
+        outputs, mutated = self._execute(build, tensors, scalars, which=0)
+        seconds = time.perf_counter() - started
+        unread = [0] * len(outputs)
+        if suspicious(outputs):
+            unread = unwritten(outputs, self._execute(build, tensors, scalars, which=1)[0])
+        return Run(outputs, seconds, unread, mutated)
+
+    def _execute(
+        self, build: GpuBuild, tensors: Sequence[Array], scalars: Scalars, which: int
+    ) -> tuple[list[Array], list[int]]:
+        outputs = self._launched(build, [self.upload(t) for t in tensors], scalars, which)
+        return [self.fetch(output) for output in outputs], []
+
+    def _launched(self, build: GpuBuild, inputs: Sequence[Any], scalars: Scalars, which: int) -> list[DeviceTensor]:
+        """Launch every kernel on buffers filled with poison `which`, and wait."""
+        program = build.program
+        storages = {value.storage: buffer for value, buffer in zip(program.inputs, inputs, strict=True)}
+        storages.update({storage: self.upload(constant) for storage, constant in program.constants.items()})
+        for value in program.allocated:
+            storages[value.storage] = self.upload(poisoned(value.shape(scalars), value.dtype, which))
+
+        def temporary(shape: tuple[int, ...], dtype: str) -> Any:
+            return self.upload(poisoned(shape, dtype, which))
+
+        for launch in program.launches(build.host.functions, storages, scalars, temporary):
+            self.launch(build.pipelines[launch.kernel], build.host, launch)
+        self.finish()
+        return [DeviceTensor(storages[v.storage], v.shape(scalars), v.dtype) for v in program.outputs]
+
+    def place(self, array: Array) -> DeviceTensor:
+        """See `residence.Resident`."""
+        return DeviceTensor(self.upload(np.ascontiguousarray(array).reshape(array.shape)), array.shape, name_of(array))
+
+    def adopt(self, tensor: Any) -> DeviceTensor | None:
+        """Buffers of these APIs are nobody else's memory."""
+        return None
+
+    def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        scalars = build.program.scalars(tensors)
+        return self._launched(build, [tensor.buffer for tensor in tensors], scalars, which=0)
+
+    def fetch(self, tensor: DeviceTensor) -> Array:
+        return self.download(tensor.buffer, tensor.shape, tensor.dtype)

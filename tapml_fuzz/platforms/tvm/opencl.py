@@ -1,0 +1,147 @@
+"""TVM's OpenCL kernels, run through pyopencl on any installed OpenCL device (PoCL comes by pip)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapml_fuzz.core.dtypes import Array, name_of, numpy_dtype
+from tapml_fuzz.core.policy import Capabilities
+from tapml_fuzz.platforms.base import Info, NotSupported, Script, Unavailable, Unit
+from tapml_fuzz.platforms.device_tensors import on_device
+from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
+from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
+from tapml_fuzz.platforms.python_source import parameters, text_block
+from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
+from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch
+from tapml_fuzz.platforms.tvm.launch_script import Steps, compute_source
+from tapml_fuzz.platforms.tvm.lowering import Program
+
+_HOST = 1  # DLPack's number for the processor
+_ALIGNMENT = 64  # bytes; the widest vector of TVM's kernels is half of that
+
+
+class _HostTensor(DeviceTensor):
+    """A buffer of a device that is the processor, by DLPack."""
+
+    device: OpenCLDevice
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _HOST, 0
+
+    def __dlpack__(self, **how: Any) -> Any:
+        return self.device.view(*self).__dlpack__(**how)
+
+
+class TvmOpenCL(GpuRunner):
+    """Apache TVM, target `opencl`."""
+
+    name = "tvm-opencl"
+
+    def activate(self) -> Info:
+        try:
+            import tvm
+        except (ImportError, OSError) as error:
+            return Info(self.name, False, f"cannot import: {error}", "pip install apache-tvm")
+        if tvm.get_global_func("target.build.opencl", allow_missing=True) is None:
+            return Info(self.name, False, "this TVM has no OpenCL code generator", "pip install apache-tvm")
+        try:
+            self._device = OpenCLDevice()
+        except Unavailable as error:
+            return Info(self.name, False, str(error), error.mend)
+        threads = min(256, self._device.group_size)
+        self.target_options = {"kind": "opencl", "max_num_threads": threads, "host": {"kind": "llvm"}}
+        self.target = tvm.target.Target(self.target_options)
+        return Info(
+            self.name,
+            True,
+            device=self._device.description,
+            versions={"apache-tvm": str(tvm.__version__), **self._device.versions},
+            capabilities=Capabilities(dtypes=self._device.dtypes, strided=False, symbolic=True),
+            policy=POLICY,
+        )
+
+    def build(self, unit: Unit) -> GpuBuild:
+        for dtype in unit.dtypes:
+            if dtype not in self._device.dtypes:
+                raise NotSupported(f"the OpenCL device has no {dtype}")
+        return super().build(unit)
+
+    def compile_source(self, host: HostProgram) -> dict[str, Any]:
+        return self._device.kernels(host.source, host.kernels)
+
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+        kernels = {name: f"kernel_{number}" for number, name in enumerate(host.kernels)}
+
+        def spell(launch: ReadyLaunch) -> str:
+            dtypes = host.kernels[launch.kernel].scalars
+            scalars = [f"np.{dtype}({value!r})" for dtype, value in zip(dtypes, launch.scalars, strict=True)]
+            given = "".join(f", {argument}" for argument in (*launch.buffers, *scalars))
+            return f"launch({kernels[launch.kernel]}, {_extents(launch)}, {launch.block}{given})"
+
+        steps = Steps(spell)
+        outputs = steps.record(program, host, shapes, [f"x{slot}" for slot in range(len(shapes))])
+        prologue = ["program = cl.Program(context, SOURCE).build()"] if kernels else []
+        prologue += [f"{variable} = cl.Kernel(program, {name!r})" for name, variable in kernels.items()]
+        source = f"# As TVM generated it for this device.\nSOURCE = {text_block(host.source)}\n\n" if kernels else ""
+        return Script(
+            ("import pyopencl as cl",),
+            source + HELPERS + compute_source(parameters(len(shapes)), prologue, steps.lines, outputs),
+        )
+
+    def adopt(self, tensor: Any) -> DeviceTensor | None:
+        """Memory of the host's, where the device is the processor: PoCL computes on it as it is."""
+        if not self._device.on_host or 0 in tensor.shape or not on_device(tensor, _HOST, 0):
+            return None
+        array = _array(tensor)
+        if array is None or array.ctypes.data % _ALIGNMENT:
+            return None
+        return DeviceTensor(self._device.over(array), array.shape, name_of(array))
+
+    def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        outputs = super().compute(build, tensors, sizes)
+        return [self._offered(output) for output in outputs]
+
+    def _offered(self, tensor: DeviceTensor) -> DeviceTensor:
+        """The tensor with DLPack's two methods, where there is a way to have its memory without a copy."""
+        if not self._device.on_host or 0 in tensor.shape or tensor.dtype == "bfloat16":  # numpy exports no bfloat16
+            return tensor
+        offered = _HostTensor(*tensor)
+        offered.device = self._device
+        return offered
+
+    def upload(self, array: Array) -> Any:
+        return self._device.upload(array)
+
+    def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        return self._device.download(buffer, shape, dtype)
+
+    def launch(self, pipeline: Any, host: HostProgram, launch: ReadyLaunch) -> None:
+        dtypes = host.kernels[launch.kernel].scalars
+        scalars = [numpy_dtype(dtype).type(value) for dtype, value in zip(dtypes, launch.scalars, strict=True)]
+        self._device.launch(pipeline, _extents(launch), launch.block, (*launch.buffers, *scalars))
+
+    def finish(self) -> None:
+        self._device.finish()
+
+
+def _extents(launch: ReadyLaunch) -> tuple[int, ...]:
+    """OpenCL counts work items where TVM counts blocks."""
+    return tuple(g * b for g, b in zip(launch.grid, launch.block, strict=True))
+
+
+def _array(tensor: Any) -> Array | None:
+    """A tensor of the host's as a packed array, without a copy if it is one; None where numpy has no such dtype."""
+    if isinstance(tensor, np.ndarray):
+        return np.ascontiguousarray(tensor).reshape(tensor.shape)
+    if hasattr(tensor, "detach"):
+        from tapml_fuzz.operators.invoke import to_numpy
+
+        return to_numpy(tensor)
+    try:
+        array = np.from_dlpack(tensor)
+        return np.ascontiguousarray(array).reshape(array.shape)
+    except (BufferError, RuntimeError, TypeError, ValueError):
+        return None

@@ -1,0 +1,204 @@
+"""An operator's way through TVM as source: export from torch, import into Relax, compile, run.
+
+It spells out what `operators.export` and `tvm_program.lower` do, for one unit: the axes it leaves open are open in
+the script, the others are numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from tapml_fuzz.core.case import Layout
+from tapml_fuzz.core.operator import Product
+from tapml_fuzz.operators.export import carriers, open_axes
+from tapml_fuzz.platforms.base import Script, Unit
+from tapml_fuzz.platforms.python_source import arguments, attribute, function, parameters, results
+
+_IMPORTS = (
+    "import tvm",
+    "from torch.export import Dim",
+    "from tvm import relax",
+    "from tvm.relax.frontend.torch import from_exported_program",
+)
+
+# Example sizes of open axes: primes, so that none is a multiple of another, as in `operators.export`.
+_EXAMPLES = (11, 13, 17, 19, 23, 29, 31, 37)
+
+_POISON = """\
+# glibc (M_PERTURB) then fills fresh memory with 0x7F, a huge number: an element that is never written is seen.
+perturb = getattr(ctypes.CDLL(None), "mallopt", None)
+if perturb is not None:
+    perturb(-6, 0x80)
+
+
+"""
+
+
+def cpu_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Script:
+    """`compute` by way of the Relax virtual machine on the CPU, target `llvm`."""
+    return _machine_script(unit, sizes, layouts, ['    executable = tvm.compile(module, tvm.target.Target("llvm"))'])
+
+
+def c_script(
+    unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], compiler: str, options: Sequence[str]
+) -> Script:
+    """`compute` by way of the Relax virtual machine on the CPU, target `c` through `compiler` with `options`."""
+    lines = [
+        '    target = tvm.target.Target("c")',
+        "    library = tvm.compile(module, target, relax_pipeline=get_default_pipeline(target))",
+        "    with tempfile.TemporaryDirectory() as folder:",
+        f'        library.export_library(f"{{folder}}/operator.so", cc={compiler!r}, options={list(options)!r})',
+        '        executable = tvm.runtime.load_module(f"{folder}/operator.so")',
+    ]
+    imports = ("import tempfile", "from tvm.relax.backend.cpu_generic import get_default_pipeline")
+    return _machine_script(unit, sizes, layouts, lines, imports)
+
+
+def cuda_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Script:
+    """`compute` by way of the Relax virtual machine on the first CUDA device, compiled by what TVM chooses."""
+    lines = [
+        "    target = tvm.target.Target.from_device(tvm.cuda())",
+        '    print("device:", tvm.cuda().device_name)',
+        "    with target:",
+        "        executable = tvm.compile(module, target)",
+    ]
+    return _machine_script(unit, sizes, layouts, lines, device="tvm.cuda()")
+
+
+def device_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], kind: str) -> Script:
+    """`compute` by way of the Relax virtual machine on the first device of `kind` (`"metal"`, `"vulkan"`)."""
+    device = f"tvm.device({kind!r})"
+    lines = [
+        f"    target = tvm.target.Target.from_device({device})",
+        f'    print("device:", {device}.device_name)',
+        "    with target:",
+        "        executable = tvm.compile(module, target)",
+    ]
+    return _machine_script(unit, sizes, layouts, lines, device=device)
+
+
+def _machine_script(
+    unit: Unit,
+    sizes: Mapping[str, int],
+    layouts: Sequence[Layout],
+    compiling: Sequence[str],
+    imports: Sequence[str] = (),
+    device: str = "tvm.cpu()",
+) -> Script:
+    """`compute` that makes `executable` from `module` by the lines given and runs it in Relax's virtual machine."""
+    there, back = ("", "") if device == "tvm.cpu()" else (f".copyto({device})", ".copyto(tvm.cpu())")
+    slots = enumerate(zip(unit.operator.shapes(sizes), unit.dtypes, layouts, strict=True))
+    given = ", ".join(f"{_handed(slot, *tensor)}{there}" for slot, tensor in slots)
+    lines = [
+        f"def compute({parameters(len(layouts))}):",
+        "    module = from_exported_program(exported(), run_ep_decomposition=False)",
+        *compiling,
+        f'    machine = relax.VirtualMachine(executable, {device}, memory_cfg="naive")',
+        f'    result = machine["main"]({given})',
+        "    results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)",
+        f"    return [torch.from_dlpack(tensor{back}).clone() for tensor in results]",
+        "",
+    ]
+    return Script(("import ctypes", *_IMPORTS, *imports), _POISON + exported(unit) + "\n\n" + "\n".join(lines))
+
+
+def _handed(slot: int, shape: tuple[int, ...], dtype: str, layout: Layout) -> str:
+    """The parameter `x<slot>` as a packed tensor of TVM's."""
+    if 0 in shape:  # torch strides it otherwise than TVM's functions expect
+        return f"tvm.runtime.empty({shape}, {dtype!r})"
+    packed = "" if layout == "contiguous" else ".clone(memory_format=torch.contiguous_format)"
+    return f"tvm.runtime.from_dlpack(x{slot}{packed})"
+
+
+def compile_script(unit: Unit, target: Mapping[str, object]) -> Script:
+    """`compute` that compiles for `target` (as a dictionary) and runs nothing: for what TVM itself refuses."""
+    body = (
+        f"def compute({parameters(len(unit.operator.axes))}):\n"
+        '    """Compile; there is no kernel to run."""\n'
+        "    module = from_exported_program(exported(), run_ep_decomposition=False)\n"
+        f"    target = tvm.target.Target({dict(target)!r})\n"
+        "    with target:\n"
+        "        tvm.compile(module, target)\n"
+        "    return []\n"
+    )
+    imports = tuple(line for line in _IMPORTS if line != "from tvm import relax")
+    return Script(imports, exported(unit) + "\n\n" + body)
+
+
+def exported(unit: Unit) -> str:
+    """A module that calls the operator, and `exported()`, its decomposed program."""
+    operator, tensors = unit.operator, len(unit.operator.axes)
+    opened = open_axes(operator, unit.sizes)
+    variables = {name: _variable(name, number) for number, name in enumerate(opened)}
+    size = _Sizes(unit.sizes, variables)
+    shown = arguments(operator, size, "x{}".format, dtypes=unit.dtypes)
+    places = carriers(operator)
+    reads = [
+        f"        {variable} = x{places[name][0]}.shape[{places[name][1]}]"
+        for name, variable in variables.items()
+        if variable in size.used
+    ]
+    dims = [f'    {variable} = Dim("axis_{number}", min=0)' for number, variable in enumerate(variables.values())]
+    dynamic = [_dynamic(axes, size) for axes in operator.axes]
+    option = f", dynamic_shapes=({', '.join(dynamic)},)" if tensors and any(d != "None" for d in dynamic) else ""
+    return "\n".join([
+        "class Operator(torch.nn.Module):",
+        f"    def forward({', '.join(['self', *(f'x{slot}' for slot in range(tensors))])}):",
+        *reads,
+        f"        result = {function(operator.name)}({shown})",
+        *(f"        {line}" for line in results(operator)),
+        "        return tuple(results)",
+        "",
+        "",
+        "def exported():",
+        *dims,
+        "    examples = (",
+        *_examples(unit, opened),
+        "    )",
+        "    with torch.no_grad():",
+        f"        program = torch.export.export(Operator(), examples{option})",
+        "    return program.run_decompositions()",
+        "",
+    ])  # fmt: skip
+
+
+def _examples(unit: Unit, opened: Sequence[str]) -> list[str]:
+    shapes = unit.operator.shapes({**dict(zip(opened, _EXAMPLES, strict=False)), **unit.sizes})
+    return [
+        f"        torch.zeros({shape!r}, dtype={attribute('torch', dtype)}),"
+        for shape, dtype in zip(shapes, unit.dtypes, strict=True)
+    ]
+
+
+class _Sizes:
+    """Spells a size: fixed axes as one number, open ones by their variables, which are then `used`."""
+
+    def __init__(self, fixed: Mapping[str, int], variables: Mapping[str, str]) -> None:
+        self._fixed, self._variables = fixed, variables
+        self.used: set[str] = set()
+
+    def opened(self, size: Product) -> list[str]:
+        return [self._variables[name] for name in size.axes if name in self._variables]
+
+    def __call__(self, size: Product) -> str:
+        factor = math.prod((self._fixed[n] for n in size.axes if n not in self._variables), start=size.constant)
+        opened = self.opened(size)
+        self.used.update(opened)
+        return " * ".join(([] if factor == 1 and opened else [str(factor)]) + opened)
+
+
+def _dynamic(axes: Sequence[Product], size: _Sizes) -> str:
+    """One tensor's entry of `dynamic_shapes`; see `operators.export`."""
+    chosen = []
+    for axis, product in enumerate(axes):
+        opened = size.opened(product)
+        if opened:
+            # Dim arithmetic is linear in one Dim: a product of two is left to torch's inference.
+            chosen.append(f"{axis}: {size(product) if len(opened) == 1 else 'Dim.AUTO'}")
+    return f"{{{', '.join(chosen)}}}" if chosen else "None"
+
+
+def _variable(name: str, number: int) -> str:
+    return f"size_{name}" if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) else f"open_{number}"
