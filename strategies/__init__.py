@@ -9,21 +9,21 @@ def test_my_softmax(case):
     ...
 """
 
-from strategies.enumerated import opening
+from strategies.enumerated import enumerated_recipes
 from strategies.realise import realise
 from strategies.realism import realism
 from strategies.recipes import PHASES, Recipe, Step, cases, recipes
-from strategies.seed_set import Source, from_corpus, from_examples
+from strategies.seed_set import SeedSet, from_corpus, from_examples
 
 __all__ = [
     "PHASES",
     "Recipe",
-    "Source",
+    "SeedSet",
     "Step",
     "cases",
+    "enumerated_recipes",
     "from_corpus",
     "from_examples",
-    "opening",
     "realise",
     "realism",
     "recipes",

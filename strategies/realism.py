@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.seed_set import Source
+from strategies.seed_set import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, smallest_normal
 from tapml_fuzz.core.profile import Profile
@@ -14,7 +14,7 @@ from tapml_fuzz.core.verdict import Realism
 _SLACK = 2.0**-7
 
 
-def realism(case: Case, source: Source) -> Realism:
+def realism(case: Case, seed_set: SeedSet) -> Realism:
     """Where the tensors lie relative to the source's profiles; see `core.verdict.Realism`.
 
     `degenerate`: an empty tensor, or a fully masked row where none was seen. `special`: NaN, infinities, subnormals
@@ -22,7 +22,7 @@ def realism(case: Case, source: Source) -> Realism:
     """
     if case.origin.startswith("seed:"):
         return "observed"
-    pairs = list(zip(case.tensors, source.profiles, strict=True))
+    pairs = list(zip(case.tensors, seed_set.profiles, strict=True))
     if any(t.size == 0 for t in case.tensors) or any(_fully_masked(t, p) for t, p in pairs):
         return "degenerate"
     if any(_special(t, p) for t, p in pairs):

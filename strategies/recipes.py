@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from strategies.layouts import layouts
 from strategies.realise import realise
-from strategies.seed_set import Source
+from strategies.seed_set import SeedSet
 from strategies.shapes import boundary_sizes
 from strategies.specials import SPECIALS
 from strategies.structure import INDEX_STEPS, MASK_STEPS
 from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import is_float
 
-Phase = Literal["seed", "shapes", "values", "structure", "specials"]
+Phase = Literal["recorded", "shapes", "values", "structure", "specials"]
 # What each phase adds: nothing, other sizes, other values, other structure, special numbers.
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -37,7 +37,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
     Attributes:
         phase: what the recipe is about.
-        seed: number of the recorded case it starts from.
+        seed_index: number of the recorded case it starts from.
         entropy: seed of the random generator behind refilled and chosen values.
         sizes: axes given another size.
         refill: whether tensors of another shape are drawn afresh from the profile (otherwise recorded values repeat).
@@ -46,9 +46,9 @@ class Recipe(msgspec.Struct, frozen=True):
         layouts: memory layout per slot; empty for all packed.
     """
 
-    phase: Phase = "seed"
-    seed: int = 0
-    entropy: int = 0
+    phase: Phase = "recorded"
+    seed_index: int = 0
+    rng_seed: int = 0
     sizes: tuple[tuple[str, int], ...] = ()
     refill: bool = False
     dtype: str = ""
@@ -71,7 +71,7 @@ FLOAT_STEPS: dict[str, tuple[float, ...]] = {
 }
 _ORDER_STEPS = ("equal-rows", "equal-elements", "sorted-ascending", "sorted-descending")
 
-_entropy = st.integers(0, 2**32 - 1)
+_rng_seed = st.integers(0, 2**32 - 1)
 _booleans = st.booleans()
 
 
@@ -92,61 +92,61 @@ def _number(limit: int) -> st.SearchStrategy[int]:
 
 
 def recipes(
-    source: Source, *, dtypes: Sequence[str] = (), phases: Sequence[Phase] = PHASES, strided: bool = True
+    seed_set: SeedSet, *, dtypes: Sequence[str] = (), phases: Sequence[Phase] = PHASES, strided: bool = True
 ) -> st.SearchStrategy[Recipe]:
     """Recipes around a source.
 
     `dtypes` are floating dtypes to draw from (default: the recorded ones only); `phases` the kinds of change to draw;
     `strided` whether non-contiguous inputs are drawn as well.
     """
-    return _recipe(source, tuple(dtypes), tuple(p for p in phases if _applies(p, source)) or ("seed",), strided)
+    return _recipe(seed_set, tuple(dtypes), tuple(p for p in phases if _applies(p, seed_set)) or ("recorded",), strided)
 
 
 @st.composite
 def _recipe(
-    draw: Callable[..., Any], source: Source, dtypes: tuple[str, ...], phases: tuple[Phase, ...], strided: bool
+    draw: Callable[..., Any], seed_set: SeedSet, dtypes: tuple[str, ...], phases: tuple[Phase, ...], strided: bool
 ) -> Recipe:
     phase: Phase = draw(_choice(phases))
-    seed = draw(_number(len(source.seeds)))
+    seed_index = draw(_number(len(seed_set.seeds)))
     sizes: tuple[tuple[str, int], ...] = ()
     refill = False
-    resized = "shapes" in phases and phase != "seed" and source.operator.axis_names
+    resized = "shapes" in phases and phase != "recorded" and seed_set.operator.axis_names
     if phase == "shapes" or (resized and draw(_number(4)) == 3):
-        sizes = _draw_sizes(draw, source)
+        sizes = _draw_sizes(draw, seed_set)
         refill = draw(_booleans)
     steps: tuple[Step, ...] = ()
-    if phase != "seed":
-        steps = tuple(_draw_step(draw, source, phase) for _ in range(_step_count(draw, phase)))
+    if phase != "recorded":
+        steps = tuple(_draw_step(draw, seed_set, phase) for _ in range(_step_count(draw, phase)))
     return Recipe(
         phase=phase,
-        seed=seed,
-        entropy=draw(_entropy) if refill or steps else 0,
+        seed_index=seed_index,
+        rng_seed=draw(_rng_seed) if refill or steps else 0,
         sizes=sizes,
         refill=refill,
         dtype=draw(_choice(dtypes)) if len(dtypes) > 1 else (dtypes[0] if dtypes else ""),
         steps=steps,
-        layouts=tuple(draw(layouts) for _ in source.profiles) if strided and draw(_number(4)) == 3 else (),
+        layouts=tuple(draw(layouts) for _ in seed_set.profiles) if strided and draw(_number(4)) == 3 else (),
     )
 
 
-def _applies(phase: Phase, source: Source) -> bool:
+def _applies(phase: Phase, seed_set: SeedSet) -> bool:
     match phase:
         case "shapes":
-            return bool(source.operator.axis_names)
+            return bool(seed_set.operator.axis_names)
         case "values" | "specials":
-            return bool(source.floating_slots) or any(d.startswith("int") for d in source.operator.dtypes)
+            return bool(seed_set.floating_slots) or any(d.startswith("int") for d in seed_set.operator.dtypes)
         case "structure":
-            return bool(source.operator.dtypes)
+            return bool(seed_set.operator.dtypes)
         case _:
             return True
 
 
-def _draw_sizes(draw: Callable[..., Any], source: Source) -> tuple[tuple[str, int], ...]:
-    axes = source.operator.axis_names
+def _draw_sizes(draw: Callable[..., Any], seed_set: SeedSet) -> tuple[tuple[str, int], ...]:
+    axes = seed_set.operator.axis_names
     chosen = dict.fromkeys(draw(_choice(axes)) for _ in range(1 + draw(_number(2))))
     # One draw in sixteen asks for an empty axis; sampled last, so that shrinking leaves it.
     return tuple(
-        (axis, 0 if draw(_number(16)) == 15 else draw(_choice(boundary_sizes(source.operator, axis))))
+        (axis, 0 if draw(_number(16)) == 15 else draw(_choice(boundary_sizes(seed_set.operator, axis))))
         for axis in chosen
     )
 
@@ -155,34 +155,36 @@ def _step_count(draw: Callable[..., Any], phase: Phase) -> int:
     return int(draw(_number(2))) + (phase != "shapes")
 
 
-def _draw_step(draw: Callable[..., Any], source: Source, phase: Phase) -> Step:
+def _draw_step(draw: Callable[..., Any], seed_set: SeedSet, phase: Phase) -> Step:
     if phase == "specials":
-        slots = source.floating_slots or tuple(range(len(source.profiles)))
+        slots = seed_set.floating_slots or tuple(range(len(seed_set.profiles)))
         return Step("special", draw(_choice(slots)), float(draw(_number(3))), draw(_choice(SPECIALS)))
     if phase == "structure":
-        choices = structure_choices(source)
+        choices = structure_choices(seed_set)
         kind, slot = draw(_choice(choices))
         return Step(kind, slot)
-    if not source.floating_slots:
+    if not seed_set.floating_slots:
         return Step(
-            "special", draw(_number(len(source.profiles))), 0.0, draw(_choice(("zero", "one", "largest", "lowest")))
+            "special", draw(_number(len(seed_set.profiles))), 0.0, draw(_choice(("zero", "one", "largest", "lowest")))
         )
     kind = draw(_choice(tuple(FLOAT_STEPS)))
-    return Step(kind, draw(_choice(source.floating_slots)), draw(_amount(FLOAT_STEPS[kind])))
+    return Step(kind, draw(_choice(seed_set.floating_slots)), draw(_amount(FLOAT_STEPS[kind])))
 
 
 @lru_cache(maxsize=1024)
-def structure_choices(source: Source) -> tuple[tuple[str, int], ...]:
+def structure_choices(seed_set: SeedSet) -> tuple[tuple[str, int], ...]:
     """Every rearrangement that suits an argument of the source, as (kind, slot)."""
-    choices = [(kind, slot) for slot in source.mask_slots for kind in MASK_STEPS]
-    choices += [(kind, slot) for slot in source.index_slots for kind in INDEX_STEPS]
-    dense = [slot for slot in range(len(source.profiles)) if slot not in {*source.mask_slots, *source.index_slots}]
-    choices += [(kind, slot) for slot in dense for kind in _ORDER_STEPS if is_float(source.operator.dtypes[slot])]
+    choices = [(kind, slot) for slot in seed_set.mask_slots for kind in MASK_STEPS]
+    choices += [(kind, slot) for slot in seed_set.index_slots for kind in INDEX_STEPS]
+    dense = [
+        slot for slot in range(len(seed_set.profiles)) if slot not in {*seed_set.mask_slots, *seed_set.index_slots}
+    ]
+    choices += [(kind, slot) for slot in dense for kind in _ORDER_STEPS if is_float(seed_set.operator.dtypes[slot])]
     return tuple(choices) or (("equal-elements", 0),)
 
 
 def cases(
-    source: Source,
+    seed_set: SeedSet,
     *,
     dtypes: Sequence[str] = (),
     phases: Sequence[Phase] = PHASES,
@@ -194,5 +196,5 @@ def cases(
     Each has `tensors` (numpy arrays in the order of the operator's tensor arguments) and `sizes`. Recipes that the
     operator's index arguments make impossible (an index into an empty axis) are filtered out.
     """
-    drawn = recipes(source, dtypes=dtypes, phases=phases, strided=strided)
-    return drawn.map(lambda recipe: realise(recipe, source, max_elements)).filter(bool)  # type: ignore[return-value]
+    drawn = recipes(seed_set, dtypes=dtypes, phases=phases, strided=strided)
+    return drawn.map(lambda recipe: realise(recipe, seed_set, max_elements)).filter(bool)  # type: ignore[return-value]

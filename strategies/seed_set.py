@@ -20,7 +20,7 @@ from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class SeedSet:
     """An operator with one profile per tensor slot and at least one recorded case (a seed)."""
 
     operator: Operator
@@ -52,7 +52,7 @@ class Source:
         return {a: tuple(sorted({s.sizes[a] for s in self.seeds})) for a in self.operator.axis_names}
 
 
-def from_corpus(operator: str, corpus: str | Path | None = None) -> Source:
+def from_corpus(operator: str, corpus: str | Path | None = None) -> SeedSet:
     """The first corpus entry whose name, short name or key matches `operator` (a glob).
 
     Raises `UnknownOperator` when none does, `BadCorpus` when the corpus cannot be read.
@@ -60,13 +60,13 @@ def from_corpus(operator: str, corpus: str | Path | None = None) -> Source:
     opened = Corpus.open(Path(corpus) if corpus else default_corpus_path())
     entries = opened.match([operator])
     if not entries:
-        raise UnknownOperator(f"the corpus has no operator {operator!r}", mend="`corpus list` shows what it has")
-    return source_of(opened, entries[0])
+        raise UnknownOperator(f"the corpus has no operator {operator!r}", hint="`corpus list` shows what it has")
+    return seed_set_of(opened, entries[0])
 
 
-def source_of(corpus: Corpus, entry: Any) -> Source:
+def seed_set_of(corpus: Corpus, entry: Any) -> SeedSet:
     """A corpus entry with its seeds loaded."""
-    return Source(entry.operator, entry.profiles, tuple(seed.case() for seed in corpus.seeds(entry)))
+    return SeedSet(entry.operator, entry.profiles, tuple(seed.case() for seed in corpus.seeds(entry)))
 
 
 def from_examples(
@@ -75,7 +75,7 @@ def from_examples(
     operator: Operator | None = None,
     *,
     axes: Sequence[Sequence[str | int]] | None = None,
-) -> Source:
+) -> SeedSet:
     """A source from example calls `(args, kwargs)` of an operator, with torch tensors or numpy arrays in them.
 
     The examples' distribution becomes the profile and their shapes tell which axes agree, unless `operator` or `axes`
@@ -84,7 +84,7 @@ def from_examples(
     """
     calls = infer_many(name, examples)
     if not calls[0].tensors or any(t.is_complex() for t in calls[0].tensors):
-        raise BadInputs(f"the examples of {name} hold no tensor, or complex ones", mend="give real tensors or arrays")
+        raise BadInputs(f"the examples of {name} hold no tensor, or complex ones", hint="give real tensors or arrays")
     if operator is None:
         operator = calls[0].operator
     sizes: Sequence[Mapping[str, int]] = [call.sizes for call in calls]
@@ -96,7 +96,7 @@ def from_examples(
         for number, (call, size) in enumerate(zip(calls, sizes, strict=True))
     )
     columns = zip(*(seed.tensors for seed in seeds), strict=True)
-    return Source(operator, tuple(profile_of(list(column)) for column in columns), seeds)
+    return SeedSet(operator, tuple(profile_of(list(column)) for column in columns), seeds)
 
 
-__all__ = ["Source", "from_corpus", "from_examples", "source_of"]
+__all__ = ["SeedSet", "from_corpus", "from_examples", "seed_set_of"]

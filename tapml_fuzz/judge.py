@@ -33,7 +33,7 @@ def judge(
 ) -> Verdict:
     """The verdict on one run of `case`.
 
-    `truth` is the strict one (`oracle.truth(...)` with its defaults). `reference` is the source platform's outcome:
+    `truth` is the strict one (`oracle.truth(...)` with its defaults). `reference` is the reference platform's outcome:
     an output may have its dtype instead of the truth's, and share memory with an input where its does. `policy` is
     the candidate platform's. The metrics of a pass hold ratio and `max_abs` only; those of a failure are complete.
     """
@@ -156,7 +156,7 @@ def _form(case: Case, actual: Ok, truth: Truth, reference: Ok | None) -> Verdict
 
 
 def _dtype_on(reference: Ok | None, output: int) -> str | None:
-    """torch's devices differ in some dtypes (layer_norm's statistics of float16); the source platform's is right."""
+    """torch's devices differ in some dtypes (layer_norm's statistics of float16); the reference platform's is right."""
     if reference is None or output >= len(reference.outputs):
         return None
     return dtypes.name_of(reference.outputs[output])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from strategies import Source
+from strategies import SeedSet
 from strategies.shapes import BOUNDARY_SIZES, fit
 from strategies.specials import SPECIALS, placed
 from strategies.structure import valid_indices
@@ -40,11 +40,11 @@ class Rule:
 
     name: str
     about: str
-    cases: Callable[[Source, tuple[str, ...], Random], Iterator[Case]]
+    cases: Callable[[SeedSet, tuple[str, ...], Random], Iterator[Case]]
     wrong: Judged
 
 
-def replayed(source: Source, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
+def replayed(source: SeedSet, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
     """Every recorded call once per dtype."""
     for dtype in dtypes:
         for seed in source.seeds:
@@ -52,19 +52,19 @@ def replayed(source: Source, dtypes: tuple[str, ...], random: Random) -> Iterato
             yield Case(source.operator, seed.sizes, tensors, origin=seed.origin)
 
 
-def normal(source: Source, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
+def normal(source: SeedSet, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
     """Standard normal values at the first recorded shape, for ever."""
     for dtype in itertools.cycle(dtypes):
         yield from _drawn(source, dict(source.seeds[0].sizes), dtype, _standard_normal, random)
 
 
-def uniform_at_boundaries(source: Source, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
+def uniform_at_boundaries(source: SeedSet, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
     """Uniform values in [-10, 10], every axis at a boundary size, for ever."""
     for dtype in itertools.cycle(dtypes):
         yield from _drawn(source, _boundary(source, random), dtype, lambda r, s: r.uniform(-10, 10, s), random)
 
 
-def specials(source: Source, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
+def specials(source: SeedSet, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
     """Standard normal values with special ones among them, one kind at a time, at recorded shapes."""
     for name, dtype in itertools.cycle(itertools.product(SPECIALS, dtypes)):
         seed = source.seeds[random.integers(len(source.seeds))]
@@ -75,14 +75,14 @@ def specials(source: Source, dtypes: tuple[str, ...], random: Random) -> Iterato
             yield Case(case.operator, case.sizes, tuple(tensors))
 
 
-def recorded_then_normal(source: Source, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
+def recorded_then_normal(source: SeedSet, dtypes: tuple[str, ...], random: Random) -> Iterator[Case]:
     """Every recorded call, then standard normal values at boundary sizes."""
     yield from replayed(source, dtypes, random)
     for dtype in itertools.cycle(dtypes):
         yield from _drawn(source, _boundary(source, random), dtype, _standard_normal, random)
 
 
-def made_up(source: Source, random: Random) -> list[list[Array]]:
+def made_up(source: SeedSet, random: Random) -> list[list[Array]]:
     """The tensors that somebody without recordings would write: the same shapes and dtypes, values made up."""
     return [
         [_filled(source, slot, t.shape, name_of(t), _standard_normal, random) for slot, t in enumerate(seed.tensors)]
@@ -146,7 +146,7 @@ def _standard_normal(random: Random, shape: tuple[int, ...]) -> npt.NDArray[np.f
     return random.standard_normal(shape)
 
 
-def _boundary(source: Source, random: Random) -> dict[str, int]:
+def _boundary(source: SeedSet, random: Random) -> dict[str, int]:
     """Each axis that can vary at a random boundary size, within a bound on the elements."""
     sizes = dict(source.seeds[random.integers(len(source.seeds))].sizes)
     for axis in source.operator.symbolic_axes:
@@ -154,7 +154,7 @@ def _boundary(source: Source, random: Random) -> dict[str, int]:
     return fit(source.operator, sizes, frozenset(), _MAX_ELEMENTS)
 
 
-def _drawn(source: Source, sizes: dict[str, int], dtype: str, draw: Draw, random: Random) -> Iterator[Case]:
+def _drawn(source: SeedSet, sizes: dict[str, int], dtype: str, draw: Draw, random: Random) -> Iterator[Case]:
     """One case, or none where the indices leave none."""
     tensors = [
         _filled(source, slot, shape, dtype if dtype and is_float(recorded) else recorded, draw, random)
@@ -167,7 +167,7 @@ def _drawn(source: Source, sizes: dict[str, int], dtype: str, draw: Draw, random
         yield Case(source.operator, sizes, tuple(valid))
 
 
-def _filled(source: Source, slot: int, shape: tuple[int, ...], dtype: str, draw: Draw, random: Random) -> Array:
+def _filled(source: SeedSet, slot: int, shape: tuple[int, ...], dtype: str, draw: Draw, random: Random) -> Array:
     """Floats as drawn; integers uniform over the observed range; booleans tossed."""
     if is_float(dtype):
         return stored(np.asarray(draw(random, shape)), dtype)

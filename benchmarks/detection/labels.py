@@ -11,11 +11,11 @@ import msgspec
 from benchmarks.detection.methods import recorded
 from benchmarks.detection.ours import on_bench
 from benchmarks.detection.registry import faults, subject_of
-from strategies import Source, realism
+from strategies import SeedSet, realism
 from tapml_fuzz.core.verdict import REALISMS, Realism
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.fuzzer import Hunt, Prey
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.triage.fingerprint import more_realistic
 
 # What a model could produce, against what only an adversary would.
@@ -49,11 +49,11 @@ def _rank(level: Realism) -> int:
 
 @dataclass
 class _Labels:
-    """Keeps every finding's smallest case; see `campaign.hunt.Catch`."""
+    """Keeps every finding's smallest case; see `campaign.fuzzer.FailureSink`."""
 
-    source: Source
+    source: SeedSet
     seen: list[Realism] = field(default_factory=list)
-    final: dict[str, Prey] = field(default_factory=dict)
+    final: dict[str, Failure] = field(default_factory=dict)
 
     def see(self, results: list[Result]) -> None:
         self.seen += [realism(r.case, self.source) for r in results if r.verdict.failed]
@@ -61,30 +61,30 @@ class _Labels:
     def claim(self, id_: str) -> bool:
         return id_ not in self.final
 
-    def found(self, prey: Prey) -> None:
-        self.final[prey.id] = prey
+    def found(self, failure: Failure) -> None:
+        self.final[failure.id] = failure
 
-    def reduced(self, prey: Prey) -> None:
-        self.final[prey.id] = prey
+    def reduced(self, failure: Failure) -> None:
+        self.final[failure.id] = failure
 
 
 def label(name: str, trials: int, seed: int = 0) -> Label:
     """Hunt a fault as `check` does, with reduction."""
     control = faults()[name].candidate
     source = recorded(subject_of(control))
-    with on_bench(Bench, control) as bench:
+    with on_bench(DifferentialRunner, control) as runner:
         seen = _Labels(source)
-        hunt = Hunt(
+        fuzzer = OperatorFuzzer(
             source,
-            bench,
+            runner,
             seen,
             dtypes=control.drawn,
-            book_seed=seed,
+            order_seed=seed,
             shrink_seconds=0.5,
             reduce_seconds=1.5,
             on_trial=seen.see,
         )
-        hunt.within(Budget(trials=trials).start(), seed)
+        fuzzer.within(Budget(trials=trials).start(), seed)
     preys = [p for p in seen.final.values() if p.best.verdict.failed]
     reported = [more_realistic(realism(p.found.case, source), realism(p.best.case, source)) for p in preys]
     return Label(

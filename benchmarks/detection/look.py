@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.detection.model import Control
-from benchmarks.detection.ours import hunt
+from benchmarks.detection.ours import fuzzer
 from benchmarks.detection.registry import controls, faults, subject_of
 
 
@@ -43,7 +43,7 @@ def found(control: Control, trials: int, seeds: int) -> str:
         return f"not run  {control.name}: {control.missing} is not installed"
     source, told = subject_of(control).source(), []
     for seed in range(seeds):
-        first = hunt(control, source, trials=trials, seconds=60, seed=seed).first
+        first = fuzzer(control, source, trials=trials, seconds=60, seed=seed).first
         told.append(f"{first.trial} {first.kind} {first.realism}" if first else "MISSED")
     return f"fault    {control.name:40s} {' | '.join(told)}"
 
@@ -53,7 +53,7 @@ def passed(control: Control, trials: int, seeds: int) -> str:
     if control.missing:
         return f"not run  {control.name}: {control.missing} is not installed"
     source, began = subject_of(control).source(), time.perf_counter()
-    runs = [hunt(control, source, trials=trials, seconds=60, seed=seed, stop=False) for seed in range(seeds)]
+    runs = [fuzzer(control, source, trials=trials, seconds=60, seed=seed, stop=False) for seed in range(seeds)]
     ratios = [r for run in runs for r in run.ratios]
     failures, total = sum(run.failures for run in runs), sum(run.trials for run in runs)
     each = (time.perf_counter() - began) / max(total, 1) * 1e3

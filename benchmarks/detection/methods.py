@@ -12,18 +12,18 @@ import numpy as np
 
 from benchmarks.detection.baselines import RULES, Rule, far_for_dtype, made_up
 from benchmarks.detection.model import Control, Subject
-from benchmarks.detection.ours import Parts, hunt
+from benchmarks.detection.ours import Parts, fuzzer
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
-from strategies import PHASES, Source
+from strategies import PHASES, SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import name_of
 from tapml_fuzz.core.outcome import Ok, RunOutcome
 from tapml_fuzz.core.verdict import Verdict
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import Truth
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 OURS = "ours"
@@ -51,13 +51,13 @@ class Method:
 
 
 @cache
-def recorded(subject: Subject) -> Source:
+def recorded(subject: Subject) -> SeedSet:
     """The subject's recorded calls as a source."""
     return subject.source()
 
 
 @cache
-def without_recordings(subject: Subject) -> Source:
+def without_recordings(subject: Subject) -> SeedSet:
     """The same shapes, with values that somebody without recordings would write."""
     real = recorded(subject)
     examples = subject.examples()
@@ -79,8 +79,8 @@ def _refilled(args: tuple[object, ...], tensors: list[object]) -> tuple[object, 
     return tuple(fill(a) for a in args)
 
 
-class ToleranceBench(Bench):
-    """Judges by a fixed tolerance against the source platform, in place of the error model."""
+class ToleranceRunner(DifferentialRunner):
+    """Judges by a fixed tolerance against the reference platform, in place of the error model."""
 
     def trials(
         self, cases: Iterable[tuple[Case, _Tag]], only: str | None = None, *, repeat: bool = False
@@ -112,7 +112,7 @@ def _fails(case: Case, outcome: RunOutcome, reference: Ok, wrong: Callable[..., 
 
 
 def _by_rule(rule: Rule, control: Control, subject: Subject, limits: Limits, seed: int) -> Outcome:
-    session, reference = ControlSession(control), Local(TorchCpu())
+    session, reference = ControlSession(control), InProcessSession(TorchCpu())
     source, outcome = recorded(subject), Outcome()
     began = time.perf_counter()
     try:
@@ -138,9 +138,9 @@ def _by_rule(rule: Rule, control: Control, subject: Subject, limits: Limits, see
 
 
 def _ours(
-    parts: Parts, source: Callable[[Subject], Source], control: Control, subject: Subject, limits: Limits, seed: int
+    parts: Parts, source: Callable[[Subject], SeedSet], control: Control, subject: Subject, limits: Limits, seed: int
 ) -> Outcome:
-    return hunt(
+    return fuzzer(
         control,
         source(subject),
         trials=limits.trials,
@@ -167,7 +167,7 @@ def _all() -> list[Method]:
         Method(
             "tolerance",
             "ours with 1e-5 (half: 1e-2) for the error model",
-            partial(_ours, Parts(bench=ToleranceBench), recorded),
+            partial(_ours, Parts(runner=ToleranceRunner), recorded),
         ),
     ]
     return baselines + own

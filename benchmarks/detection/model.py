@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from strategies import Source
+from strategies import SeedSet
 from strategies.seed_set import from_examples
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.operators.invoke import register
@@ -48,7 +48,7 @@ class Subject:
             return self.operator
         return register(f"python:{self.name}", self.operator)
 
-    def source(self, examples: Sequence[tuple[Any, ...]] | None = None) -> Source:
+    def source(self, examples: Sequence[tuple[Any, ...]] | None = None) -> SeedSet:
         """What strategies draw around: the recorded calls, or other `examples` in their place."""
         given = self.examples() if examples is None else examples
         return from_examples(self.operator_name(), [(args, {}) for args in given], axes=self.axes)

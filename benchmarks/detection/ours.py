@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from benchmarks.detection.model import Control
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
-from strategies import PHASES, Source, realism
+from strategies import PHASES, SeedSet, realism
 from strategies.recipes import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import Realism
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.fuzzer import Hunt, Prey
-from tapml_fuzz.engine.runner import Bench, Result
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 
@@ -27,37 +27,37 @@ class Parts:
 
     phases: tuple[Phase, ...] = PHASES
     steer: bool = True
-    bench: Callable[..., Bench] = Bench
+    runner: Callable[..., DifferentialRunner] = DifferentialRunner
 
 
 WHOLE = Parts()
 
 
-def hunt(
+def fuzzer(
     control: Control,
-    source: Source,
+    source: SeedSet,
     *,
     trials: int,
     seconds: float,
     seed: int,
     stop: bool = True,
     parts: Parts = WHOLE,
-    believed: Source | None = None,
+    believed: SeedSet | None = None,
 ) -> Outcome:
     """Test `control` for at most `trials` and `seconds`; with `stop` only up to the first failure.
 
     With `believed`, the recordings, only failures on inputs as a model has them count: recorded, or of such values.
     """
-    with on_bench(parts.bench, control) as bench:
+    with on_bench(parts.runner, control) as runner:
         watch = Watch(source, stop, time.perf_counter() + seconds, believed)
-        Hunt(
+        OperatorFuzzer(
             source,
-            bench,
+            runner,
             watch,
             dtypes=control.drawn,
             phases=parts.phases,
             steer=parts.steer,
-            book_seed=seed,
+            order_seed=seed,
             expired=watch.over,
             on_trial=watch.see,
         ).within(Budget(trials=trials).start(), seed)
@@ -65,24 +65,24 @@ def hunt(
 
 
 @contextmanager
-def on_bench(kind: Callable[..., Bench], control: Control) -> Iterator[Bench]:
+def on_bench(kind: Callable[..., DifferentialRunner], control: Control) -> Iterator[DifferentialRunner]:
     """A bench in this process, as `check` makes one, with `control` as its only candidate."""
     candidates = {control.name: ControlSession(control)}
-    bench = kind("torch-cpu", Local(TorchCpu()), candidates, doubt_reference=False, overlap=False)
+    runner = kind("torch-cpu", InProcessSession(TorchCpu()), candidates, doubt_reference=False, overlap=False)
     try:
-        yield bench
+        yield runner
     finally:
-        bench.close()
+        runner.close()
 
 
 @dataclass
 class Watch:
-    """Counts trials and failures, keeps the first; nothing is reduced. See `campaign.hunt.Catch`."""
+    """Counts trials and failures, keeps the first; nothing is reduced. See `campaign.fuzzer.FailureSink`."""
 
-    source: Source
+    source: SeedSet
     stop: bool
     deadline: float
-    believed: Source | None = None
+    believed: SeedSet | None = None
     outcome: Outcome = field(default_factory=Outcome)
     _began: float = field(default_factory=time.perf_counter)
 
@@ -116,5 +116,5 @@ class Watch:
     def claim(self, id_: str) -> bool:
         return False
 
-    def found(self, prey: Prey) -> None: ...
-    def reduced(self, prey: Prey) -> None: ...
+    def found(self, failure: Failure) -> None: ...
+    def reduced(self, failure: Failure) -> None: ...

@@ -16,7 +16,7 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
-from tapml_fuzz.offload.recording import Recording, Step, calls_of
+from tapml_fuzz.offload.recording import RecordedStep, Recording, calls_of
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.tolerance import truth_of
 from tapml_fuzz.oracle import Truth, truth
@@ -34,7 +34,7 @@ class Effects:
 
     def on_calls(self, key: str, kind: str = "") -> float:
         """The largest error of any call of the operator with that fault (none: as the platform has it), over the
-        oracle's bound, on the source run's inputs."""
+        oracle's bound, on the reference run's inputs."""
         self._plant(Plan(self._platform, {key: kind} if kind else {}))
         calls = self._calls(key)
         runs = EVERY[kind].after + EVERY[kind].every * len(calls) if kind else len(calls)
@@ -58,23 +58,23 @@ class Effects:
         plan.write(self._path)
         self._hybrid.forget()
 
-    def _calls_of(self, key: str) -> list[tuple[Recording, Step, Case, Truth]]:
+    def _calls_of(self, key: str) -> list[tuple[Recording, RecordedStep, Case, Truth]]:
         return list(self._judged(key))
 
-    def _judged(self, key: str) -> Iterator[tuple[Recording, Step, Case, Truth]]:
+    def _judged(self, key: str) -> Iterator[tuple[Recording, RecordedStep, Case, Truth]]:
         for recording, step in calls_of(self._subject.recordings, key):
             expected = truth_of(recording, step, self._subject.policy)
             if expected is not None:
                 yield recording, step, recording.case(step), expected
 
-    def _ratio(self, recording: Recording, step: Step, case: Case, expected: Truth) -> float:
+    def _ratio(self, recording: Recording, step: RecordedStep, case: Case, expected: Truth) -> float:
         try:
             outputs = self._hybrid.alone(recording, step, self._target)
         except CannotRun:
             return _BROKEN
         return _judged_ratio(case, outputs, expected)
 
-    def _meeting(self, recording: Recording, step: Step, first: str) -> float:
+    def _meeting(self, recording: Recording, step: RecordedStep, first: str) -> float:
         """A call of a pair's second, on a tensor of its first's where it reads one."""
         makers = {name: s for s in recording.steps if s.operator.key == first for name in s.outputs}
         made = [makers[name] for name in step.inputs if name in makers]
@@ -83,7 +83,7 @@ class Effects:
         values: dict[str, Array] = {}
         only = Recording(recording.label, (*made, step), {**recording.given, **recording.values}, {}, step.outputs)
 
-        def observe(seen: Step, outputs: list[Array]) -> None:
+        def observe(seen: RecordedStep, outputs: list[Array]) -> None:
             values.update(zip(seen.outputs, outputs, strict=True))
 
         keys = {s.operator.key for s in only.steps}

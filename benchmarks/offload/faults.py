@@ -31,7 +31,7 @@ from benchmarks.offload.kinds import EVERY
 from benchmarks.offload.planted import Plan, Planted, came_of
 from benchmarks.offload.rounds import GROUPS, Round, edges_of, rounds
 from benchmarks.offload.tally import figures
-from tapml_fuzz.api.offloading import Options, Prepared, prepared
+from tapml_fuzz.api.offloading import OffloadOptions, Prepared, prepared
 from tapml_fuzz.carving import sentences
 from tapml_fuzz.offload.ledger import Ledger, UnitResult, written
 from tapml_fuzz.offload.report import OffloadReport
@@ -161,7 +161,7 @@ def share(model: str, options: argparse.Namespace) -> None:
     plan = folder / f"plan-{number}.json"
     Plan(options.platform).write(plan)
     where = f"benchmarks.offload.planted:Planted?{plan.resolve()}"
-    settings = Options(
+    settings = OffloadOptions(
         Planted.name, batches=options.batches, steps=options.steps, reduce=options.reduce, where=where, resume=True
     )
     if 0 in lines_of(folder) and not left(folder, options):

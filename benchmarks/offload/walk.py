@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--to", action="append", required=True, metavar="PLATFORM", help="repeatable")
-    parser.add_argument("--from", dest="source", default="torch-cpu", metavar="PLATFORM")
+    parser.add_argument("--from", dest="reference", default="torch-cpu", metavar="PLATFORM")
     parser.add_argument("--batches", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3, help="decode steps after each prefill of a decoder")
     parser.add_argument("--jobs", type=int, default=1, help="walks at a time")
@@ -93,7 +93,7 @@ def main() -> None:
     options = parser.parse_args()
     more = ("--batches", str(options.batches), "--steps", str(options.steps))
     jobs = [
-        Job(model, options.source, to, options.output / f"{Path(model).name}-{to.replace('/', '_')}", more)
+        Job(model, options.reference, to, options.output / f"{Path(model).name}-{to.replace('/', '_')}", more)
         for model in options.models
         for to in options.to
     ]

@@ -24,10 +24,10 @@ _WRITTEN = ("offload.json", "walk.jsonl", "said.txt")  # by a walk as it goes on
 
 @dataclass(frozen=True)
 class Job:
-    """A walk that is wanted: MODEL from `source` to `target`, its files in `folder`; `more` are options of it."""
+    """A walk that is wanted: MODEL from `reference` to `target`, its files in `folder`; `more` are options of it."""
 
     model: str
-    source: str
+    reference: str
     target: str
     folder: Path
     more: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Job:
         return f"{Path(self.model).name} {self.target}"
 
     def arguments(self) -> list[str]:
-        own = ["offload", self.model, "--inputs", str(_SENTENCES), "--from", self.source, "--to", self.target]
+        own = ["offload", self.model, "--inputs", str(_SENTENCES), "--from", self.reference, "--to", self.target]
         return [*own, *self.more, "--output", str(self.folder)]
 
     def runs(self) -> list[float]:
@@ -63,7 +63,7 @@ class Job:
     def row(self, error: str) -> dict[str, Any]:
         """The walk's figures; `error` says why it did not end and is left out where it did."""
         seconds = self.runs()
-        row: dict[str, Any] = {"model": Path(self.model).name, "source": self.source, "platform": self.target}
+        row: dict[str, Any] = {"model": Path(self.model).name, "source": self.reference, "platform": self.target}
         row.update(wall_s=round(sum(seconds), 1), runs=len(seconds))
         if self.ended():
             return {**row, **figures(json.loads((self.folder / "offload.json").read_text()))}

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from strategies import Source
-from tapml_fuzz.engine.fuzzer import Hunt
-from tapml_fuzz.engine.runner import Bench, Result
+from strategies import SeedSet
+from tapml_fuzz.engine.fuzzer import OperatorFuzzer
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.engine.times import Times
 
 _LARGEST = 16384  # input elements, the campaign's default
 
 
 class Passing:
-    """Lets every failure pass, so that nothing is reduced; see `campaign.hunt.Catch`."""
+    """Lets every failure pass, so that nothing is reduced; see `campaign.fuzzer.FailureSink`."""
 
     def claim(self, id_: str) -> bool:
         return False
@@ -25,30 +25,30 @@ class Passing:
     reduced = found
 
 
-def measure(source: Source, bench: Bench, seconds: float) -> dict[str, Any]:
+def measure(source: SeedSet, runner: DifferentialRunner, seconds: float) -> dict[str, Any]:
     """One operator: trials, wall clock and its parts, in seconds. It is built and warm before the clock starts."""
     counts = {"trials": 0, "elements": 0}
-    list(bench.trials((seed, None) for seed in source.seeds))
-    bench.times = Times()
+    list(runner.trials((seed, None) for seed in source.seeds))
+    runner.times = Times()
 
     def count(results: list[Result]) -> None:
-        counts["trials"] += sum(r.platform != bench.reference_name for r in results)
+        counts["trials"] += sum(r.platform != runner.reference_name for r in results)
         counts["elements"] += sum(r.case.elements for r in results)
 
     began = time.perf_counter()
     number = 0
     while time.perf_counter() - began < seconds:
         number += 1
-        Hunt(
+        OperatorFuzzer(
             source,
-            bench,
+            runner,
             Passing(),
             max_elements=_LARGEST,
             expired=lambda: time.perf_counter() - began > seconds,
             on_trial=count,
         ).search(128, 128 * (number - 1), number)
     elapsed = time.perf_counter() - began
-    times = bench.times
+    times = runner.times
     return {**counts, "elapsed": elapsed, **{name: getattr(times, name) for name in times.__dataclass_fields__}}
 
 

@@ -1,11 +1,11 @@
-"""The cases that are timed: recorded seeds and what the opening book makes of them, by size."""
+"""The cases that are timed: recorded seeds and what the enumerated recipes make of them, by size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
 
-from strategies import Source, opening, realise
+from strategies import SeedSet, enumerated_recipes, realise
 from tapml_fuzz.core.case import Case
 
 # "Near 4k elements": all inputs of a case together.
@@ -14,14 +14,14 @@ _SEED = 1
 _LARGEST = 16384  # the campaign's default
 
 
-def cases(source: Source, sizes: range, count: int) -> list[Case]:
+def cases(source: SeedSet, sizes: range, count: int) -> list[Case]:
     """The first `count` cases of recorded dtypes whose inputs have that many elements together."""
     return list(islice((case for case in _all(source) if case.elements in sizes), count))
 
 
-def _all(source: Source) -> Iterator[Case]:
+def _all(source: SeedSet) -> Iterator[Case]:
     yield from source.seeds
-    for recipe in opening(source, seed=_SEED):
+    for recipe in enumerated_recipes(source, seed=_SEED):
         case = realise(recipe, source, min(NEAR.stop, _LARGEST))
         if case is not None and case.dtypes == source.operator.dtypes:
             yield case

@@ -8,23 +8,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.throughput.inputs import NEAR, cases
-from strategies import Source
+from strategies import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.engine.prefetch import WINDOW
-from tapml_fuzz.platforms.session.in_process import Local
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.session import Session
 
 
-def overhead(name: str, sources: Mapping[str, Source], seconds: float) -> dict[str, Any]:
+def overhead(name: str, sources: Mapping[str, SeedSet], seconds: float) -> dict[str, Any]:
     """Milliseconds of a trial near 4k elements here, by itself in a worker, and in a window: medians over operators.
 
     Of an operator's repetitions the quickest counts, since what makes one slower is other processes (as in `timeit`).
     `single_costs` and `window_costs` are the medians of the differences per operator.
     """
     rows = []
-    with Local(name) as here, Isolated(name) as there:
+    with InProcessSession(name) as here, WorkerSession(name) as there:
         for source in sources.values():
             row = _operator(here, there, source, seconds / len(sources))
             if row is not None:
@@ -43,7 +43,7 @@ def overhead(name: str, sources: Mapping[str, Source], seconds: float) -> dict[s
     }
 
 
-def _operator(here: Session, there: Session, source: Source, seconds: float) -> dict[str, float] | None:
+def _operator(here: Session, there: Session, source: SeedSet, seconds: float) -> dict[str, float] | None:
     given = [case for case in cases(source, NEAR, WINDOW) if all(isinstance(s.run(case), Ok) for s in (here, there))]
     if not given:
         return None

@@ -5,9 +5,9 @@
 Per platform, in one worker: what building an operator and its first call take (median over the operators; caches of
 compiled code are used as they are, so point XDG_CACHE_HOME at an empty folder for cold ones); how many trials a second
 the worker runs on cases that are built and warm, near 4k input elements and of any size; the share of that time inside
-the platform; then how many trials a second a campaign makes of it, with generation, source platform and judging. With
-`--isolation NAME` the same cases run in this process and in a worker in turn. Absolute figures depend on the machine;
-compare within one run.
+the platform; then how many trials a second a campaign makes of it, with generation, reference platform and judging.
+With `--isolation NAME` the same cases run in this process and in a worker in turn. Absolute figures depend on the
+machine; compare within one run.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import torch
 from benchmarks.host import processor, versions
 from benchmarks.throughput import campaign, isolation
 from benchmarks.throughput.worker import Rate, Speed, speed
-from strategies import Source
-from tapml_fuzz.cli.campaign import load_sources
+from strategies import SeedSet
+from tapml_fuzz.cli.campaign import load_seed_sets
 from tapml_fuzz.cli.selection import select_operators
-from tapml_fuzz.engine.runner import Bench
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.worker_process import environment
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     options = _options()
     os.environ.update(environment())  # a platform in this process has one thread, too
     torch.set_num_threads(1)
-    sources = load_sources(*select_operators(None, options.operator))
+    sources = load_seed_sets(*select_operators(None, options.operator))
     result: dict[str, Any] = {
         "command": " ".join(["python -m benchmarks.throughput.run", *sys.argv[1:]]),
         "processor": processor(),
@@ -76,21 +76,21 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _platform(name: str, sources: Mapping[str, Source], seconds: float) -> dict[str, Any]:
+def _platform(name: str, sources: Mapping[str, SeedSet], seconds: float) -> dict[str, Any]:
     share = seconds / len(sources)
-    with Isolated("torch-cpu") as reference, Isolated(name) as candidate:
+    with WorkerSession("torch-cpu") as reference, WorkerSession(name) as candidate:
         info = candidate.info()
         if not info.available:
             return {"unavailable": info.reason}
-        bench = Bench("torch-cpu", reference, {name: candidate})
+        runner = DifferentialRunner("torch-cpu", reference, {name: candidate})
         speeds, trials = {}, []
         for key, source in sources.items():
             measured = speed(candidate, source, share)
             if measured is None:
                 continue
             speeds[key] = measured
-            trials.append(campaign.measure(source, bench, share))
-        bench.close()
+            trials.append(campaign.measure(source, runner, share))
+        runner.close()
     if not speeds:
         return {"unavailable": f"none of {len(sources)} operators was built and run"}
     return {

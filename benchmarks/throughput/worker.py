@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.throughput.inputs import NEAR, cases
-from strategies import Source
+from strategies import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Built, Ok
 from tapml_fuzz.engine.prefetch import WINDOW
@@ -47,7 +47,7 @@ class Speed:
     any: Rate | None
 
 
-def speed(session: Session, source: Source, seconds: float) -> Speed | None:
+def speed(session: Session, source: SeedSet, seconds: float) -> Speed | None:
     """Measure one operator for about twice `seconds`; None where the platform does not run it."""
     near, mixed = cases(source, NEAR, _SHAPES), cases(source, _ANY, _SHAPES)
     first = (near or mixed or list(source.seeds))[0]

@@ -8,24 +8,24 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from strategies import Source, realism
-from strategies.seed_set import from_examples, source_of
+from strategies import SeedSet, realism
+from strategies.seed_set import from_examples, seed_set_of
 from tapml_fuzz.api.report import Finding, Report
 from tapml_fuzz.core.dtypes import FLOATS
 from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.fuzzer import Hunt, Prey
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.operators.invoke import register, to_torch
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
-from tapml_fuzz.reporting.standalone import callable_script
+from tapml_fuzz.reporting.standalone import callable_reproducer
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 from tapml_fuzz.storage.findings import Evidence, finite
-from tapml_fuzz.triage.fingerprint import identity_of, more_realistic
+from tapml_fuzz.triage.fingerprint import fingerprint_of, more_realistic
 
 
 def check(
@@ -64,24 +64,26 @@ def check(
     if not callable(candidate):
         raise BadInputs(f"the candidate is a {type(candidate).__name__}, not a callable")
     if arrays not in ("torch", "numpy"):
-        raise BadOption(f"arrays={arrays!r} is unknown", mend="torch or numpy")
+        raise BadOption(f"arrays={arrays!r} is unknown", hint="torch or numpy")
     if not isinstance(budget, str) or seed < 0 or timeout <= 0:
         raise BadOption("budget is a text such as 10s, seed at least 0, timeout above 0")
     limit = Budget.parse(budget)
     name = operator if isinstance(operator, str) else _registered(operator)
-    source = _source(name, dict(attributes or {}), inputs, axes)
+    seed_set = _seed_set(name, dict(attributes or {}), inputs, axes)
     session = CallableSession(
         _name_of(candidate), candidate, arrays=arrays, positional=inputs is not None, timeout=timeout
     )
-    bench = Bench("torch-cpu", Local(TorchCpu()), {session.name: session}, doubt_reference=False, overlap=False)
+    runner = DifferentialRunner(
+        "torch-cpu", InProcessSession(TorchCpu()), {session.name: session}, doubt_reference=False, overlap=False
+    )
     caught = _Caught(candidate, arrays, inputs is not None)
     limit.start()
-    hunt = Hunt(
-        source,
-        bench,
+    fuzzer = OperatorFuzzer(
+        seed_set,
+        runner,
         caught,
         dtypes=_dtype_names(dtypes),
-        book_seed=seed,
+        order_seed=seed,
         expired=lambda: caught.hung or (limit.seconds is not None and limit.used(0) >= 1),
         stopped=lambda: caught.hung,
         on_trial=caught.count,
@@ -89,15 +91,15 @@ def check(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small tensors: handing them to other threads costs more than it gains
     try:
-        hunt.within(limit, seed)
+        fuzzer.within(limit, seed)
     finally:
         torch.set_num_threads(threads)
-        bench.close()
+        runner.close()
     return Report(name, session.name, caught.trials, limit.elapsed, caught.worst, tuple(caught.findings.values()))
 
 
 class _Caught:
-    """Findings in memory; see `campaign.hunt.Catch`."""
+    """Findings in memory; see `campaign.fuzzer.FailureSink`."""
 
     def __init__(self, candidate: Callable[..., Any], arrays: str, positional: bool) -> None:
         self._candidate, self._arrays, self._positional = candidate, arrays, positional
@@ -116,21 +118,21 @@ class _Caught:
     def claim(self, id_: str) -> bool:
         return id_ not in self.findings
 
-    def found(self, prey: Prey) -> None:
+    def found(self, failure: Failure) -> None:
         # A candidate that hangs costs the time limit at every step of a reduction, so the first hang ends the check.
-        self.hung = self.hung or prey.found.verdict.kind == "timeout"
-        self.findings[prey.id] = self._finding(prey)
+        self.hung = self.hung or failure.found.verdict.kind == "timeout"
+        self.findings[failure.id] = self._finding(failure)
 
-    def reduced(self, prey: Prey) -> None:
-        final = identity_of(prey.best, prey.source) or prey.id
-        if final != prey.id:
-            del self.findings[prey.id]
+    def reduced(self, failure: Failure) -> None:
+        final = fingerprint_of(failure.best, failure.seed_set) or failure.id
+        if final != failure.id:
+            del self.findings[failure.id]
             if final in self.findings:
                 return
-        self.findings[final] = self._finding(prey)
+        self.findings[final] = self._finding(failure)
 
-    def _finding(self, prey: Prey) -> Finding:
-        found, best, source = prey.found, prey.best, prey.source
+    def _finding(self, failure: Failure) -> Finding:
+        found, best, seed_set = failure.found, failure.best, failure.seed_set
         verdict, case = best.verdict, best.case
         outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
         ratio = finite(verdict.metrics.ratio) if verdict.kind in COMPARED else None
@@ -138,7 +140,7 @@ class _Caught:
         return Finding(
             kind=verdict.kind or "wrong",
             ratio=verdict.metrics.ratio,
-            realism=more_realistic(realism(found.case, source), realism(case, source)),
+            realism=more_realistic(realism(found.case, seed_set), realism(case, seed_set)),
             message=verdict.message,
             inputs=case.tensors,
             expected=evidence.expected,
@@ -147,31 +149,31 @@ class _Caught:
             elements=case.elements,
             found_elements=found.case.elements,
             case=case,
-            _script=lambda: callable_script(
+            _reproducer=lambda: callable_reproducer(
                 evidence, verdict.kind or "wrong", ratio, self._candidate, self._arrays, self._positional
             ),
         )
 
 
-def _source(
+def _seed_set(
     name: str, attributes: dict[str, Any], inputs: Sequence[Any] | None, axes: Sequence[Sequence[str | int]] | None
-) -> Source:
+) -> SeedSet:
     examples = _from_corpus(name, attributes) if inputs is None else [(_tuple(i), attributes) for i in inputs]
-    if isinstance(examples, Source):
+    if isinstance(examples, SeedSet):
         return examples
     return from_examples(name, [([_torch(a) for a in args], kwargs) for args, kwargs in examples], axes=axes)
 
 
-def _from_corpus(name: str, attributes: dict[str, Any]) -> Source | list[tuple[tuple[Any, ...], dict[str, Any]]]:
+def _from_corpus(name: str, attributes: dict[str, Any]) -> SeedSet | list[tuple[tuple[Any, ...], dict[str, Any]]]:
     """The corpus's own entry, or its tensors as examples for a related overload or for other attributes."""
     corpus = Corpus.open(default_corpus_path())
     exact = [e for e in corpus.entries if e.operator.name == name]
     if exact and not attributes:
-        return source_of(corpus, exact[0])
+        return seed_set_of(corpus, exact[0])
     short = name.split(".")[1].strip("_") if name.startswith("aten.") else ""
     related = exact or [e for e in corpus.entries if e.operator.short_name == short]
     if not related:
-        raise UnknownOperator(f"the corpus has no seeds of {name}", mend="give example arguments as inputs=[...]")
+        raise UnknownOperator(f"the corpus has no seeds of {name}", hint="give example arguments as inputs=[...]")
     return [(seed.tensors, attributes) for seed in corpus.seeds(related[0])]
 
 
@@ -197,5 +199,5 @@ def _dtype_names(dtypes: Sequence[Any] | None) -> tuple[str, ...]:
     names = tuple(str(d).removeprefix("torch.") for d in dtypes or ())
     for name in names:
         if name not in FLOATS:
-            raise BadOption(f"dtype {name!r} cannot be drawn from", mend=f"one of {', '.join(FLOATS)}")
+            raise BadOption(f"dtype {name!r} cannot be drawn from", hint=f"one of {', '.join(FLOATS)}")
     return names

@@ -1,4 +1,4 @@
-"""`offload`: move a model from the source platform to a target, operator by operator."""
+"""`offload`: move a model from the reference platform to a target, operator by operator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from strategies import Source
+from strategies import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import BadOption, UnavailablePlatform
 from tapml_fuzz.core.events import Event
@@ -18,24 +18,24 @@ from tapml_fuzz.core.outcome import Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.profile import profile_of
 from tapml_fuzz.core.version import __version__
-from tapml_fuzz.engine.fuzzer import Hunt, Prey
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.offload.cases import cases_of
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
-from tapml_fuzz.offload.repetition import Fluke
+from tapml_fuzz.offload.repetition import FlakyRun
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
-from tapml_fuzz.offload.units import Unit, ordered, units_of
+from tapml_fuzz.offload.units import OffloadUnit, ordered, units_of
 from tapml_fuzz.offload.walk import Alone, Graph, Settled, Started, Walker
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.session import Session
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
 from tapml_fuzz.triage.filing import Filer
-from tapml_fuzz.triage.fingerprint import identity_of
+from tapml_fuzz.triage.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ OffloadEvent = Event | Preparing | Started | Settled
 
 
 @dataclass(frozen=True)
-class Options:
+class OffloadOptions:
     """How a walk goes.
 
     Attributes:
@@ -64,7 +64,7 @@ class Options:
     """
 
     target: str
-    source: str = "torch-cpu"
+    reference: str = "torch-cpu"
     order: str = "common"
     fuzz: float = 0.0
     batches: int = 2
@@ -74,16 +74,16 @@ class Options:
     reduce: float = 3.5
 
     def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise BadOption(f"--from {self.source!r} is no source platform", mend=f"one of {', '.join(SOURCES)}")
-        if self.target == self.source:
-            raise BadOption("source and target are the same platform", mend="give another --to")
+        if self.reference not in SOURCES:
+            raise BadOption(f"--from {self.reference!r} is no reference platform", hint=f"one of {', '.join(SOURCES)}")
+        if self.target == self.reference:
+            raise BadOption("source and target are the same platform", hint="give another --to")
 
 
 def offload(
     model: str,
     texts: Sequence[str],
-    options: Options,
+    options: OffloadOptions,
     output: Path,
     listener: Callable[[OffloadEvent], None] = lambda event: None,
 ) -> OffloadReport:
@@ -101,43 +101,43 @@ def offload(
 def prepared(
     model: str,
     texts: Sequence[str],
-    options: Options,
+    options: OffloadOptions,
     listener: Callable[[OffloadEvent], None] = lambda event: None,
 ) -> Iterator[Prepared]:
     """MODEL recorded and both platforms started, for one walk or several. Raises what `offload` raises."""
     torch.set_num_threads(1)
     where = options.where or location(options.target)
-    with Isolated(options.source) as source, Isolated(options.target, where=where) as candidate:
-        source.start()
+    with WorkerSession(options.reference) as reference, WorkerSession(options.target, where=where) as candidate:
+        reference.start()
         candidate.start()
-        listener(Preparing(f"starting {options.source} and {options.target}"))
-        infos = {options.source: _available(source), options.target: _available(candidate)}
+        listener(Preparing(f"starting {options.reference} and {options.target}"))
+        infos = {options.reference: _available(reference), options.target: _available(candidate)}
         policy = infos[options.target].policy or Policy()
         subject = prepare(
             model,
             texts,
-            options.source,
+            options.reference,
             policy,
             options.batches,
             options.steps,
             lambda text: listener(Preparing(text)),
         )
-        bench = Bench(options.source, source, {options.target: candidate}, doubt_reference=False)
+        runner = DifferentialRunner(options.reference, reference, {options.target: candidate}, doubt_reference=False)
         try:
-            with Hybrid(Site(options.source), Site(options.target, load(where))) as hybrid:
-                yield Prepared(subject, options, infos, bench, candidate, hybrid)
+            with Hybrid(Site(options.reference), Site(options.target, load(where))) as hybrid:
+                yield Prepared(subject, options, infos, runner, candidate, hybrid)
         finally:
-            bench.close()
+            runner.close()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model ready to be walked: its recordings, and the platforms alone (`bench`, `candidate`) and in the model."""
+    """A model ready to be walked: its recordings, and the platforms alone (`runner`, `candidate`) and in the model."""
 
     subject: Subject
-    options: Options
+    options: OffloadOptions
     infos: dict[str, Info]
-    bench: Bench
+    runner: DifferentialRunner
     candidate: Session
     hybrid: Hybrid
 
@@ -153,7 +153,7 @@ class Prepared:
         for note in store.notes:
             listener(Preparing(note))
         try:
-            validate = _Validation(subject, self.bench, self.candidate, store, options, self.infos, listener)
+            validate = _Validation(subject, self.runner, self.candidate, store, options, self.infos, listener)
             graph = Graph(subject, self.hybrid, validate.file)
             walker = Walker(graph, options.target, ledger, validate, listener)
             walker.walk(ordered(units_of(subject), options.order))
@@ -177,21 +177,21 @@ class Prepared:
 def _available(session: Session) -> Info:
     info = session.info()
     if not info.available:
-        raise UnavailablePlatform(f"{session.name} cannot run here: {info.reason}", mend=info.mend)
+        raise UnavailablePlatform(f"{session.name} cannot run here: {info.reason}", hint=info.hint)
     return info
 
 
-def _walk_of(subject: Subject, options: Options, infos: dict[str, Info]) -> Walk:
+def _walk_of(subject: Subject, options: OffloadOptions, infos: dict[str, Info]) -> Walk:
     versions = {f"{name} {part}": v for name, info in infos.items() for part, v in info.versions.items()}
     return Walk(
-        FORMAT, subject.name, subject.digest, options.source, options.target, {"tapml_fuzz": __version__, **versions}
+        FORMAT, subject.name, subject.digest, options.reference, options.target, {"tapml_fuzz": __version__, **versions}
     )
 
 
-def _source(cases: Sequence[Case]) -> Source:
+def _source(cases: Sequence[Case]) -> SeedSet:
     """The calls of one operator as seeds, with what their values look like."""
     columns = zip(*(case.tensors for case in cases), strict=True)
-    return Source(cases[0].operator, tuple(profile_of(list(column)) for column in columns), tuple(cases))
+    return SeedSet(cases[0].operator, tuple(profile_of(list(column)) for column in columns), tuple(cases))
 
 
 @dataclass
@@ -199,10 +199,10 @@ class _Validation:
     """A unit alone: its own calls first, then recipes around them; what fails is reduced and filed as in a campaign."""
 
     subject: Subject
-    bench: Bench
+    runner: DifferentialRunner
     candidate: Session
     store: FindingStore
-    options: Options
+    options: OffloadOptions
     infos: dict[str, Info]
     listener: Callable[[OffloadEvent], None]
     _filer: Filer = field(init=False)
@@ -212,32 +212,32 @@ class _Validation:
         run = self.store.begin_run(facts)
         self._filer = Filer(self.store, run, self.listener, self.infos, reproducers)
 
-    def __call__(self, unit: Unit) -> Alone:
+    def __call__(self, unit: OffloadUnit) -> Alone:
         cases = cases_of(self.subject.recordings, unit.key)
         refused = self._refused(cases[0])
         if refused:
             return Alone(unsupported=True, reason=refused)
-        source = _source(cases)
+        reference = _source(cases)
         failures: list[Result] = []
         until = [float("inf")]
-        hunt = Hunt(
-            source,
-            self.bench,
+        fuzzer = OperatorFuzzer(
+            reference,
+            self.runner,
             self._filer,
             expired=lambda: time.monotonic() > until[0],
             on_trial=lambda results: failures.extend(r for r in results if r.verdict.failed),
             reduce_seconds=self.options.reduce,
         )
         before = {record.id for record in self._filer.met()}
-        hunt.replay(len(cases))
+        fuzzer.replay(len(cases))
         self._insist()
         on_its_calls = list(failures)
         if self.options.fuzz and not on_its_calls:
             until[0] = time.monotonic() + self.options.fuzz
             for number in range(1 << 20):
-                if hunt.expired():
+                if fuzzer.expired():
                     break
-                hunt.search(64, 64 * number, number)
+                fuzzer.search(64, 64 * number, number)
         findings = tuple(r.id for r in self._filer.met() if r.id not in before or r.operator_key == unit.key)
         if not on_its_calls:
             return Alone(findings=findings)
@@ -245,23 +245,25 @@ class _Validation:
         told = f"{len(on_its_calls)} of its {len(cases)} calls: {worst.verdict.kind}, {worst.verdict.message}"
         return Alone(failed=True, reason=told, findings=findings)
 
-    def file(self, key: str, fluke: Fluke) -> tuple[str, ...]:
+    def file(self, key: str, flaky: FlakyRun) -> tuple[str, ...]:
         """The finding of a unit that is right at some runs only; none where the oracle cannot say what is right."""
-        if fluke.truth is None:
+        if flaky.truth is None:
             return ()
-        source = _source(cases_of(self.subject.recordings, key))
-        result = Result(self.options.target, fluke.case, fluke.verdict, fluke.outcome, fluke.truth)
-        id_ = identity_of(result, source)
+        reference = _source(cases_of(self.subject.recordings, key))
+        result = Result(self.options.target, flaky.case, flaky.verdict, flaky.outcome, flaky.truth)
+        id_ = fingerprint_of(result, reference)
         assert id_ is not None
         if self._filer.claim(id_):
-            prey = Prey(id_, result, result, source)
-            self._filer.found(prey)  # as it is: what comes at some runs only cannot be seen to stay while it is reduced
-            self._filer.reduced(replace(prey, script=self.bench.script(result.platform, fluke.case)))
+            failure = Failure(id_, result, result, reference)
+            self._filer.found(
+                failure
+            )  # as it is: what comes at some runs only cannot be seen to stay while it is reduced
+            self._filer.reduced(replace(failure, reproducer=self.runner.reproducer(result.platform, flaky.case)))
         return (id_,)
 
     def _insist(self) -> None:
         """A target that went away has not passed."""
-        for name, reason in self.bench.absent.items():
+        for name, reason in self.runner.absent.items():
             raise lost(name, reason)
 
     def _refused(self, case: Case) -> str:

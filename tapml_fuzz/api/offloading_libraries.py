@@ -15,9 +15,9 @@ from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import BadInputs, BadOption
 from tapml_fuzz.core.version import __version__
-from tapml_fuzz.offload.fused.functions import Function, Fused, functions_of
+from tapml_fuzz.offload.fused.functions import Fused, FusedFunction, functions_of
 from tapml_fuzz.offload.fused.messages import OwnRun
-from tapml_fuzz.offload.fused.process import Ended, Pair
+from tapml_fuzz.offload.fused.process import Pair, ProcessEnded
 from tapml_fuzz.offload.fused.report import LibrariesReport
 from tapml_fuzz.offload.hybrid import CannotRun
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
@@ -70,19 +70,19 @@ def offload_libraries(
     by the names of its parameters. Raises `BadLibrary`, `BadInputs` and `BadOption`.
     """
     began = time.monotonic()
-    source, target = _named(a, b)
+    reference, target = _named(a, b)
     ledger = Ledger(output)
     with Pair(a, b, options.main, inputs, limit=options.limit) as pair:
-        walk = Walk(FORMAT, source, _digest(a, b, inputs, options.main), source, target, _versions(pair))
+        walk = Walk(FORMAT, reference, _digest(a, b, inputs, options.main), reference, target, _versions(pair))
         ledger.begin(walk, resume=options.resume)
-        listener(Surveying(f"running {source}, and every call of it in {target} alone"))
+        listener(Surveying(f"running {reference}, and every call of it in {target} alone"))
         # What has ended the process once is not called again.
         dead = [r.key for r in ledger.results.values() if r.where in ("crash", "hang")]
         functions = functions_of(pair.survey(dead))
         model = Fused(pair, target)
-        walker: Walker[Function] = Walker(model, target, ledger, model.alone, listener)
+        walker: Walker[FusedFunction] = Walker(model, target, ledger, model.alone, listener)
         walker.walk(ordered(functions, options.order))
-        listener(Surveying(f"running {source} with every moved function, and {target} as it is"))
+        listener(Surveying(f"running {reference} with every moved function, and {target} as it is"))
         try:
             final, failure = walker.final(), ""
         except CannotRun as error:
@@ -112,10 +112,10 @@ def read_inputs(path: Path) -> dict[str, Array]:
     try:
         arrays: dict[str, Array] = safetensors.numpy.load(read_bounded(path, _MAX_INPUTS))
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise BadInputs(f"{path}: {' '.join(str(error).split())[:300]}", mend="give a safetensors file") from None
+        raise BadInputs(f"{path}: {' '.join(str(error).split())[:300]}", hint="give a safetensors file") from None
     for name, array in arrays.items():
         if dtypes.name_of(array) not in dtypes.NAMES:
-            raise BadInputs(f"{path}: {name!r} is {dtypes.name_of(array)}", mend=f"known are {', '.join(dtypes.NAMES)}")
+            raise BadInputs(f"{path}: {name!r} is {dtypes.name_of(array)}", hint=f"known are {', '.join(dtypes.NAMES)}")
     return arrays
 
 
@@ -129,7 +129,7 @@ def text_inputs(model: str, texts: Sequence[str]) -> dict[str, Array]:
 def _own(pair: Pair) -> tuple[OwnRun | None, str]:
     try:
         return pair.own(), ""
-    except Ended as ended:
+    except ProcessEnded as ended:
         during = f"{ended.during.name}: " if ended.during is not None else ""
         return None, f"{during}{ended}"
 
@@ -137,7 +137,7 @@ def _own(pair: Pair) -> tuple[OwnRun | None, str]:
 def _named(a: Path, b: Path) -> tuple[str, str]:
     """What the libraries are called: their file names, with folders where those are the same."""
     if a.resolve() == b.resolve():
-        raise BadOption("both libraries are the same file", mend="name two")
+        raise BadOption("both libraries are the same file", hint="name two")
     if a.name != b.name:
         return a.name, b.name
     one, other = a.resolve().parts, b.resolve().parts

@@ -12,9 +12,9 @@ from tapml_fuzz.core.case import LAYOUTS, Case
 from tapml_fuzz.core.errors import BadInputs, UnavailablePlatform
 from tapml_fuzz.core.operator import decode_operator
 from tapml_fuzz.core.verdict import Verdict
-from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 
 
 def replay(
@@ -49,14 +49,14 @@ def replay(
 
 
 def replay_case(platform: str, case: Case) -> Verdict:
-    """Judge a case on a platform against the source platform; see `replay`."""
-    with Isolated("torch-cpu") as reference, Isolated(platform) as candidate:
+    """Judge a case on a platform against the reference platform; see `replay`."""
+    with WorkerSession("torch-cpu") as reference, WorkerSession(platform) as candidate:
         info = candidate.info()
         if not info.available:
-            raise UnavailablePlatform(f"{platform} cannot run here: {info.reason}", mend=info.mend)
+            raise UnavailablePlatform(f"{platform} cannot run here: {info.reason}", hint=info.hint)
         same = platform == "torch-cpu"
-        bench = Bench("torch-cpu", reference, {} if same else {platform: candidate}, overlap=False)
-        results = [r for r in bench.trial(case, repeat=True) if r.platform == platform]
+        runner = DifferentialRunner("torch-cpu", reference, {} if same else {platform: candidate}, overlap=False)
+        results = [r for r in runner.trial(case, repeat=True) if r.platform == platform]
         if results:
             return results[0].verdict
         if same:

@@ -34,11 +34,11 @@ class Finding:
     elements: int
     found_elements: int
     case: Case = field(repr=False)
-    _script: Callable[[], str] = field(repr=False)
+    _reproducer: Callable[[], str] = field(repr=False)
 
-    def script(self) -> str:
+    def reproducer(self) -> str:
         """A standalone Python script that shows the failure."""
-        return self._script()
+        return self._reproducer()
 
     def __str__(self) -> str:
         shapes = " ".join(f"{t.dtype}{list(t.shape)}" for t in self.inputs)

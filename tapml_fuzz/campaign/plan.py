@@ -16,8 +16,9 @@ _FIRST_SLICE, _LAST_SLICE = 16, 128
 class Task:
     """One slice of work on one operator: replay `examples` recorded seeds, or run as many recipes.
 
-    Recipes are numbered through per operator: `start` is the first of the slice. Where the opening book has no more,
-    they are drawn from `seed`. `as_recorded` keeps to the recorded dtypes, for which the replay has made the builds.
+    Recipes are numbered through per operator: `start` is the first of the slice. When all enumerated
+    recipes have been used, they are drawn from `seed`. `as_recorded` keeps to the recorded dtypes, for which the replay
+    has made the builds.
     """
 
     operator: str

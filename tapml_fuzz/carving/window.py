@@ -15,7 +15,7 @@ import torch
 
 from tapml_fuzz.carving import extents
 from tapml_fuzz.core.operator import Index, Operator, Product
-from tapml_fuzz.operators.axes import Call
+from tapml_fuzz.operators.axes import InferredCall
 
 MAX_ELEMENTS = 16384
 
@@ -30,7 +30,7 @@ _OUTLIER_SHARE = 4
 _SPARE_ROWS = 4
 
 
-def cut(call: Call, limit: int = MAX_ELEMENTS) -> Call:
+def cut(call: InferredCall, limit: int = MAX_ELEMENTS) -> InferredCall:
     """The same operator on part of the tensors, at most about `limit` input elements in total.
 
     Fixed extents stay. Tensors come back packed, on the device they were on; outputs are for the caller to compute.
@@ -54,7 +54,7 @@ def cut(call: Call, limit: int = MAX_ELEMENTS) -> Call:
     tensors = tuple(
         piece.tensor.reshape(shape).contiguous() for piece, shape in zip(pieces, operator.shapes(sizes), strict=True)
     )
-    return Call(operator, sizes, tensors)
+    return InferredCall(operator, sizes, tensors)
 
 
 @dataclass(frozen=True)

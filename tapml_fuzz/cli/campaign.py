@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from strategies import Source
-from strategies.seed_set import source_of
+from strategies import SeedSet
+from strategies.seed_set import seed_set_of
 from tapml_fuzz import __version__
-from tapml_fuzz.campaign.run import Campaign, Options
+from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
-from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.registry import SOURCES, candidates
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.reporting.files import write_reports
 from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
@@ -28,13 +28,13 @@ from tapml_fuzz.storage.findings import FindingStore
 
 
 def conduct(
-    sources: Mapping[str, Source],
+    seed_sets: Mapping[str, SeedSet],
     platforms: Sequence[str],
-    options: Options,
+    options: CampaignOptions,
     output: Path,
     terminal: Terminal,
 ) -> dict[str, Any]:
-    """Fuzz `sources` (by operator key) on `platforms` (none: the default ones) and write the reports; the summary.
+    """Fuzz `seed_sets` (by operator key) on `platforms` (none: the default ones) and write the reports; the summary.
 
     Raises `UnavailablePlatform`, or `UnknownOperator` for a kernel that implements none of them, before any trial.
     """
@@ -48,7 +48,7 @@ def conduct(
     try:
         reference = _source_platform(pool)
         infos = _available(pool, platforms, reference, terminal)
-        sources = _implemented(sources, [info for name, info in infos.items() if name != reference], terminal)
+        seed_sets = _implemented(seed_sets, [info for name, info in infos.items() if name != reference], terminal)
 
         def listen(event: Event) -> None:
             terminal(event)
@@ -56,8 +56,8 @@ def conduct(
                 write_reports(output, event.summary)
 
         campaign = Campaign(
-            sources=sources,
-            make_bench=lambda: pool.bench(reference, [n for n in infos if n != reference]),
+            seed_sets=seed_sets,
+            make_runner=lambda: pool.runner(reference, [n for n in infos if n != reference]),
             store=store,
             options=options,
             listener=listen,
@@ -72,43 +72,43 @@ def conduct(
         pool.close()
 
 
-def load_sources(corpus: Corpus, entries: Sequence[Entry]) -> dict[str, Source]:
+def load_seed_sets(corpus: Corpus, entries: Sequence[Entry]) -> dict[str, SeedSet]:
     """The operators of entries that have seeds, by key."""
-    return {e.operator.key: source_of(corpus, e) for e in entries if e.seed_ids}
+    return {e.operator.key: seed_set_of(corpus, e) for e in entries if e.seed_ids}
 
 
-def _implemented(sources: Mapping[str, Source], infos: Sequence[Info], terminal: Terminal) -> dict[str, Source]:
+def _implemented(seed_sets: Mapping[str, SeedSet], infos: Sequence[Info], terminal: Terminal) -> dict[str, SeedSet]:
     """The sources that at least one candidate implements; says so of candidates that do not implement all.
 
     Raises `UnknownOperator` for a candidate that implements none of them.
     """
     kept: set[str] = set()
     for info in infos:
-        matching = [key for key, source in sources.items() if source.operator.matches(info.operators or ("*",))]
+        matching = [key for key, seed_set in seed_sets.items() if seed_set.operator.matches(info.operators or ("*",))]
         kept.update(matching)
         if info.operators:
             wanted = ", ".join(info.operators)
             if not matching:
                 raise UnknownOperator(
                     f"{info.name} implements {wanted}, which is not among the operators to fuzz",
-                    mend="`corpus list` shows them; a header's operator, or user:MODULE:CALLABLE=OPERATOR, names one",
+                    hint="`corpus list` shows them; a header's operator, or user:MODULE:CALLABLE=OPERATOR, names one",
                 )
             terminal.say(f"{info.name} implements {wanted}: {', '.join(matching)}")
-    return {key: source for key, source in sources.items() if key in kept}
+    return {key: seed_set for key, seed_set in seed_sets.items() if key in kept}
 
 
 class _Pool:
     """Sessions that were started to ask what a platform is, handed on to the first bench."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, Isolated] = {}
+        self._idle: dict[str, WorkerSession] = {}
         self._lock = threading.Lock()
 
     def start(self, names: Sequence[str]) -> None:
         """Start workers side by side, without waiting."""
         for name in names:
             if name not in self._idle:
-                self._idle[name] = Isolated(name)
+                self._idle[name] = WorkerSession(name)
                 self._idle[name].start()
 
     def info(self, name: str) -> Info:
@@ -118,10 +118,10 @@ class _Pool:
     def drop(self, name: str) -> None:
         self._idle.pop(name).close()
 
-    def bench(self, reference: str, names: Sequence[str]) -> Bench:
+    def runner(self, reference: str, names: Sequence[str]) -> DifferentialRunner:
         with self._lock:
             self.start([reference, *names])
-            return Bench(reference, self._idle.pop(reference), {n: self._idle.pop(n) for n in names})
+            return DifferentialRunner(reference, self._idle.pop(reference), {n: self._idle.pop(n) for n in names})
 
     def close(self) -> None:
         for name in list(self._idle):
@@ -148,8 +148,8 @@ def _available(pool: _Pool, wanted: Sequence[str], reference: str, terminal: Ter
             continue
         pool.drop(name)
         if wanted or name == reference:
-            raise UnavailablePlatform(f"{name} cannot run here: {info.reason}", mend=info.mend)
-        terminal(PlatformUnavailable(name, info.reason, info.mend))
+            raise UnavailablePlatform(f"{name} cannot run here: {info.reason}", hint=info.hint)
+        terminal(PlatformUnavailable(name, info.reason, info.hint))
     if len(infos) < 2:
-        raise UnavailablePlatform("no candidate platform can run here", mend="`platforms` says how to get one")
+        raise UnavailablePlatform("no candidate platform can run here", hint="`platforms` says how to get one")
     return infos

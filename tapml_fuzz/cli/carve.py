@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tapml_fuzz.carving.carve import Progress, Summary
+    from tapml_fuzz.carving.carve import CarveProgress, Summary
 
 _PHASES = {"load": "loading", "look": "profiling batches", "keep": "cutting seeds", "write": "writing"}
 
@@ -75,7 +75,7 @@ class _ProgressLine:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, event: Progress) -> None:
+    def __call__(self, event: CarveProgress) -> None:
         if self._bar is not None:
             if event.phase not in self._tasks:
                 self._tasks[event.phase] = self._bar.add_task(_PHASES[event.phase], total=event.total)

@@ -44,7 +44,7 @@ def show(key: str, corpus_path: Path | None) -> None:
     opened = _open(corpus_path)
     entries = opened.match([key])
     if not entries:
-        raise BadCorpus(f"no operator {key[:80]!r} in {opened.path}", mend="`corpus list` shows what there is")
+        raise BadCorpus(f"no operator {key[:80]!r} in {opened.path}", hint="`corpus list` shows what there is")
     for entry in entries:
         _show(opened, entry)
 

@@ -30,7 +30,9 @@ _HANG_S = 600.0
     help="Text file in UTF-8, one sentence per line; for libraries the inputs of --main, as safetensors.",
 )
 @click.option("--to", "target", default="", metavar="PLATFORM", help="Where the model shall run.")
-@click.option("--from", "source", default="torch-cpu", show_default=True, metavar="PLATFORM", help="Where it is right.")
+@click.option(
+    "--from", "reference", default="torch-cpu", show_default=True, metavar="PLATFORM", help="Where it is right."
+)
 @click.option(
     "--order",
     default="common",
@@ -64,7 +66,7 @@ def offload(
     other: str | None,
     inputs: Path,
     target: str,
-    source: str,
+    reference: str,
     order: str,
     fuzz: str,
     batches: int,
@@ -102,19 +104,19 @@ def offload(
     from tapml_fuzz.carving import sentences
     from tapml_fuzz.cli.selection import select_platforms
 
-    select_platforms([source, target])
+    select_platforms([reference, target])
     texts = sentences.read(inputs)
     if not unsupervised:
-        own = [model, "--inputs", str(inputs), "--to", target, "--from", source, "--order", order, "--fuzz", fuzz]
+        own = [model, "--inputs", str(inputs), "--to", target, "--from", reference, "--order", order, "--fuzz", fuzz]
         own += ["--batches", str(batches), "--steps", str(steps), "--output", str(output)]
         return _supervised([*own, *(["--json", str(json_path)] if json_path else [])], output, resume)
 
-    from tapml_fuzz.api.offloading import Options
+    from tapml_fuzz.api.offloading import OffloadOptions
     from tapml_fuzz.api.offloading import offload as walk
     from tapml_fuzz.engine.budget import Budget
 
     seconds = 0.0 if fuzz in ("0", "0s") else Budget.parse(fuzz).seconds or 0.0
-    options = Options(target, source, order, seconds, batches, resume, steps=steps)
+    options = OffloadOptions(target, reference, order, seconds, batches, resume, steps=steps)
     report = walk(model, texts, options, output, _listen)
     _write(report, output, json_path)
     _print(report, output)
@@ -161,7 +163,7 @@ def _print(report: OffloadReport, output: Path) -> None:
     moved = sum(unit.status == "moved" for unit in report.units)
     first = (
         f"{moved} of {len(report.units)} operators moved to {report.walk.target} in {report.seconds:.0f} s; "
-        f"{report.source_nodes} of {report.total_nodes} nodes stay on {report.walk.source}"
+        f"{report.reference_nodes} of {report.total_nodes} nodes stay on {report.walk.reference}"
     )
     if report.final is None:
         last = f"the model does not run so: {report.failure}"

@@ -14,7 +14,7 @@ from tapml_fuzz.cli.options import DEFAULT_OUTPUT
 if TYPE_CHECKING:
     from tapml_fuzz.offload.ledger import UnitResult
     from tapml_fuzz.offload.report import WalkReport
-    from tapml_fuzz.offload.subject import Check
+    from tapml_fuzz.offload.subject import ModelCheck
     from tapml_fuzz.offload.walk import Settled
 
 _COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
@@ -60,6 +60,6 @@ def ending(first: str, report: WalkReport, output: Path, last: str, notes: Seque
     click.echo(last)
 
 
-def worst(check: Check) -> str:
+def worst(check: ModelCheck) -> str:
     """The value of a run that is furthest off."""
     return f"{check.worst.value} at {check.worst.ratio:.2g}"

@@ -42,7 +42,7 @@ def _print(report: LibrariesReport, output: Path) -> None:
     moved = sum(unit.status == "moved" for unit in report.units)
     first = f"{moved} of {len(report.units)} functions are as right in {report.walk.target}, {report.seconds:.0f} s"
     if report.final is None:
-        last = f"with them, {report.walk.source} does not run: {report.failure}"
+        last = f"with them, {report.walk.reference} does not run: {report.failure}"
     else:
         last = f"with them, the worst value is {worst(report.final)} of what is allowed"
     ending(first, report, output, last, report.notes)

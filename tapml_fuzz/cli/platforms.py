@@ -50,15 +50,15 @@ def platforms(json_path: Path | None, remote: str | None) -> None:
     try:
         json_path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise BadOption(f"cannot write {json_path}: {error.strerror}", mend="give --json another path") from error
+        raise BadOption(f"cannot write {json_path}: {error.strerror}", hint="give --json another path") from error
 
 
 def probe() -> list[Info]:
     """Every known platform's `Info`; the workers start side by side."""
     from tapml_fuzz.platforms.registry import known
-    from tapml_fuzz.platforms.session.isolated import Isolated
+    from tapml_fuzz.platforms.session.isolated import WorkerSession
 
-    sessions = [Isolated(name) for name in known()]
+    sessions = [WorkerSession(name) for name in known()]
     try:
         for session in sessions:
             session.start()
@@ -75,12 +75,12 @@ def probe_remote(url: str) -> list[Info]:
     """
     from tapml_fuzz.platforms.address import parse
     from tapml_fuzz.platforms.registry import known
-    from tapml_fuzz.platforms.session.isolated import Isolated
+    from tapml_fuzz.platforms.session.isolated import WorkerSession
 
     parse(url)
     infos = []
     for name in known():
-        with Isolated(f"{name}@{url}") as session:
+        with WorkerSession(f"{name}@{url}") as session:
             infos.append(session.info())
     return infos
 
@@ -112,7 +112,7 @@ def _print(infos: list[Info]) -> None:
 def _about(info: Info) -> str:
     if info.available:
         return info.device
-    return f"{info.reason}. To get it: {info.mend}" if info.mend else info.reason
+    return f"{info.reason}. To get it: {info.hint}" if info.hint else info.reason
 
 
 def _escaped(text: str) -> str:

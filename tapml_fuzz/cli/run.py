@@ -46,7 +46,7 @@ def run(
     output: Path,
     json_path: Path | None,
 ) -> int:
-    """Fuzz operators of the corpus on candidate platforms against the source platform.
+    """Fuzz operators of the corpus on candidate platforms against the reference platform.
 
     Recorded inputs are replayed first, then Hypothesis mutates them around what was observed. Failures are reduced
     and kept in --output with a script and a pytest file each.
@@ -65,18 +65,18 @@ def run(
     # What is wrong with the command is said before torch and Hypothesis, which take seconds, are imported.
     parsed = Budget.parse(budget)
     if json_path is not None and (json_path.is_dir() or not (json_path.parent.is_dir() or str(json_path) == "-")):
-        raise BadOption(f"--json {json_path} cannot be written", mend="give a file in a folder that exists")
+        raise BadOption(f"--json {json_path} cannot be written", hint="give a file in a folder that exists")
     select_platforms(platforms)
     corpus, entries = select_operators(corpus_path, operators)
 
-    from tapml_fuzz.campaign.run import Options
-    from tapml_fuzz.cli.campaign import conduct, load_sources
+    from tapml_fuzz.campaign.run import CampaignOptions
+    from tapml_fuzz.cli.campaign import conduct, load_seed_sets
     from tapml_fuzz.reporting.formats.terminal import Terminal
 
-    options = Options(parsed, seed=seed, workers=workers)
+    options = CampaignOptions(parsed, seed=seed, workers=workers)
     to_stdout = json_path is not None and str(json_path) == "-"
     terminal = Terminal(sys.stderr if to_stdout else sys.stdout)
-    summary = conduct(load_sources(corpus, entries), platforms, options, output, terminal)
+    summary = conduct(load_seed_sets(corpus, entries), platforms, options, output, terminal)
     _write_json(summary, json_path)
     where = "" if output == DEFAULT_OUTPUT else f" --output {output}"
     terminal.say(f"report: {output / 'report.md'}; look at findings: python -m tapml_fuzz findings list{where}")
@@ -90,9 +90,9 @@ def exit_code(summary: dict[str, Any], budget: Budget) -> int:
 
     if summary["interrupted"]:
         return 130
-    why, mend = why_nothing_ran(summary, budget)
+    why, hint = why_nothing_ran(summary, budget)
     if why:
-        raise NothingRan(f"nothing ran, so nothing is known of any platform: {why}", mend=mend)
+        raise NothingRan(f"nothing ran, so nothing is known of any platform: {why}", hint=hint)
     return 1 if any(f["new"] and f["kind"] != "permitted" for f in summary["findings"]) else 0
 
 

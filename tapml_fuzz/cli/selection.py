@@ -26,6 +26,6 @@ def select_operators(corpus_path: Path | None, globs: Sequence[str]) -> tuple[Co
     if not entries:
         wanted = ", ".join(globs) or "any operator"
         raise UnknownOperator(
-            f"{corpus.path} has nothing that matches {wanted}", mend="`corpus list` shows what it has"
+            f"{corpus.path} has nothing that matches {wanted}", hint="`corpus list` shows what it has"
         )
     return corpus, tuple(entries)

@@ -44,15 +44,15 @@ def serve(host: str, port: int, port_end: int | None, tracker: str | None, key: 
 
     where = parse_endpoint(tracker, "--tracker") if tracker is not None else None
     if where is not None and not key:
-        raise BadOption("--tracker needs a name for the device", mend="give --key NAME")
+        raise BadOption("--tracker needs a name for the device", hint="give --key NAME")
     if where is not None and is_loopback(host) and not is_loopback(where[0]):
-        raise BadOption(f"the tracker would send clients to {host}", mend="give --host an address they can reach")
+        raise BadOption(f"the tracker would send clients to {host}", hint="give --host an address they can reach")
     parse(f"rpc://{_HERE}:1/{key}")  # the key's form
     try:
         listener = listening(host, port, port_end or port)
     except OSError as error:
         message = f"cannot listen on {endpoint(host, port)}: {error.strerror or error}"
-        raise CannotServe(message, mend="give another --port, or --port-end") from error
+        raise CannotServe(message, hint="give another --port, or --port-end") from error
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
     server = RpcServer(listener, key, where)
     if where is not None:
@@ -60,7 +60,7 @@ def serve(host: str, port: int, port_end: int | None, tracker: str | None, key: 
             server.register()
         except TrackerError as error:
             listener.close()
-            raise CannotServe(str(error), mend="start it: python -m tvm.exec.rpc_tracker") from error
+            raise CannotServe(str(error), hint="start it: python -m tvm.exec.rpc_tracker") from error
     _warn(host)
     click.echo(f"serving on {endpoint(host, server.port)}")
     url = f"tracker://{endpoint(*where)}/{key}" if where else f"rpc://{endpoint(_shown(host), server.port)}"

@@ -9,8 +9,8 @@ class TapmlFuzzError(Exception):
     code = "E000"
     exit_code = 2
 
-    def __init__(self, message: str, *, mend: str = "") -> None:
-        super().__init__(f"{message} ({mend})" if mend else message)
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message} ({hint})" if hint else message)
 
 
 class UnknownOperator(TapmlFuzzError):

@@ -21,7 +21,7 @@ class CampaignStarted:
 class PlatformUnavailable:
     platform: str
     reason: str
-    mend: str
+    hint: str
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Kind = Literal[
     "run-error",  # it raised, or it changed its inputs
     "nondeterministic",
     "unwritten",  # an output element was never written
-    "reference-suspect",  # the source platform itself is outside the bound
+    "reference-suspect",  # the reference platform itself is outside the bound
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

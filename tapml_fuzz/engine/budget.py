@@ -26,11 +26,11 @@ class Budget:
         """`"60s"`, `"5m"`, `"1h"` or `"500trials"`; raises `BadOption` for anything else."""
         found = _FORM.fullmatch(text.strip())
         if not found or float(found[1]) <= 0:
-            raise BadOption(f"budget {text!r} is neither a time nor a number of trials", mend="e.g. 60s or 500trials")
+            raise BadOption(f"budget {text!r} is neither a time nor a number of trials", hint="e.g. 60s or 500trials")
         number, unit = found.groups()
         if unit.startswith("trial"):
             if "." in number:
-                raise BadOption(f"budget {text!r} asks for part of a trial", mend="e.g. 500trials")
+                raise BadOption(f"budget {text!r} asks for part of a trial", hint="e.g. 500trials")
             return cls(trials=int(number), text=text)
         return cls(seconds=float(number) * _SECONDS[unit], text=text)
 

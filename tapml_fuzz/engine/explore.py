@@ -14,10 +14,10 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.reporting import with_reporter
 
-from strategies import PHASES, Recipe, Source, realise, recipes
+from strategies import PHASES, Recipe, SeedSet, realise, recipes
 from strategies.recipes import Phase
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.oracle import NoTruth
 
 # Steering pays only when there are enough examples to climb from.
@@ -46,8 +46,8 @@ class Exploration:
         tried: trials made. identity, found: the new failure. recipe, result: the smallest that still fails so.
     """
 
-    source: Source
-    bench: Bench
+    seed_set: SeedSet
+    runner: DifferentialRunner
     examples: int
     seed: int
     identify: Callable[[Result], str | None]
@@ -60,9 +60,9 @@ class Exploration:
     expired: Callable[[], bool] = lambda: False
     shrink_seconds: float = 2.0
     on_trial: Callable[[list[Result]], None] = lambda results: None
-    on_found: Callable[[str, Recipe, Result], None] = lambda identity, recipe, result: None
+    on_found: Callable[[str, Recipe, Result], None] = lambda fingerprint, recipe, result: None
     tried: int = 0
-    identity: str | None = None
+    fingerprint: str | None = None
     recipe: Recipe | None = None
     result: Result | None = None
     found: Result | None = None
@@ -83,27 +83,27 @@ class Exploration:
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         )
-        strategy = recipes(self.source, dtypes=self.dtypes, phases=self.phases, strided=self.strided)
+        strategy = recipes(self.seed_set, dtypes=self.dtypes, phases=self.phases, strided=self.strided)
 
         @hypothesis_seed(self.seed)
         @configured
         @given(strategy)
         def test(recipe: Recipe) -> None:
             try:
-                self._draw(recipe) if self.identity is None else self._shrink(recipe)
+                self._draw(recipe) if self.fingerprint is None else self._shrink(recipe)
             except NoTruth as error:  # which Hypothesis would take for a failure, and shrink
                 self._unjudged = error
                 raise _Enough from None
 
-        began, before = time.perf_counter(), self.bench.times.total
+        began, before = time.perf_counter(), self.runner.times.total
         try:
             with with_reporter(lambda text: None):
                 test()
         except (_Enough, _Failing, Flaky, Unsatisfiable):
             pass
         # What Hypothesis itself took is part of generating.
-        own = time.perf_counter() - began - (self.bench.times.total - before)
-        self.bench.times.generate += max(0.0, own)
+        own = time.perf_counter() - began - (self.runner.times.total - before)
+        self.runner.times.generate += max(0.0, own)
         if self._unjudged is not None:
             raise self._unjudged
         return self
@@ -114,30 +114,30 @@ class Exploration:
 
     @property
     def _variants(self) -> int:
-        return max(1, min(_VARIANTS, len(self.source.seeds), self.examples))
+        return max(1, min(_VARIANTS, len(self.seed_set.seeds), self.examples))
 
     def _on_recorded_cases(self, recipe: Recipe) -> Iterator[Recipe]:
         """The recipe on several recorded cases in turn, with other random values on each."""
         for offset in range(self._variants):
-            number = (recipe.seed + offset) % len(self.source.seeds)
-            yield msgspec.structs.replace(recipe, seed=number, entropy=recipe.entropy + offset)
+            number = (recipe.seed_index + offset) % len(self.seed_set.seeds)
+            yield msgspec.structs.replace(recipe, seed_index=number, rng_seed=recipe.rng_seed + offset)
 
     def _draw(self, recipe: Recipe) -> None:
         if self.expired():
             raise _Enough
         scores, before = [], self.tried
-        for (number, variant), results in self.bench.trials(self._realised(recipe)):
+        for (number, variant), results in self.runner.trials(self._realised(recipe)):
             self.tried = before + number
             if results:
                 self.on_trial(results)
             scores += [_score(result) for result in results]
             for result in results:
-                identity = self.identify(result)
-                if identity is not None and self.claim(identity):
-                    self.identity, self.recipe, self.result, self.found = identity, variant, result, result
-                    self.on_found(identity, variant, result)
+                fingerprint = self.identify(result)
+                if fingerprint is not None and self.claim(fingerprint):
+                    self.fingerprint, self.recipe, self.result, self.found = fingerprint, variant, result, result
+                    self.on_found(fingerprint, variant, result)
                     self._shrink_until = time.monotonic() + self.shrink_seconds
-                    raise _failing(identity)
+                    raise _failing(fingerprint)
             if self.expired():
                 raise _Enough
         self.tried = before + self._variants
@@ -147,25 +147,25 @@ class Exploration:
             target(max(scores))
 
     def _shrink(self, recipe: Recipe) -> None:
-        assert self.identity is not None
+        assert self.fingerprint is not None
         assert self.result is not None
         for variant in self._on_recorded_cases(recipe):
             if time.monotonic() > self._shrink_until:
                 raise _Enough
-            with self.bench.reducing():
-                case = realise(variant, self.source, self.max_elements)
-                results = [] if case is None else self.bench.trial(case, self.result.platform)
+            with self.runner.reducing():
+                case = realise(variant, self.seed_set, self.max_elements)
+                results = [] if case is None else self.runner.trial(case, self.result.platform)
             for result in results:
-                if self.identify(result) == self.identity:
+                if self.identify(result) == self.fingerprint:
                     self.recipe, self.result = variant, result
-                    raise _failing(self.identity)
+                    raise _failing(self.fingerprint)
 
     def _realised(self, recipe: Recipe) -> Iterator[tuple[Case, tuple[int, Recipe]]]:
         """Cases on which to try a drawn recipe, with the number and the recipe of each; not every recipe gives one."""
         for number, variant in enumerate(self._on_recorded_cases(recipe), 1):
             began = time.perf_counter()
-            case = realise(variant, self.source, self.max_elements)
-            self.bench.times.generate += time.perf_counter() - began
+            case = realise(variant, self.seed_set, self.max_elements)
+            self.runner.times.generate += time.perf_counter() - began
             if case is not None:
                 yield case, (number, variant)
 
@@ -178,7 +178,7 @@ def _score(result: Result) -> float:
 _classes: dict[str, type[_Failing]] = {}
 
 
-def _failing(identity: str) -> _Failing:
-    if identity not in _classes:
-        _classes[identity] = type(f"Failing_{len(_classes)}", (_Failing,), {})
-    return _classes[identity](identity)
+def _failing(fingerprint: str) -> _Failing:
+    if fingerprint not in _classes:
+        _classes[fingerprint] = type(f"Failing_{len(_classes)}", (_Failing,), {})
+    return _classes[fingerprint](fingerprint)

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from strategies import PHASES, Recipe, Source, opening, realise, realism
+from strategies import PHASES, Recipe, SeedSet, enumerated_recipes, realise, realism
 from strategies.recipes import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.explore import Exploration
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.engine.seeding import slice_seed
-from tapml_fuzz.platforms.base import Script
+from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.reduction import reduce_case
-from tapml_fuzz.triage.fingerprint import identity_of, is_no_less_realistic
+from tapml_fuzz.triage.fingerprint import fingerprint_of, is_no_less_realistic
 
 # A reduced case stays this many times outside the error bound, if the failure was when it was found, and keeps this
 # share of how far outside it was.
@@ -32,7 +32,7 @@ _SLICES = (16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
-class Prey:
+class Failure:
     """A failure: where it was met first, and on the smallest case so far.
 
     Attributes:
@@ -45,27 +45,27 @@ class Prey:
     id: str
     found: Result
     best: Result
-    source: Source
+    seed_set: SeedSet
     recipe: Recipe | None = None
-    script: Script | None = None
+    reproducer: Reproducer | None = None
     seconds: float = 0.0
 
 
-class Catch(Protocol):
+class FailureSink(Protocol):
     """Where failures go: a store on disk, or a list in memory."""
 
     def claim(self, id_: str) -> bool:
         """True for whoever meets a failure of this identity first: it is theirs to file."""
 
-    def found(self, prey: Prey) -> None:
+    def found(self, failure: Failure) -> None:
         """A new failure, before reduction."""
 
-    def reduced(self, prey: Prey) -> None:
+    def reduced(self, failure: Failure) -> None:
         """The same failure on the smallest case found."""
 
 
 @dataclass(frozen=True)
-class Hunt:
+class OperatorFuzzer:
     """One operator on one bench.
 
     `expired` ends it after the trial at hand; `stopped` also gives up reduction (Ctrl-C); `on_trial` hears of every
@@ -73,14 +73,14 @@ class Hunt:
     ratios.
     """
 
-    source: Source
-    bench: Bench
-    catch: Catch
+    seed_set: SeedSet
+    runner: DifferentialRunner
+    sink: FailureSink
     dtypes: Sequence[str] = ()
     phases: Sequence[Phase] = PHASES
     steer: bool = True
     max_elements: int = 16384
-    book_seed: int = 0
+    order_seed: int = 0
     shrink_seconds: float = 1.5
     reduce_seconds: float = 3.5
     expired: Callable[[], bool] = lambda: False
@@ -94,12 +94,12 @@ class Hunt:
         A budget of trials fixes all of it beforehand.
         """
         left = limit.trials
-        replayed = len(self.source.seeds) if not self.dtypes or "" in self.dtypes else 0
+        replayed = len(self.seed_set.seeds) if not self.dtypes or "" in self.dtypes else 0
         if left is not None:
             replayed = min(replayed, (left + 1) // 2)
             left -= replayed
         first = min(replayed, _FIRST_SEEDS)
-        self._waiting[:] = self.source.seeds[first:replayed]
+        self._waiting[:] = self.seed_set.seeds[first:replayed]
         self.replay(first)
         start = 0
         for number in itertools.count():
@@ -116,7 +116,7 @@ class Hunt:
 
     def replay(self, count: int) -> None:
         """The first `count` recorded seeds exactly as they were: what fails here fails in the model."""
-        self._try((case, None) for case in self.source.seeds[:count])
+        self._try((case, None) for case in self.seed_set.seeds[:count])
 
     def _replay_waiting(self) -> None:
         seeds = list(self._waiting)
@@ -124,28 +124,28 @@ class Hunt:
         self._try((case, None) for case in seeds)
 
     def search(self, examples: int, start: int, seed: int) -> None:
-        """`examples` recipes from number `start` on: the opening book's while it lasts, then drawn ones."""
-        book = self._book[start : start + examples]
-        self._try(self._realised(book))
-        self._explore(examples - len(book), seed)
+        """`examples` recipes from number `start` on: the enumerated recipes's while it lasts, then drawn ones."""
+        enumerated = self._enumerated[start : start + examples]
+        self._try(self._realised(enumerated))
+        self._explore(examples - len(enumerated), seed)
 
-    def _realised(self, book: list[Recipe]) -> Iterator[tuple[Case, Recipe]]:
-        for recipe in book:
+    def _realised(self, enumerated: list[Recipe]) -> Iterator[tuple[Case, Recipe]]:
+        for recipe in enumerated:
             began = time.perf_counter()
-            case = realise(recipe, self.source, self.max_elements)
-            self.bench.times.generate += time.perf_counter() - began
+            case = realise(recipe, self.seed_set, self.max_elements)
+            self.runner.times.generate += time.perf_counter() - began
             if case is not None:
                 yield case, recipe
 
     @cached_property
-    def _book(self) -> list[Recipe]:
-        return opening(self.source, dtypes=self.dtypes, phases=self.phases, seed=self.book_seed)
+    def _enumerated(self) -> list[Recipe]:
+        return enumerated_recipes(self.seed_set, dtypes=self.dtypes, phases=self.phases, seed=self.order_seed)
 
     def _try(self, cases: Iterable[tuple[Case, Recipe | None]]) -> None:
         """Cases with what made them, until time is up."""
         if self.expired():
             return
-        for recipe, results in self.bench.trials(cases):
+        for recipe, results in self.runner.trials(cases):
             if self.stopped():  # a platform that is being closed answers nonsense
                 return
             self.on_trial(results)
@@ -155,8 +155,8 @@ class Hunt:
                 return
 
     def _file(self, result: Result, recipe: Recipe | None) -> None:
-        id_ = identity_of(result, self.source)
-        if id_ and self.catch.claim(id_):
+        id_ = fingerprint_of(result, self.seed_set)
+        if id_ and self.sink.claim(id_):
             recorded = self._on_a_seed(id_, result.platform)
             met, by = (result, recipe) if recorded is None else (recorded, None)
             self._found(id_, by, met)
@@ -165,8 +165,8 @@ class Hunt:
     def _on_a_seed(self, id_: str, platform: str) -> Result | None:
         """The same failure on a recorded seed that is still to be replayed: there it counts most."""
         for case in self._waiting:
-            for result in self.bench.trial(case, only=platform):
-                if identity_of(result, self.source) == id_:
+            for result in self.runner.trial(case, only=platform):
+                if fingerprint_of(result, self.seed_set) == id_:
                     return result
         return None
 
@@ -175,12 +175,12 @@ class Hunt:
         left, attempt = examples, 0
         while left > 0 and not self.expired():
             run = Exploration(
-                self.source,
-                self.bench,
+                self.seed_set,
+                self.runner,
                 examples=left,
-                seed=slice_seed(seed, self.source.operator.key, attempt),
-                identify=lambda result: identity_of(result, self.source),
-                claim=self.catch.claim,
+                seed=slice_seed(seed, self.seed_set.operator.key, attempt),
+                identify=lambda result: fingerprint_of(result, self.seed_set),
+                claim=self.sink.claim,
                 dtypes=self.dtypes,
                 phases=self.phases,
                 steer=self.steer,
@@ -190,19 +190,19 @@ class Hunt:
                 on_trial=self.on_trial,
                 on_found=self._found,
             ).run()
-            if run.identity is None or run.result is None or run.found is None:
+            if run.fingerprint is None or run.result is None or run.found is None:
                 return
-            self._reduce(run.identity, run.found, run.result, run.recipe)
+            self._reduce(run.fingerprint, run.found, run.result, run.recipe)
             left, attempt = left - max(1, run.tried), attempt + 1
 
     def _found(self, id_: str, recipe: Recipe | None, result: Result) -> None:
         # At once and without a script, which takes the platform's time: a kill must not lose the finding.
-        self.catch.found(Prey(id_, result, result, self.source, recipe))
+        self.sink.found(Failure(id_, result, result, self.seed_set, recipe))
 
     def _reduce(self, id_: str, found: Result, start: Result, recipe: Recipe | None) -> None:
         if self.stopped():
             return
-        best, level = start, realism(start.case, self.source)
+        best, level = start, realism(start.case, self.seed_set)
         # A case that ends just outside the bound convinces nobody: what was clearly wrong stays clearly wrong.
         repeat = start.verdict.kind == "nondeterministic"
         severity = start.verdict.metrics.ratio
@@ -212,19 +212,19 @@ class Hunt:
             nonlocal best, level
             if self.stopped():
                 return False
-            now = realism(case, self.source)
+            now = realism(case, self.seed_set)
             if not is_no_less_realistic(now, level):
                 return False
-            for result in self.bench.trial(case, only=found.platform, repeat=repeat):
+            for result in self.runner.trial(case, only=found.platform, repeat=repeat):
                 if _same_fault(result, found) and result.verdict.metrics.ratio >= enough:
                     best, level = result, now
                     return True
             return False
 
-        with self.bench.reducing():
+        with self.runner.reducing():
             reduction = reduce_case(start.case, fails, seconds=self.reduce_seconds)
-        script = self.bench.script(best.platform, best.case)
-        self.catch.reduced(Prey(id_, found, best, self.source, recipe, script, reduction.seconds))
+        reproducer = self.runner.reproducer(best.platform, best.case)
+        self.sink.reduced(Failure(id_, found, best, self.seed_set, recipe, reproducer, reduction.seconds))
 
 
 def _same_fault(result: Result, found: Result) -> bool:

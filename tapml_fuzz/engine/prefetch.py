@@ -49,7 +49,7 @@ def windows(cases: Iterable[tuple[Case, _Tag]], limit: Callable[[], int]) -> Ite
         yield window
 
 
-def run_ahead(session: Runs, cases: Sequence[Case]) -> list[RunOutcome]:
+def prefetch(session: Runs, cases: Sequence[Case]) -> list[RunOutcome]:
     """Outcomes in order, up to the first hang or crash: whoever waits for them may have no time for another."""
     outcomes: list[RunOutcome] = []
     for outcome in session.run_many(cases):

@@ -1,4 +1,4 @@
-"""The bench: one case goes to the source platform and to every candidate, and comes back judged."""
+"""The bench: one case goes to the reference platform and to every candidate, and comes back judged."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Verdict
-from tapml_fuzz.engine.prefetch import Pace, run_ahead, windows
+from tapml_fuzz.engine.prefetch import Pace, prefetch, windows
 from tapml_fuzz.engine.times import Times
 from tapml_fuzz.judge import judge, judge_pair
 from tapml_fuzz.oracle import NoAnswer, NoTruth, OracleFailure, Truth, truth
-from tapml_fuzz.platforms.base import Info, Script
+from tapml_fuzz.platforms.base import Info, Reproducer
 
 # One passing case in this many is run a second time, to see whether the platform repeats itself.
 REPEAT_EVERY = 16
@@ -40,7 +40,7 @@ class Session(Protocol):
     def info(self) -> Info: ...
     def run(self, case: Case) -> RunOutcome: ...
     def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]: ...
-    def script(self, case: Case) -> Script | None: ...
+    def reproducer(self, case: Case) -> Reproducer | None: ...
     def close(self) -> None: ...
 
 
@@ -62,18 +62,18 @@ class Result:
 
 
 @dataclass
-class Bench:
-    """Sessions of the source platform and of the candidates, with the time they took.
+class DifferentialRunner:
+    """Sessions of the reference platform and of the candidates, with the time they took.
 
-    Running a case on it is a *trial* per candidate. With `doubt_reference` a source platform outside the bound is a
-    result of its own; without, it only keeps the candidates from being blamed. With `overlap` the source platform,
+    Running a case on it is a *trial* per candidate. With `doubt_reference` a reference platform outside the bound is a
+    result of its own; without, it only keeps the candidates from being blamed. With `overlap` the reference platform,
     the candidates and the oracle work at the same time, on as many cases as are known; what is booked is how long each
     was waited for.
 
     Attributes:
         absent: candidates whose machine does not answer now, with the first reason: later ones say that it is so.
         missed: those that did not answer the case judged last, which may have run before a machine was lost.
-        refused: who could not run the case judged last, with the reason; the source platform when it made it no case.
+        refused: who could not run the case judged last, with the reason; the reference where it made it no case.
     """
 
     reference_name: str
@@ -96,11 +96,11 @@ class Bench:
             self._pool = ThreadPoolExecutor(1 + len(self.candidates), thread_name_prefix="session")
 
     def trial(self, case: Case, only: str | None = None, *, repeat: bool = False) -> list[Result]:
-        """Judged results, one per candidate that could run the case (and one for a source platform in doubt).
+        """Judged results, one per candidate that could run the case (and one for a reference platform in doubt).
 
-        Empty when the source platform itself rejects the case, which makes it no case. Raises `NoTruth` where the
-        oracle cannot say what is right although the source platform takes the case. `only` restricts the run to
-        one platform (a candidate, or the source platform alone); with `repeat` every candidate runs twice, to see
+        Empty when the reference platform itself rejects the case, which makes it no case. Raises `NoTruth` where the
+        oracle cannot say what is right although the reference platform takes the case. `only` restricts the run to
+        one platform (a candidate, or the reference platform alone); with `repeat` every candidate runs twice, to see
         whether it repeats itself.
         """
         _, results = next(self.trials([(case, None)], only, repeat=repeat))
@@ -134,7 +134,7 @@ class Bench:
         for number, (case, expected) in enumerate(zip(cases, truths, strict=True)):
             for session, outcomes in zip(sessions, ran, strict=True):
                 if number == len(outcomes):  # what comes after a crash or a hang was left
-                    outcomes += self._ended(session, partial(run_ahead, session, cases[number:]))
+                    outcomes += self._ended(session, partial(prefetch, session, cases[number:]))
             yield self._results(case, [outcomes[number] for outcomes in ran], expected, names, only, repeat)
 
     def _results(
@@ -146,7 +146,7 @@ class Bench:
         only: str | None,
         repeat: bool,
     ) -> list[Result]:
-        """Judge what ran, the source platform first."""
+        """Judge what ran, the reference platform first."""
         reference, *outcomes = ran
         self.missed = {name for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, Unreachable)}
         self.refused = {}
@@ -167,15 +167,15 @@ class Bench:
                 self.refused[name] = outcome.reason
                 continue
             verdict = self._judged(name, case, outcome, usable, expected, doubt, repeat)
-            if verdict.kind != "reference-suspect":  # already said, of the source platform
+            if verdict.kind != "reference-suspect":  # already said, of the reference platform
                 results.append(Result(name, case, verdict, outcome, expected))
         return results
 
-    def script(self, platform: str, case: Case) -> Script | None:
+    def reproducer(self, platform: str, case: Case) -> Reproducer | None:
         """The platform's part of a standalone reproducer; None where it has none."""
         session = self.reference if platform == self.reference_name else self.candidates[platform]
         with self.reducing():
-            return session.script(case)
+            return session.reproducer(case)
 
     def policy(self, name: str) -> Policy:
         """The numerical policy of a candidate."""
@@ -205,10 +205,10 @@ class Bench:
             session.close()
 
     def _begun(self, session: Session, cases: list[Case]) -> Callable[[], list[RunOutcome]]:
-        """Runs of cases (see `run_ahead`): under way while other things are done, or done when asked for."""
+        """Runs of cases (see `prefetch`): under way while other things are done, or done when asked for."""
         if self._pool is None:
-            return partial(run_ahead, session, cases)
-        return self._pool.submit(run_ahead, session, cases).result
+            return partial(prefetch, session, cases)
+        return self._pool.submit(prefetch, session, cases).result
 
     def _ended(self, session: Session, run: Callable[[], list[RunOutcome]]) -> list[RunOutcome]:
         """Wait for runs. Time spent building is booked as that; while one builds, others may be building too."""
@@ -230,7 +230,7 @@ class Bench:
         return outcomes
 
     def _truth(self, case: Case) -> Truth | NoTruth:
-        """The truth, or why there is none (which matters only if the source platform takes the case)."""
+        """The truth, or why there is none (which matters only if the reference platform takes the case)."""
         try:
             with self._oracle():
                 return truth(case.operator, case.tensors, case.sizes)
@@ -268,7 +268,7 @@ class Bench:
         self._runs += 1
         if isinstance(outcome, Ok) and (repeat or verdict.failed or self._runs % REPEAT_EVERY == 0):
             session = self.candidates[name]
-            (again,) = self._ended(session, partial(run_ahead, session, [case]))
+            (again,) = self._ended(session, partial(prefetch, session, [case]))
             if isinstance(again, Unsupported) or (isinstance(again, Ok) and _same(outcome, again)):
                 return verdict
             if verdict.failed:

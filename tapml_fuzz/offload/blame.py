@@ -8,7 +8,7 @@ from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.ledger import Growth, written
-from tapml_fuzz.offload.subject import Check, Grown, Subject
+from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.tolerance import truth_of
 
 # Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
@@ -39,7 +39,7 @@ def smallest_failing(items: Sequence[str], fails: Callable[[frozenset[str]], boo
 
 
 def partners(
-    check: Callable[[Assignment], Check], target: str, unit: str, moved: Sequence[str]
+    check: Callable[[Assignment], ModelCheck], target: str, unit: str, moved: Sequence[str]
 ) -> tuple[str, ...] | None:
     """Which of the units moved before must be on the target too for `unit` to fail there; often none.
 
@@ -57,7 +57,7 @@ def partners(
     return smallest_failing(moved, fails)
 
 
-def breaks(check: Callable[[Assignment], Check], assignment: Assignment) -> bool:
+def breaks(check: Callable[[Assignment], ModelCheck], assignment: Assignment) -> bool:
     """Whether the model leaves its bound, or does not run."""
     try:
         return check(assignment).failed
@@ -65,10 +65,10 @@ def breaks(check: Callable[[Assignment], Check], assignment: Assignment) -> bool
         return True
 
 
-def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
     """The way of a failure: values as far out as any before them, up to the first outside the bound and on to the end.
 
-    Each is also computed alone, on the platform where it was, from the source run's values: a step that is right
+    Each is also computed alone, on the platform where it was, from the reference run's values: a step that is right
     alone only passes on what came before.
     """
     shown = shown_of(check)
@@ -77,7 +77,7 @@ def growth(subject: Subject, hybrid: Hybrid, assignment: Assignment, check: Chec
     )
 
 
-def shown_of(check: Check) -> list[Grown]:
+def shown_of(check: ModelCheck) -> list[Grown]:
     """The values of a failed run that show where the failure comes from."""
     way, highest = [], 0.0
     for number, grown in enumerate(check.grown):
@@ -95,7 +95,7 @@ def _forced(subject: Subject, hybrid: Hybrid, assignment: Assignment, grown: Gro
     own = truth_of(recording, step, subject.policy)
     if own is None:
         return None
-    platform = assignment.get(step.operator.key, subject.source)
+    platform = assignment.get(step.operator.key, subject.reference)
     try:
         outputs = hybrid.alone(recording, step, platform)
     except CannotRun:

@@ -13,7 +13,7 @@ _PER_SHAPE = 8
 
 
 def cases_of(recordings: Sequence[Recording], key: str) -> tuple[Case, ...]:
-    """The unit's calls on what the source run gave them (teacher-forced), without repetitions, in order."""
+    """The unit's calls on what the reference run gave them (teacher-forced), without repetitions, in order."""
     seen: set[str] = set()
     shapes: Counter[tuple[tuple[int, ...], ...]] = Counter()
     cases = []

@@ -12,7 +12,7 @@ from tapml_fuzz.offload.recording import Recording, record
 def generations(graphs: decoder.Graphs, batches: Sequence[Batch], steps: int) -> list[Recording]:
     """What generating `steps` tokens after each batch's first one runs, in order.
 
-    The source run's state and its most likely tokens are what the next step is recorded with.
+    The reference run's state and its most likely tokens are what the next step is recorded with.
     """
     return [recording for batch in batches for recording in _generation(graphs, batch, steps)]
 

@@ -14,16 +14,16 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
 from tapml_fuzz.offload.constants import Constants, Homes, memory, origins
-from tapml_fuzz.offload.incremental import Kept, Since
-from tapml_fuzz.offload.recording import Recording, Step, last_uses
+from tapml_fuzz.offload.incremental import PriorRun, Since
+from tapml_fuzz.offload.recording import RecordedStep, Recording, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Unreachable
+from tapml_fuzz.platforms.base import Info, MachineUnreachable, NotSupported, Platform
 from tapml_fuzz.platforms.device_tensors import resident
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.session.session import KEPT_BUILDS
 
-Assignment = Mapping[str, str]  # operator key -> platform; what is not named runs on the source platform
+Assignment = Mapping[str, str]  # operator key -> platform; what is not named runs on the reference platform
 
 
 class CannotRun(Exception):
@@ -36,7 +36,7 @@ class CannotRun(Exception):
 
 def lost(platform: str, reason: str) -> UnavailablePlatform:
     """A platform on another machine that no longer answers, of which nothing can be said."""
-    return UnavailablePlatform(f"{platform} does not answer: {reason}", mend="go on with --resume once it does")
+    return UnavailablePlatform(f"{platform} does not answer: {reason}", hint="go on with --resume once it does")
 
 
 @dataclass
@@ -61,12 +61,12 @@ class Site:
     def __init__(self, name: str, platform: Platform | None = None) -> None:
         self.name = name
         self._platform = platform or load(location(name))
-        self._session = Local(self._platform)
+        self._session = InProcessSession(self._platform)
         self.info: Info = self._session.info()
         self._tensors = resident(self._platform)
         self._prepared: dict[tuple[Any, ...], Any] = {}  # the session takes four times as long to find a build
 
-    def prepare(self, step: Step) -> Any:
+    def prepare(self, step: RecordedStep) -> Any:
         """The build of a step's operator; raises `CannotRun`, or `UnavailablePlatform` when its machine is gone."""
         key = (step.operator.key, *step.sizes.items())
         if key not in self._prepared:
@@ -75,7 +75,7 @@ class Site:
             self._prepared[key] = self._built(step)
         return self._prepared[key]
 
-    def _built(self, step: Step) -> Any:
+    def _built(self, step: RecordedStep) -> Any:
         outcome = self._session.build(step.operator, step.operator.dtypes, step.sizes)
         if isinstance(outcome, outcomes.Unreachable):
             raise lost(self.name, outcome.reason)
@@ -85,7 +85,7 @@ class Site:
             raise CannotRun(self.name, step.name, str(getattr(outcome, "message", outcome)))
         return self._session.built(outcome.handle)
 
-    def compute(self, step: Step, build: Any, tensors: Sequence[Any]) -> list[Any]:
+    def compute(self, step: RecordedStep, build: Any, tensors: Sequence[Any]) -> list[Any]:
         """The step's outputs as tensors of this platform, when they are done; raises as `prepare` does."""
         try:
             outputs = self._tensors.compute(build, tensors, step.sizes)
@@ -113,7 +113,7 @@ class Site:
 
     def _said(self, what: str, error: Exception) -> CannotRun | UnavailablePlatform:
         """What the platform raised, of whichever of many types, meanwhile."""
-        if isinstance(error, Unreachable):
+        if isinstance(error, MachineUnreachable):
             return lost(self.name, str(error))
         said = f"{type(error).__name__}: {error}"
         return CannotRun(self.name, what, said, refused=isinstance(error, NotSupported))
@@ -123,11 +123,11 @@ class Site:
 
 
 class Hybrid:
-    """The sites of a hybrid graph. Use as a context manager. The source platform is the first."""
+    """The sites of a hybrid graph. Use as a context manager. The reference platform is the first."""
 
-    def __init__(self, source: Site, *others: Site) -> None:
-        self.source = source
-        self._sites = {site.name: site for site in (source, *others)}
+    def __init__(self, reference: Site, *others: Site) -> None:
+        self.reference = reference
+        self._sites = {site.name: site for site in (reference, *others)}
         self._weights: dict[tuple[Any, ...], tuple[Any, Any]] = {}
         self._constants = Constants()
 
@@ -146,8 +146,8 @@ class Hybrid:
         assignment: Assignment,
         *,
         carried: Mapping[str, Array] | None = None,
-        before: Kept | None = None,
-        observe: Callable[[Step, list[Array]], None] | None = None,
+        before: PriorRun | None = None,
+        observe: Callable[[RecordedStep, list[Array]], None] | None = None,
         traffic: Traffic | None = None,
     ) -> list[Array]:
         """The model's outputs, in order, with every step where `assignment` puts it.
@@ -159,7 +159,7 @@ class Hybrid:
         """
         traffic = traffic if traffic is not None else Traffic()
         carried = carried or {}
-        sites = {step.name: assignment.get(step.operator.key, self.source.name) for step in recording.steps}
+        sites = {step.name: assignment.get(step.operator.key, self.reference.name) for step in recording.steps}
         flow, since = _Flow(self, recording, carried, traffic), Since(recording, sites, before, carried)
         last, constant = last_uses(recording), origins(recording, sites)
         began = time.perf_counter()
@@ -183,7 +183,7 @@ class Hybrid:
     def _step(
         self,
         recording: Recording,
-        step: Step,
+        step: RecordedStep,
         site: Site,
         flow: _Flow,
         origin: str | None,
@@ -213,11 +213,11 @@ class Hybrid:
         """Compute everything anew from here on."""
         self._constants.clear()
 
-    def alone(self, recording: Recording, step: Step, platform: str) -> list[Array]:
-        """What a step gives on a platform from what the source run gave it (teacher-forced)."""
+    def alone(self, recording: Recording, step: RecordedStep, platform: str) -> list[Array]:
+        """What a step gives on a platform from what the reference run gave it (teacher-forced)."""
         return next(self.again(recording, step, platform))
 
-    def again(self, recording: Recording, step: Step, platform: str) -> Iterator[list[Array]]:
+    def again(self, recording: Recording, step: RecordedStep, platform: str) -> Iterator[list[Array]]:
         """`alone` again and again, on the same tensors."""
         site = self._sites[platform]
         build = site.prepare(step)
@@ -244,11 +244,11 @@ class _Flow:
         self._homes: dict[str, Homes] = {}
         self._hosted: dict[str, Array] = {}
 
-    def settle(self, step: Step, homes: Sequence[Homes]) -> None:
+    def settle(self, step: RecordedStep, homes: Sequence[Homes]) -> None:
         """A step's outputs are there; whoever keeps `homes` sees where else they are brought."""
         self._homes.update(zip(step.outputs, homes, strict=True))
 
-    def hosted(self, step: Step, arrays: Sequence[Array]) -> None:
+    def hosted(self, step: RecordedStep, arrays: Sequence[Array]) -> None:
         """A step's outputs are known, and at no site yet."""
         self._hosted.update(zip(step.outputs, arrays, strict=True))
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, to_bits
-from tapml_fuzz.offload.recording import Recording, Step
+from tapml_fuzz.offload.recording import RecordedStep, Recording
 
 
 @dataclass(frozen=True)
-class Kept:
+class PriorRun:
     """What a run of a recording gave at every step.
 
     Attributes:
         sites: step -> the platform that it ran on.
         values: value -> what it was; never written to.
         carried: the state that the run was given in place of the recorded one.
-        ratios: value -> how far it was from the source run's, over what is allowed.
+        ratios: value -> how far it was from the reference run's, over what is allowed.
     """
 
     sites: Mapping[str, str]
@@ -36,20 +36,20 @@ class Since:
     """
 
     def __init__(
-        self, recording: Recording, sites: Mapping[str, str], before: Kept | None, carried: Mapping[str, Array]
+        self, recording: Recording, sites: Mapping[str, str], before: PriorRun | None, carried: Mapping[str, Array]
     ) -> None:
         self._before = before
         known = before.carried if before is not None else {}
         self._changed = {name for name, array in carried.items() if not same_bits(known.get(name), array)}
         self._due = frozenset[str]() if before is None else _due(recording, sites, before)
 
-    def known(self, step: Step) -> list[Array] | None:
+    def known(self, step: RecordedStep) -> list[Array] | None:
         """The step's outputs, if it need not run; None where it must."""
         if self._before is None or step.name in self._due or not self._changed.isdisjoint(step.inputs):
             return None
         return [self._before.values[name] for name in step.outputs]
 
-    def given(self, step: Step, outputs: Sequence[Array]) -> list[Array]:
+    def given(self, step: RecordedStep, outputs: Sequence[Array]) -> list[Array]:
         """What a step that ran gave; in place of outputs that have not changed, those from before."""
         if self._before is None:
             return list(outputs)
@@ -64,7 +64,7 @@ class Since:
         return every
 
 
-def _due(recording: Recording, sites: Mapping[str, str], before: Kept) -> frozenset[str]:
+def _due(recording: Recording, sites: Mapping[str, str], before: PriorRun) -> frozenset[str]:
     maker = {name: step.name for step in recording.steps for name in step.outputs}
     moved = {step.name for step in recording.steps if before.sites.get(step.name) != sites[step.name]}
     meeting = {step.name for step in recording.steps if any(maker.get(name) in moved for name in step.inputs)} | moved

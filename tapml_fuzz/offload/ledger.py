@@ -35,7 +35,7 @@ class Walk(msgspec.Struct, frozen=True, tag="walk"):
     format: int
     model: str
     digest: str
-    source: str
+    reference: str = msgspec.field(name="source")  # as ledgers have called it from the beginning
     target: str
     versions: dict[str, str]
 
@@ -57,7 +57,7 @@ class Died(msgspec.Struct, frozen=True, tag="died"):
 class Growth(msgspec.Struct, frozen=True):
     """One value on the way of a failure through the model; both ratios are distances over what is allowed.
 
-    `propagated`: in the hybrid run. `forced`: the step alone on the source run's inputs, on the platform where it
+    `propagated`: in the hybrid run. `forced`: the step alone on the reference run's inputs, on the platform where it
     was; None where it was not run again.
     """
 
@@ -122,7 +122,7 @@ class Ledger:
                 return True
         elif lines:
             raise BadOption(
-                f"{self.path} is a walk of something else", mend="leave out --resume, or give another --output"
+                f"{self.path} is a walk of something else", hint="leave out --resume, or give another --output"
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".new")
@@ -165,7 +165,7 @@ class Ledger:
         """Every line that is whole; the last may have been cut short by a kill."""
         try:
             if self.path.stat().st_size > _MAX_BYTES:
-                raise BadOption(f"{self.path} has more than {_MAX_BYTES} bytes", mend="leave out --resume")
+                raise BadOption(f"{self.path} has more than {_MAX_BYTES} bytes", hint="leave out --resume")
             raw = self.path.read_bytes()
         except FileNotFoundError:
             return []
@@ -176,10 +176,15 @@ class Ledger:
                 lines.append(msgspec.json.decode(line, type=_Line))
             except MALFORMED as error:
                 raise BadOption(
-                    f"{self.path} is malformed in line {number}: {error}", mend="leave out --resume"
+                    f"{self.path} is malformed in line {number}: {error}", hint="leave out --resume"
                 ) from None
         return lines
 
 
 def _same(one: Walk, other: Walk) -> bool:
-    return (one.format, one.digest, one.source, one.target) == (other.format, other.digest, other.source, other.target)
+    return (one.format, one.digest, one.reference, one.target) == (
+        other.format,
+        other.digest,
+        other.reference,
+        other.target,
+    )

@@ -1,7 +1,7 @@
-"""One run of a model on one batch: its operator calls in order, with what the source platform gave.
+"""One run of a model on one batch: its operator calls in order, with what the reference platform gave.
 
 A recording is a straight line. Everything that depends on sizes alone was worked out while the model ran on the
-source platform, so what is left are steps that read and write named values, and any step may run anywhere.
+reference platform, so what is left are steps that read and write named values, and any step may run anywhere.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tapml_fuzz.carving.trace import WITHOUT_MEANING, TracedModel, module_path, 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import BadModel
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.operators.axes import Call, fixed
+from tapml_fuzz.operators.axes import InferredCall, fixed
 from tapml_fuzz.operators.invoke import flatten, to_numpy
 
 
 @dataclass(frozen=True)
-class Step:
+class RecordedStep:
     """One operator call of the graph: `name` is its node, `inputs` and `outputs` are names of values."""
 
     name: str
@@ -44,7 +44,7 @@ class Recording:
         label: what ran, for people: `"sentences 3, 7"`, `"decode 2"`.
         steps: in the order of the graph.
         given: values that no step makes: the model's inputs, its weights, and what depends on sizes alone.
-        values: what the source platform gave for every value that a step makes (torch tensors on the CPU).
+        values: what the reference platform gave for every value that a step makes (torch tensors on the CPU).
         outputs: names of the model's outputs, its result first.
         on_host: nodes that take no tensor (arange, full) and so were run by the host, whatever the platforms.
         carried: inputs that are outputs of the recording before, by their number there: the state of a decoder.
@@ -53,7 +53,7 @@ class Recording:
     """
 
     label: str
-    steps: tuple[Step, ...]
+    steps: tuple[RecordedStep, ...]
     given: Mapping[str, torch.Tensor] = field(repr=False)
     values: Mapping[str, torch.Tensor] = field(repr=False)
     outputs: tuple[str, ...]
@@ -63,11 +63,11 @@ class Recording:
     inputs: tuple[str, ...] = ()
 
     def tensor(self, name: str) -> torch.Tensor:
-        """The source run's value of that name."""
+        """The reference run's value of that name."""
         return self.values[name] if name in self.values else self.given[name]
 
-    def case(self, step: Step) -> Case:
-        """The step's call alone, on the inputs that the source run gave it."""
+    def case(self, step: RecordedStep) -> Case:
+        """The step's call alone, on the inputs that the reference run gave it."""
         tensors = tuple(to_numpy(self.tensor(name)) for name in step.inputs)
         return Case(step.operator, step.sizes, tensors, origin=f"seed:{step.name}")
 
@@ -113,7 +113,7 @@ class _Recorder(torch.fx.Interpreter):
         super().__init__(module, garbage_collect_values=False)
         self._operators = operators
         self._names: dict[torch.fx.Node, Any] = {}  # a name, or the names of a tuple
-        self.steps: list[Step] = []
+        self.steps: list[RecordedStep] = []
         self.given: dict[str, torch.Tensor] = {}
         self.values: dict[str, torch.Tensor] = {}
         self.on_host: list[str] = []
@@ -164,9 +164,9 @@ class _Recorder(torch.fx.Interpreter):
             if name in outputs
         )  # fmt: skip
         inputs = tuple(name_of[id(tensor)] for tensor in call.tensors)
-        self.steps.append(Step(node.name, module_path(node), call.operator, call.sizes, inputs, tuple(outputs)))
+        self.steps.append(RecordedStep(node.name, module_path(node), call.operator, call.sizes, inputs, tuple(outputs)))
 
-    def _call(self, node: torch.fx.Node, result: Any) -> Call:
+    def _call(self, node: torch.fx.Node, result: Any) -> InferredCall:
         """The node's call as one of its operator, or as one of its own where the sizes do not fit that."""
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         known = self._operators.get(node.name)
@@ -174,7 +174,7 @@ class _Recorder(torch.fx.Interpreter):
         return found or fixed(str(node.target), args, kwargs, used_outputs(node, result))
 
 
-def calls_of(recordings: Sequence[Recording], key: str) -> list[tuple[Recording, Step]]:
+def calls_of(recordings: Sequence[Recording], key: str) -> list[tuple[Recording, RecordedStep]]:
     """Every call of one operator signature, in order."""
     return [(r, step) for r in recordings for step in r.steps if step.operator.key == key]
 

@@ -21,7 +21,7 @@ from tapml_fuzz.core.outcome import Ok, RunError
 from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
-from tapml_fuzz.offload.recording import Recording, Step, calls_of
+from tapml_fuzz.offload.recording import RecordedStep, Recording, calls_of
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.tolerance import truth_of
 from tapml_fuzz.oracle import Truth
@@ -33,7 +33,7 @@ _SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Fluke:
+class FlakyRun:
     """One call of a unit, of whose runs one was wrong; `outcome` is that one's. No `truth`: the oracle has none."""
 
     reason: str
@@ -43,8 +43,8 @@ class Fluke:
     verdict: Verdict
 
 
-def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> Fluke | None:
-    """What is wrong at some runs of a unit on a platform, from the source run's values; None when none was.
+def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> FlakyRun | None:
+    """What is wrong at some runs of a unit on a platform, from the reference run's values; None when none was.
 
     Runs that give the same bits are one: whether those are right, validation has said.
     """
@@ -62,13 +62,15 @@ def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> Fluke
             if seen:  # it ran before
                 reason = f"it does not run every time: {error.reason}"
                 truth, verdict = truth_of(recording, step, subject.policy), Verdict("nondeterministic", reason)
-                return Fluke(reason, recording.case(step), RunError(error.reason), truth, verdict)
-        if len(seen) > 1 and (fluke := _wrong(subject, recording, step, seen)):
-            return fluke
+                return FlakyRun(reason, recording.case(step), RunError(error.reason), truth, verdict)
+        if len(seen) > 1 and (flaky := _wrong(subject, recording, step, seen)):
+            return flaky
     return None
 
 
-def _wrong(subject: Subject, recording: Recording, step: Step, seen: Sequence[Sequence[Array]]) -> Fluke | None:
+def _wrong(
+    subject: Subject, recording: Recording, step: RecordedStep, seen: Sequence[Sequence[Array]]
+) -> FlakyRun | None:
     """The first of the different outputs of a call that is wrong; None when all are right, or nobody can tell."""
     expected = truth_of(recording, step, subject.policy)
     if expected is None:
@@ -79,7 +81,7 @@ def _wrong(subject: Subject, recording: Recording, step: Step, seen: Sequence[Se
         if verdict.failed:
             told = f"on the same values differ, and not all are right: {verdict.kind}, {verdict.message}"
             named = msgspec.structs.replace(verdict, kind="nondeterministic", message=f"runs {told}")
-            return Fluke(f"runs of {step.name} {told}", case, outcome, expected, named)
+            return FlakyRun(f"runs of {step.name} {told}", case, outcome, expected, named)
     return None
 
 

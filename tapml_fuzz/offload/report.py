@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from tapml_fuzz.offload.ledger import Status, UnitResult, Walk
-from tapml_fuzz.offload.subject import Check, Subject
+from tapml_fuzz.offload.subject import ModelCheck, Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +18,14 @@ class WalkReport:
 
     Attributes:
         walk: what moved where; `units` what became of each, in the order walked.
-        final: the model with every moved unit on the target, beside the source run; None where it did not run,
+        final: the model with every moved unit on the target, beside the reference run; None where it did not run,
             with `failure` saying why.
         seconds: wall clock, of this run alone when it was resumed.
     """
 
     walk: Walk
     units: tuple[UnitResult, ...]
-    final: Check | None
+    final: ModelCheck | None
     failure: str
     seconds: float
 
@@ -52,8 +52,8 @@ class OffloadReport(WalkReport):
     subject: Subject = field(repr=False)
 
     @property
-    def source_nodes(self) -> int:
-        """Nodes that still run on the source platform, in some recording at least."""
+    def reference_nodes(self) -> int:
+        """Nodes that still run on the reference platform, in some recording at least."""
         moved = {unit.key for unit in self.units if unit.status == "moved"}
         recordings = self.subject.recordings
         return len({(r.graph, step.name) for r in recordings for step in r.steps if step.operator.key not in moved})
@@ -71,7 +71,7 @@ class OffloadReport(WalkReport):
             "task": self.subject.task,
             "recordings": [{"label": r.label, "nodes": len(r.steps), "on_host": list(r.on_host)} for r in recordings],
             "nodes": self._nodes(),
-            "source_nodes": self.source_nodes,
+            "source_nodes": self.reference_nodes,
             "final": self._final(),
         }
 

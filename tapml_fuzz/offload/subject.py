@@ -1,4 +1,4 @@
-"""The model under offloading: what it does on the source platform, and how far from that another may be."""
+"""The model under offloading: what it does on the reference platform, and how far from that another may be."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
-from tapml_fuzz.offload.incremental import Kept, same_bits
-from tapml_fuzz.offload.recording import Recording, Step, record
+from tapml_fuzz.offload.incremental import PriorRun, same_bits
+from tapml_fuzz.offload.recording import RecordedStep, Recording, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
 from tapml_fuzz.offload.views import View, view
 from tapml_fuzz.operators.invoke import to_numpy
@@ -26,7 +26,7 @@ SOURCES = tuple(_DEVICES)
 
 @dataclass(frozen=True)
 class Grown:
-    """A value of the model in a hybrid run: how far it is from the source run's, over what is allowed.
+    """A value of the model in a hybrid run: how far it is from the reference run's, over what is allowed.
 
     `recording` is the number of the one it is in.
     """
@@ -40,8 +40,8 @@ class Grown:
 
 
 @dataclass(frozen=True)
-class Check:
-    """A hybrid run beside the source run.
+class ModelCheck:
+    """A hybrid run beside the reference run.
 
     Attributes:
         grown: every value that a step made, in order.
@@ -53,7 +53,7 @@ class Check:
     grown: tuple[Grown, ...]
     view: View
     traffic: tuple[Traffic, ...]
-    kept: tuple[Kept, ...] = field(default=(), repr=False)
+    kept: tuple[PriorRun, ...] = field(default=(), repr=False)
 
     @property
     def failed(self) -> bool:
@@ -71,7 +71,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with recordings of its source run and their tolerances.
+    """A model with recordings of its reference run and their tolerances.
 
     Attributes:
         policy: the target's; what its specification allows is no failure.
@@ -80,7 +80,7 @@ class Subject:
     """
 
     name: str
-    source: str
+    reference: str
     policy: Policy
     task: str
     digest: str
@@ -89,17 +89,17 @@ class Subject:
     operators: Mapping[str, Operator]
     versions: Mapping[str, str]
 
-    def check(self, hybrid: Hybrid, assignment: Assignment, before: Sequence[Kept] = ()) -> Check:
-        """Run every recording with `assignment` and compare each value with the source run's.
+    def check(self, hybrid: Hybrid, assignment: Assignment, before: Sequence[PriorRun] = ()) -> ModelCheck:
+        """Run every recording with `assignment` and compare each value with the reference run's.
 
         `before` is what an earlier check kept: what has not changed since is not computed again. A decoder's state
-        goes from one recording to the next as the hybrid run made it, its tokens as the source run chose them. Raises
-        `hybrid.CannotRun`.
+        goes from one recording to the next as the hybrid run made it, its tokens as the reference run chose them.
+        Raises `hybrid.CannotRun`.
         """
         grown: list[Grown] = []
         spent: list[Traffic] = []
         given: list[list[Array]] = []
-        kept: list[Kept] = []
+        kept: list[PriorRun] = []
         state: list[Array] = []
         for number, (recording, allowed) in enumerate(zip(self.recordings, self.tolerances, strict=True)):
             earlier = before[number] if before else None
@@ -110,31 +110,31 @@ class Subject:
             grown += watch.grown
             given.append(state)
             spent.append(traffic)
-            sites = {s.name: assignment.get(s.operator.key, self.source) for s in recording.steps}
-            kept.append(Kept(sites, watch.values, carried, watch.ratios))
+            sites = {s.name: assignment.get(s.operator.key, self.reference) for s in recording.steps}
+            kept.append(PriorRun(sites, watch.values, carried, watch.ratios))
         hybrid.tidy()
         wanted = [[to_numpy(r.tensor(name)) for name in r.outputs] for r in self.recordings]
-        return Check(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(kept))
+        return ModelCheck(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(kept))
 
 
 class _Watch:
-    """Sees every value of a recording's run: how far it is from the source run's, and what to keep of it."""
+    """Sees every value of a recording's run: how far it is from the reference run's, and what to keep of it."""
 
-    def __init__(self, number: int, recording: Recording, allowed: Tolerances, before: Kept | None) -> None:
+    def __init__(self, number: int, recording: Recording, allowed: Tolerances, before: PriorRun | None) -> None:
         self._number, self._recording, self._allowed, self._before = number, recording, allowed, before
         self.grown: list[Grown] = []
         self.values: dict[str, Array] = {}
         self.ratios: dict[str, float] = {}
 
-    def __call__(self, step: Step, outputs: list[Array]) -> None:
+    def __call__(self, step: RecordedStep, outputs: list[Array]) -> None:
         for name, actual in zip(step.outputs, outputs, strict=True):
             if self._before is not None and actual is self._before.values.get(name):
                 ratio, value = self._before.ratios[name], actual
             else:
-                source = to_numpy(self._recording.values[name])
-                ratio, _ = self._allowed.ratio(name, actual, source)
-                # The source run's own, which is there anyway; else a copy, as others may write to what a step gave.
-                value = source if same_bits(source, actual) else actual.copy()
+                reference = to_numpy(self._recording.values[name])
+                ratio, _ = self._allowed.ratio(name, actual, reference)
+                # The reference run's own, which is there anyway; else a copy, as others may write to what a step gave.
+                value = reference if same_bits(reference, actual) else actual.copy()
             self.values[name], self.ratios[name] = value, ratio
             self.grown.append(Grown(step.name, step.module, step.operator.key, name, ratio, self._number))
 
@@ -142,38 +142,38 @@ class _Watch:
 def prepare(
     model: str,
     texts: Sequence[str],
-    source: str,
+    reference: str,
     policy: Policy,
     batches: int,
     steps: int = 3,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Subject:
-    """Load MODEL, run it on up to `batches` batches of `texts` on the source platform, and work out its tolerances
+    """Load MODEL, run it on up to `batches` batches of `texts` on the reference platform, and work out its tolerances
     for a target with `policy`.
 
     Batches are spread over the lengths of the texts, padded and unpadded ones among them. A model that generates text
     runs the prefill of each and then `steps` decode steps. Raises `BadModel`.
     """
-    device = _DEVICES[source]
+    device = _DEVICES[reference]
     progress("loading and tracing the model")
     loaded = models.load(model, device)
     chosen = _some(texts, batches)
     if loaded.language_model is not None:
         task, graphs = "generation", decoder.Graphs(loaded, texts, device)
-        progress("running it on the source platform")
+        progress("running it on the reference platform")
         recordings = generations(graphs, chosen, steps)
     else:
         task, probes = "embedding", recognise.probes(loaded, texts, device)
         traced = trace.trace(loaded.module, probes[0])
         operators = recognise.recognise(traced, probes).operators
-        progress("running it on the source platform")
+        progress("running it on the reference platform")
         recordings = [record(traced, operators, loaded.tokenize(b.texts, device), b.label) for b in chosen]
     progress("working out how far errors may grow")
-    return subject_of(loaded, source, policy, task, recordings)
+    return subject_of(loaded, reference, policy, task, recordings)
 
 
 def subject_of(
-    loaded: models.Model, source: str, policy: Policy, task: str, recordings: Sequence[Recording]
+    loaded: models.Model, reference: str, policy: Policy, task: str, recordings: Sequence[Recording]
 ) -> Subject:
     """A subject from recordings that are made."""
     allowed: list[Tolerances] = []
@@ -188,7 +188,15 @@ def subject_of(
                 digest.update(repr((name, tuple(tensor.shape))).encode() + np.ascontiguousarray(tensor).tobytes())
     used = {step.operator.key: step.operator for r in recordings for step in r.steps}
     return Subject(
-        loaded.name, source, policy, task, digest.hexdigest(), tuple(recordings), tuple(allowed), used, loaded.versions
+        loaded.name,
+        reference,
+        policy,
+        task,
+        digest.hexdigest(),
+        tuple(recordings),
+        tuple(allowed),
+        used,
+        loaded.versions,
     )
 
 
@@ -207,4 +215,4 @@ def _spread(batches: Sequence[sentences.Batch], count: int) -> list[sentences.Ba
     return [batches[(2 * i + 1) * len(batches) // (8 * count)] for i in range(count)]
 
 
-__all__ = ["SOURCES", "Check", "Grown", "Subject", "prepare", "subject_of"]
+__all__ = ["SOURCES", "Grown", "ModelCheck", "Subject", "prepare", "subject_of"]

@@ -41,7 +41,7 @@ def supervise(
         say(f"{key or 'the walk'}: {told}; {'going on' if seen[key] > 1 else 'once more'}")
         if seen[key] > 1:
             if not key:
-                raise MachineryFailure("the walk's process dies between units", mend="run again with --debug")
+                raise MachineryFailure("the walk's process dies between units", hint="run again with --debug")
             ledger.add(Died(key, "hang" if hung else "crash", f"in the model {told}"))
         command = again
 

@@ -1,4 +1,4 @@
-"""How far a correct platform may be from the source run, at every value of a model.
+"""How far a correct platform may be from the reference run, at every value of a model.
 
 One call's error bound E is the oracle's (ORACLE: a running error analysis in float64). Carried through a whole model
 by absolute values it would grow with every matrix product by the sum of a row's magnitudes, and say nothing after two
@@ -23,7 +23,7 @@ from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import TapmlFuzzError
 from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.offload.recording import Recording, Step, last_uses
+from tapml_fuzz.offload.recording import RecordedStep, Recording, last_uses
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.oracle import Truth, truth
@@ -38,7 +38,7 @@ _MASKS = 1e4
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Per value of a recording: how far a platform's may be from the source run's.
+    """Per value of a recording: how far a platform's may be from the reference run's.
 
     Attributes:
         propagated: per value, the distance allowed, float64 of the value's shape; infinite elements are unjudged.
@@ -49,19 +49,19 @@ class Tolerances:
     propagated: Mapping[str, Array | None] = field(repr=False)
     ends: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict, repr=False)
 
-    def ratio(self, name: str, actual: Array, source: Array) -> tuple[float, int]:
+    def ratio(self, name: str, actual: Array, reference: Array) -> tuple[float, int]:
         """The worst |actual - source| over what is allowed, and the flat index where; infinite where none is."""
-        if actual.shape != source.shape:
+        if actual.shape != reference.shape:
             return np.inf, -1
         if actual.size == 0:
             return 0.0, -1
         allowed = self.propagated[name]
         if actual.dtype.kind in "iub":  # as they are: a float holds no 64-bit integer
-            differs = (actual != source) & (True if allowed is None else np.isfinite(allowed))
+            differs = (actual != reference) & (True if allowed is None else np.isfinite(allowed))
             return (np.inf, int(differs.argmax())) if differs.any() else (0.0, -1)
         wide = np.float64 if actual.dtype == np.float64 else np.float32
         one: Array = actual.astype(wide, copy=False)
-        other: Array = source.astype(wide, copy=False)
+        other: Array = reference.astype(wide, copy=False)
         with np.errstate(all="ignore"):
             apart = np.abs(one - other)
             # Equal infinities and two NaNs are no distance; anything else that gives NaN is the longest.
@@ -115,8 +115,8 @@ def tolerances(
     return Tolerances(propagated, {name: [run.value(name) for run in runs] for name in recording.outputs})
 
 
-def truth_of(recording: Recording, step: Step, policy: Policy) -> Truth | None:
-    """The oracle's answer to a step on what the source run gave it; None where it has none."""
+def truth_of(recording: Recording, step: RecordedStep, policy: Policy) -> Truth | None:
+    """The oracle's answer to a step on what the reference run gave it; None where it has none."""
     case = recording.case(step)
     try:
         return truth(step.operator, case.tensors, step.sizes, accuracy=policy.accuracy, flush=policy.flushes_subnormals)
@@ -124,7 +124,7 @@ def truth_of(recording: Recording, step: Step, policy: Policy) -> Truth | None:
         return None
 
 
-def _moved_along(step: Step, allowed: Mapping[str, Array | None]) -> Array | None:
+def _moved_along(step: RecordedStep, allowed: Mapping[str, Array | None]) -> Array | None:
     """The tolerance of the one value that a step only shows in another shape, shown likewise; None for other steps."""
     own = allowed.get(step.inputs[0])
     if own is None or len(step.inputs) > 1 or not _only_moves(step.operator.name):
@@ -140,7 +140,7 @@ def _only_moves(name: str) -> bool:
     return views or name == "aten.clone.default"
 
 
-def _allowed(plain: torch.Tensor, moved: list[torch.Tensor], own: Array | None, source: Array) -> Array | None:
+def _allowed(plain: torch.Tensor, moved: list[torch.Tensor], own: Array | None, reference: Array) -> Array | None:
     """From the spread of the draws: an element's own, or its row's or channel's where that is wider."""
     if not plain.is_floating_point():
         changed = torch.stack([m != plain for m in moved]).any(0)  # an integer that hangs on a rounding
@@ -154,7 +154,7 @@ def _allowed(plain: torch.Tensor, moved: list[torch.Tensor], own: Array | None, 
         square.addcmul_(apart, apart)
     if own is None and not bool(square.any()):
         return None
-    return carried_to(plain, square.div_(len(moved)), own, dtypes.name_of(source))
+    return carried_to(plain, square.div_(len(moved)), own, dtypes.name_of(reference))
 
 
 def carried_to(plain: torch.Tensor, square: torch.Tensor, own: Array | None, name: str) -> Array:
@@ -162,7 +162,7 @@ def carried_to(plain: torch.Tensor, square: torch.Tensor, own: Array | None, nam
     allowed = _pooled(square, plain).mul_(_SPREADS)
     if own is not None:
         allowed += torch.from_numpy(own)
-    # Both platforms round what they store, and the source run has errors of its own.
+    # Both platforms round what they store, and the reference run has errors of its own.
     allowed.addcmul_(plain.abs(), torch.tensor(dtypes.unit_roundoff(name) if dtypes.is_float(name) else 0.0).double())
     allowed *= 2
     return allowed.nan_to_num_(nan=torch.inf, posinf=torch.inf).numpy()
@@ -221,7 +221,9 @@ class _Run:
         self._recording, self._draw = recording, draw
         self._values = dict(carried)
 
-    def step(self, step: Step, bounds: Sequence[Array | None], given: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+    def step(
+        self, step: RecordedStep, bounds: Sequence[Array | None], given: Mapping[str, torch.Tensor]
+    ) -> list[torch.Tensor]:
         inputs = [self._values[n] if n in self._values else given[n] for n in step.inputs]
         results = [_wide(r) for r in self._called(step, inputs)]
         for i, (name, bound) in enumerate(zip(step.outputs, bounds, strict=True)):
@@ -237,7 +239,7 @@ class _Run:
         for name in names:
             self._values.pop(name, None)
 
-    def _called(self, step: Step, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def _called(self, step: RecordedStep, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         with torch.no_grad():
             try:
                 return invoke.call(step.operator, inputs, step.sizes)

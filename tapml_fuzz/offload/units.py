@@ -33,7 +33,7 @@ U = TypeVar("U", bound=Movable)
 
 
 @dataclass(frozen=True)
-class Unit:
+class OffloadUnit:
     """An operator signature: all calls of one build together, with `elements` of input over all of them."""
 
     operator: Operator
@@ -53,7 +53,7 @@ class Unit:
         return self.operator.describe()
 
 
-def units_of(subject: Subject) -> list[Unit]:
+def units_of(subject: Subject) -> list[OffloadUnit]:
     """The subject's units in the order of the graph."""
     calls: dict[str, int] = {}
     elements: dict[str, int] = {}
@@ -62,7 +62,7 @@ def units_of(subject: Subject) -> list[Unit]:
             key = step.operator.key
             calls[key] = calls.get(key, 0) + 1
             elements[key] = elements.get(key, 0) + sum(recording.tensor(name).numel() for name in step.inputs)
-    return [Unit(subject.operators[key], calls[key], elements[key]) for key in calls]
+    return [OffloadUnit(subject.operators[key], calls[key], elements[key]) for key in calls]
 
 
 def ordered(units: Sequence[U], order: str) -> list[U]:
@@ -80,7 +80,7 @@ def ordered(units: Sequence[U], order: str) -> list[U]:
     globs = [part.strip() for part in order.split(",") if part.strip()]
     for glob in globs:
         if not any(fnmatch.fnmatchcase(name, glob) for unit in units for name in unit.names):
-            raise BadOption(f"--order {glob!r} matches no operator of the model", mend=f"{', '.join(ORDERS)}, or globs")
+            raise BadOption(f"--order {glob!r} matches no operator of the model", hint=f"{', '.join(ORDERS)}, or globs")
 
     def place(unit: U) -> int:
         return next((i for i, g in enumerate(globs) if any(fnmatch.fnmatchcase(n, g) for n in unit.names)), len(globs))

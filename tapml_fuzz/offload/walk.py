@@ -1,6 +1,6 @@
 """The walk: units move to the target one at a time, each validated alone and then in the model.
 
-What fails stays on the source platform, and the walk goes on without it, so a failure in the model can only come
+What fails stays on the reference platform, and the walk goes on without it, so a failure in the model can only come
 from the last move, alone or together with units that were moved before; or from a unit that was right by luck, which
 then is taken back.
 """
@@ -16,26 +16,26 @@ import msgspec
 
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
-from tapml_fuzz.offload.incremental import Kept
+from tapml_fuzz.offload.incremental import PriorRun
 from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
-from tapml_fuzz.offload.repetition import Fluke, unsteady
-from tapml_fuzz.offload.subject import Check, Grown, Subject
+from tapml_fuzz.offload.repetition import FlakyRun, unsteady
+from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.units import Movable, U
 
 
-class Model(Protocol):
+class WalkModel(Protocol):
     """What units move in."""
 
-    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
-        """Run it with `assignment`, beside the source run. Raises `CannotRun`.
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
+        """Run it with `assignment`, beside the reference run. Raises `CannotRun`.
 
         What has not changed since the run that was accepted last need not run again, unless `afresh`.
         """
 
-    def accept(self, check: Check) -> None:
+    def accept(self, check: ModelCheck) -> None:
         """That run is what the next ones are compared with."""
 
-    def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+    def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
         """The way of a failure that `check` shows."""
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
@@ -48,23 +48,23 @@ class Graph:
 
     subject: Subject
     hybrid: Hybrid
-    file: Callable[[str, Fluke], tuple[str, ...]] = lambda key, fluke: ()  # a unit's fluke; the findings that it is
-    _accepted: tuple[Kept, ...] = ()
+    file: Callable[[str, FlakyRun], tuple[str, ...]] = lambda key, flaky: ()  # a unit's fluke; the findings that it is
+    _accepted: tuple[PriorRun, ...] = ()
 
-    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
         if afresh:
             self.hybrid.forget()
         return self.subject.check(self.hybrid, assignment, () if afresh else self._accepted)
 
-    def accept(self, check: Check) -> None:
+    def accept(self, check: ModelCheck) -> None:
         self._accepted = check.kept
 
-    def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+    def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
         return blame.growth(self.subject, self.hybrid, assignment, check)
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
-        fluke = unsteady(self.subject, self.hybrid, key, platform)
-        return None if fluke is None else Alone(failed=True, reason=fluke.reason, findings=self.file(key, fluke))
+        flaky = unsteady(self.subject, self.hybrid, key, platform)
+        return None if flaky is None else Alone(failed=True, reason=flaky.reason, findings=self.file(key, flaky))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Walker(Generic[U]):
 
     def __init__(
         self,
-        model: Model,
+        model: WalkModel,
         target: str,
         ledger: Ledger,
         validate: Callable[[U], Alone],
@@ -134,7 +134,7 @@ class Walker(Generic[U]):
         """What became of every unit, in order; a unit may be taken back as long as the model runs."""
         return [self._ledger.results[key] for key in self._units]
 
-    def final(self) -> Check:
+    def final(self) -> ModelCheck:
         """The model with every moved unit on the target, everything run anew, and none left that is seen to fail.
 
         Raises `CannotRun`.
@@ -171,8 +171,8 @@ class Walker(Generic[U]):
             facts: dict[str, object] = {"where": alone.where, "reason": alone.reason, "findings": alone.findings}
             return self._result(unit, began, status="blocked", noticed=True, **facts)
         self._ledger.add(Trying(unit.key))
-        if not alone.failed and (fluke := self._model.unsteady(unit.key, self._target)):
-            alone = replace(fluke, findings=_each_once(alone.findings, fluke.findings))
+        if not alone.failed and (flaky := self._model.unsteady(unit.key, self._target)):
+            alone = replace(flaky, findings=_each_once(alone.findings, flaky.findings))
         partners: tuple[str, ...] | None = ()
         while True:
             trial = {**self.moved, unit.key: self._target}
@@ -204,13 +204,15 @@ class Walker(Generic[U]):
             **seen,
         )
 
-    def _tried(self, assignment: Assignment, *, afresh: bool = False) -> tuple[Check, None] | tuple[None, CannotRun]:
+    def _tried(
+        self, assignment: Assignment, *, afresh: bool = False
+    ) -> tuple[ModelCheck, None] | tuple[None, CannotRun]:
         try:
             return self._model.check(assignment, afresh=afresh), None
         except CannotRun as error:
             return None, error
 
-    def _took_back(self, keys: Sequence[str], failed: Check | None = None) -> bool:
+    def _took_back(self, keys: Sequence[str], failed: ModelCheck | None = None) -> bool:
         """Whether one of these units, which have moved, was right by luck, and so is back on the source.
 
         It is the one that is seen to be wrong alone; else, where `failed` shows a failure that comes and goes, the
@@ -218,9 +220,9 @@ class Walker(Generic[U]):
         """
         first = failed.first if failed is not None else None
         for key in sorted(keys, key=lambda key: first is None or key != first.key):
-            if fluke := self._model.unsteady(key, self._target):
-                findings = _each_once(self._ledger.results[key].findings, fluke.findings)
-                self._take_back(key, where="alone", reason=fluke.reason, findings=findings)
+            if flaky := self._model.unsteady(key, self._target):
+                findings = _each_once(self._ledger.results[key].findings, flaky.findings)
+                self._take_back(key, where="alone", reason=flaky.reason, findings=findings)
                 return True
         if first is None or first.key not in keys:
             return False
@@ -273,12 +275,12 @@ def _each_once(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*some, *others)))
 
 
-def _breaks(check: Check | None, error: CannotRun | None) -> bool:
+def _breaks(check: ModelCheck | None, error: CannotRun | None) -> bool:
     """Whether the model failed; what a platform refuses is no failure."""
     return not error.refused if error is not None else check is not None and check.failed
 
 
-def _told(check: Check) -> str:
+def _told(check: ModelCheck) -> str:
     first = check.first
     assert first is not None
     return f"alone it is right, in the model {_outside(first)}"

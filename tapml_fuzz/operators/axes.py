@@ -27,7 +27,7 @@ _FACTOR = 3
 
 
 @dataclass(frozen=True)
-class Call:
+class InferredCall:
     """One example as a concrete call: the operator, the size of every axis, the tensors per slot."""
 
     operator: Operator
@@ -35,12 +35,12 @@ class Call:
     tensors: tuple[torch.Tensor, ...]
 
 
-def infer(name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Call:
+def infer(name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> InferredCall:
     """The operator behind one example call; see `infer_many`."""
     return infer_many(name, [(args, kwargs or {})])[0]
 
 
-def infer_many(name: str, examples: Sequence[Example]) -> list[Call]:
+def infer_many(name: str, examples: Sequence[Example]) -> list[InferredCall]:
     """The one operator behind several example calls, and each example as a call of it.
 
     Sizes are taken to agree only where they do in every example, so several examples with different sizes tell
@@ -54,7 +54,7 @@ def infer_many(name: str, examples: Sequence[Example]) -> list[Call]:
     for other in parsed[1:]:
         if other.skeleton != first.skeleton or other.dtypes != first.dtypes:
             raise BadInputs(
-                f"the examples of {name} differ in more than sizes", mend="give one set of examples per signature"
+                f"the examples of {name} differ in more than sizes", hint="give one set of examples per signature"
             )
     trial = Trial(resolve(name), parsed)
     if not trial.accepts({}):
@@ -73,10 +73,10 @@ def infer_many(name: str, examples: Sequence[Example]) -> list[Call]:
         dtypes=first.dtypes,
     )
     operator = with_indexes(operator, first)
-    return [Call(operator, _solve(factors, p), tuple(p.tensors)) for p in parsed]
+    return [InferredCall(operator, _solve(factors, p), tuple(p.tensors)) for p in parsed]
 
 
-def fixed(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: tuple[int, ...] = ()) -> Call:
+def fixed(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: tuple[int, ...] = ()) -> InferredCall:
     """One call as an operator of its own, with every size a constant: for calls whose axes nothing tells.
 
     `outputs` as in `Operator`. Raises `BadInputs` for an argument that is neither tensor, number, text nor list.
@@ -91,7 +91,7 @@ def fixed(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: tu
         dtypes=example.dtypes,
         outputs=outputs,
     )
-    return Call(operator, {}, tuple(example.tensors))
+    return InferredCall(operator, {}, tuple(example.tensors))
 
 
 def _generators(trial: Trial) -> list[frozenset[Position]]:
@@ -221,7 +221,7 @@ def _solve(factors: Mapping[Position, Product], example: ParsedExample) -> dict[
             known = math.prod((sizes[n] for n in product.axes if n != missing[0]), start=product.constant)
             sizes[missing[0]] = example.values[position] // known if known else 0
         if position[0] == "tensor" and product.value(sizes) != example.values[position]:
-            raise BadInputs("the sizes of the examples do not agree with one another", mend="name the axes")
+            raise BadInputs("the sizes of the examples do not agree with one another", hint="name the axes")
     return sizes
 
 

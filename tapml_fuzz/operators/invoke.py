@@ -41,14 +41,14 @@ def _overload(name: str) -> Callable[..., Any]:
         found = getattr(packet, parts[2], None) if packet is not None else None
         if isinstance(found, torch._ops.OpOverload):
             return found
-    raise UnknownOperator(f"unknown operator {name!r}", mend="give an aten overload such as aten.softmax.int")
+    raise UnknownOperator(f"unknown operator {name!r}", hint="give an aten overload such as aten.softmax.int")
 
 
 def resolve(name: str) -> Callable[..., Any]:
     """The torch callable behind an operator's name; raises `UnknownOperator`."""
     if name.startswith("python:"):
         if name not in _callables:
-            raise UnknownOperator(f"{name!r} is not known in this process", mend="pass the callable to check()")
+            raise UnknownOperator(f"{name!r} is not known in this process", hint="pass the callable to check()")
         return _callables[name]
     return _overload(name)
 

@@ -25,7 +25,7 @@ def rename_axes(
     what they were at the `inferred` sizes. Raises `BadInputs` when the names do not fit the shapes.
     """
     if [len(a) for a in axes] != [len(a) for a in operator.axes]:
-        raise BadInputs(f"axes {list(axes)} do not fit {operator.describe()}", mend="give one name per axis per tensor")
+        raise BadInputs(f"axes {list(axes)} do not fit {operator.describe()}", hint="give one name per axis per tensor")
     named = tuple(tuple(Product((n,)) if isinstance(n, str) else Product((), n) for n in names) for names in axes)
     places = {
         p.axes[0]: named[slot][axis]

@@ -58,7 +58,7 @@ class Accuracy(NamedTuple):
 # single-precision functions (CUDA C++ Programming Guide, "Mathematical Functions", without fast-math), never below
 # 2 ULP. exp also allows the common reduction to exp2(x * log2(e)): the rounded product and the rounded constant
 # each shift the argument by at most u*|x|, together 0.625 ULP per unit of |x| with the constant's own 0.22 u.
-# gelu has an erf of its own: only 1 + erf matters there, and the source platform's CPU kernels use a fast
+# gelu has an erf of its own: only 1 + erf matters there, and the reference platform's CPU kernels use a fast
 # polynomial for it whose error is absolute (measured on 1 + erf, in units of 2^-24: 11.8 by oneDNN on packed tensors,
 # 8.6 by torch's vectorised kernel on strided ones).
 IEEE = Accuracy(

@@ -37,21 +37,21 @@ def floating(x: Operand, arithmetic: Arithmetic) -> Tracked:
         if float(magnitude.amax()) * arithmetic.roundoff > 0.5:
             own = magnitude.mul_(arithmetic.roundoff)
             error = own if error is None else own + error
-    return Tracked(value, arithmetic, error, grid=arithmetic.dtype)
+    return Tracked(value, arithmetic, error, storage_dtype=arithmetic.dtype)
 
 
 def scalar(number: float, like: Tracked) -> Tracked:
     """A scalar of the program next to the tensor `like`: platforms store it in that tensor's dtype, or wider."""
-    return like.arithmetic.constant(number, like.grid if like.is_floating else None)
+    return like.arithmetic.constant(number, like.storage_dtype if like.is_floating else None)
 
 
-def stage(x: Tracked, like: Tracked) -> Tracked:
+def store_intermediate(x: Tracked, like: Tracked) -> Tracked:
     """An intermediate that a correct implementation may keep in memory, in the dtype of the tensor `like`.
 
     Kernels of several passes do that (torch's own for softmax along an outer axis). It rounds once more where that
     dtype is narrower than the working precision; adding up in it, term by term, is a different matter and a fault.
     """
-    return x.rounded_to(like.grid) if like.is_floating else x
+    return x.rounded_to(like.storage_dtype) if like.is_floating else x
 
 
 def pair(x: Operand, y: Operand) -> tuple[Tracked, Tracked, Arithmetic]:
@@ -200,11 +200,13 @@ def reciprocal(x: Operand) -> Tracked:
 
 
 def neg(x: Tracked) -> Tracked:
-    return Tracked(-x.value, x.arithmetic, x.error, grid=x.grid, overflows=x.overflows)
+    return Tracked(-x.value, x.arithmetic, x.error, storage_dtype=x.storage_dtype, overflows=x.overflows)
 
 
 def absolute(x: Tracked) -> Tracked:
-    return Tracked(x.value.abs(), x.arithmetic, x.error, grid=x.grid, overflows=x.overflows, nonnegative=True)
+    return Tracked(
+        x.value.abs(), x.arithmetic, x.error, storage_dtype=x.storage_dtype, overflows=x.overflows, nonnegative=True
+    )
 
 
 def exp(x: Operand, *, builtin: str = "exp") -> Tracked:

@@ -36,15 +36,15 @@ def apply(overload: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     """One overload over `Tracked` arguments. Raises `NoTruth`, `Undecided`, or what torch raises."""
     packet = overload.overloadpacket.__name__
     if torch.Tag.nondeterministic_seeded in overload.tags and not _without_dropout(overload, args, kwargs):
-        raise NoTruth(f"{overload} is random", mend="fix its random numbers as an input")
+        raise NoTruth(f"{overload} is random", hint="fix its random numbers as an input")
     if packet in _UNINITIALISED:
-        raise NoTruth(f"{overload} returns uninitialised memory", mend="fill it")
+        raise NoTruth(f"{overload} returns uninitialised memory", hint="fill it")
     kwargs = {k: v for k, v in kwargs.items() if k not in _PLACEMENT}
     operands = tracked_in((args, kwargs))
     if not operands:
         return _factory(overload, args, kwargs, arithmetic)
     if any(o.unordered is not None for o in operands):
-        raise NoTruth(f"{overload} gets values whose order topk(sorted=False) leaves open", mend="ask for sorted=True")
+        raise NoTruth(f"{overload} gets values whose order topk(sorted=False) leaves open", hint="ask for sorted=True")
     found = lookup(overload)
     if not any(o.is_floating for o in operands):
         if any(o.error is not None for o in operands):
@@ -116,16 +116,16 @@ def _factory(overload: OpOverload, args: Any, kwargs: Any, arithmetic: Arithmeti
     made: Tensor = overload(*args, **kwargs)
     if not made.is_floating_point():
         return Tracked(made, arithmetic)
-    grid = made.dtype
+    storage_dtype = made.dtype
     value = made.to(torch.float64)
     if overload.overloadpacket.__name__ not in _STEPPED:
-        return Tracked(value, arithmetic, grid=grid)
+        return Tracked(value, arithmetic, storage_dtype=storage_dtype)
     value = overload(*args, **{**kwargs, "dtype": torch.float64})
     whole = bool((value == value.round()).all())
     if whole and float(value.abs().max() if value.numel() else 0.0) < 1 / arithmetic.roundoff:
-        return Tracked(value, arithmetic, grid=grid)
+        return Tracked(value, arithmetic, storage_dtype=storage_dtype)
     # start + i * step, each of the step, the product and the sum rounded.
-    return arithmetic.rounded(value, None, (), units=3.0).rounded_to(grid)
+    return arithmetic.rounded(value, None, (), units=3.0).rounded_to(storage_dtype)
 
 
 class Carrier(torch.Tensor):
@@ -137,7 +137,7 @@ class Carrier(torch.Tensor):
     @staticmethod
     def __new__(cls, tracked: Tracked) -> Carrier:
         value = tracked.value
-        dtype = tracked.grid if tracked.is_floating else value.dtype
+        dtype = tracked.storage_dtype if tracked.is_floating else value.dtype
         made: Carrier = torch.Tensor._make_wrapper_subclass(
             cls, value.shape, strides=value.stride(), dtype=dtype, device=torch.device("cpu")
         )
@@ -221,7 +221,7 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         error = torch.full(made.shape, torch.inf, dtype=torch.float64)
         floats = made.is_floating_point()
         value = torch.zeros(made.shape, dtype=torch.float64 if floats else made.dtype)
-        return Tracked(value, self.arithmetic, error, grid=made.dtype if floats else torch.float64)
+        return Tracked(value, self.arithmetic, error, storage_dtype=made.dtype if floats else torch.float64)
 
 
 def known(tensor: Tensor, arithmetic: Arithmetic) -> Tracked:
@@ -235,7 +235,7 @@ def known(tensor: Tensor, arithmetic: Arithmetic) -> Tracked:
         subnormal = (magnitude > 0) & (magnitude < torch.finfo(tensor.dtype).smallest_normal)
         if bool(subnormal.any()):
             error = torch.where(subnormal, magnitude, 0.0)
-    return Tracked(value, arithmetic, error, grid=tensor.dtype)
+    return Tracked(value, arithmetic, error, storage_dtype=tensor.dtype)
 
 
 def trace(
@@ -285,7 +285,7 @@ def _functional(function: Callable[..., Any], args: list[Any], kwargs: dict[str,
 
 
 def _as_in_program(x: Tracked) -> Tensor:
-    return x.value.to(x.grid) if x.is_floating else x.value.clone()
+    return x.value.to(x.storage_dtype) if x.is_floating else x.value.clone()
 
 
 @cache

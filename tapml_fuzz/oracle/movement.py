@@ -42,12 +42,12 @@ def merged(function: Callable[[Sequence[Tensor]], Tensor], parts: Sequence[Track
     error = None
     if any(p.error is not None for p in parts):
         error = function([dense_error(p) for p in parts])
-    grids = {p.grid for p in parts}
+    grids = {p.storage_dtype for p in parts}
     return Tracked(
         value,
         parts[0].arithmetic,
         error,
-        grid=grids.pop() if len(grids) == 1 else parts[0].arithmetic.dtype,
+        storage_dtype=grids.pop() if len(grids) == 1 else parts[0].arithmetic.dtype,
         overflows=any(p.overflows for p in parts),
         nonnegative=all(p.nonnegative for p in parts),
     )
@@ -72,7 +72,7 @@ def stored(number: float, x: Tracked) -> float:
     if not x.is_floating:
         return number
     with np.errstate(over="ignore"):
-        return float(np.asarray(number, dtype=dtypes.numpy_dtype(str(x.grid).removeprefix("torch."))))
+        return float(np.asarray(number, dtype=dtypes.numpy_dtype(str(x.storage_dtype).removeprefix("torch."))))
 
 
 def _tracked(items: Any) -> list[Tracked]:

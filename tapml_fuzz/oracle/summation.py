@@ -129,10 +129,10 @@ def absorbed(terms: Tensor, weight: Tensor, roundoff: float) -> Tensor | None:
         return None
     small = all_terms[tiny]
     shape = all_terms.shape
-    grid = np.broadcast_to(spacing, shape)[tiny]
+    storage_dtype = np.broadcast_to(spacing, shape)[tiny]
     owner = np.broadcast_to(np.arange(spacing.size).reshape(spacing.shape), shape)[tiny]
     worst = np.zeros(spacing.size)
-    for step in (grid, grid / 2):
+    for step in (storage_dtype, storage_dtype / 2):
         lost = small - np.rint(small / step) * step
         for side in (small > 0, small < 0):
             worst = np.maximum(worst, np.abs(np.bincount(owner[side], lost[side], spacing.size)))
@@ -246,7 +246,9 @@ def squeezed(x: Tracked, dims: list[int], keepdim: bool) -> Tracked:
     if keepdim or not dims:
         return x
     error = None if x.error is None else x.error.expand(x.value.shape).squeeze(dims)
-    return Tracked(x.value.squeeze(dims), x.arithmetic, error, x.grid, overflows=x.overflows, nonnegative=x.nonnegative)
+    return Tracked(
+        x.value.squeeze(dims), x.arithmetic, error, x.storage_dtype, overflows=x.overflows, nonnegative=x.nonnegative
+    )
 
 
 def count(x: Tracked, dims: int | Sequence[int] | None) -> int:

@@ -43,14 +43,14 @@ class Arithmetic:
     accuracy: Accuracy
     flush: bool
 
-    def constant(self, number: float, grid: torch.dtype | None = None) -> Tracked:
-        """A scalar of the program: its error is that of storing it in `grid` (default: the working precision)."""
-        stored = dtypes.numpy_dtype(str(grid or self.dtype).removeprefix("torch."))
+    def constant(self, number: float, storage_dtype: torch.dtype | None = None) -> Tracked:
+        """A scalar of the program: its error is that of storing it in `storage_dtype` (default: working precision)."""
+        stored = dtypes.numpy_dtype(str(storage_dtype or self.dtype).removeprefix("torch."))
         with np.errstate(over="ignore"):
             shift = abs(float(np.asarray(number, dtype=stored)) - number) if number - number == 0 else 0.0
         error = torch.tensor(shift, dtype=torch.float64) if shift else None
         value = torch.tensor(float(number), dtype=torch.float64)
-        return Tracked(value, self, error, grid=grid or self.dtype, nonnegative=number >= 0)
+        return Tracked(value, self, error, storage_dtype=storage_dtype or self.dtype, nonnegative=number >= 0)
 
     def rounded(
         self,
@@ -87,7 +87,7 @@ class Arithmetic:
             error, overflows = self._guarded(value, error, operands, saturates, magnitude)
         if unbounded is not None:
             error = torch.where(unbounded, torch.inf, error)
-        return Tracked(value, self, error, overflows=overflows, nonnegative=nonnegative, grid=self.dtype)
+        return Tracked(value, self, error, overflows=overflows, nonnegative=nonnegative, storage_dtype=self.dtype)
 
     def _flushed(self, value: Tensor, error: Tensor) -> Tensor:
         """One smallest normal where the result is not exactly zero and may be subnormal."""
@@ -186,7 +186,7 @@ class Tracked:
     value: Tensor
     arithmetic: Arithmetic = field(repr=False)
     error: Tensor | None = None
-    grid: torch.dtype = torch.float64
+    storage_dtype: torch.dtype = torch.float64
     overflows: bool = False
     nonnegative: bool = False
     selection: Selection | None = None
@@ -205,31 +205,31 @@ class Tracked:
     def with_error(self, error: Tensor | None) -> Tracked:
         return replace(self, error=error)
 
-    def converted_to(self, grid: torch.dtype) -> Tracked:
+    def converted_to(self, storage_dtype: torch.dtype) -> Tracked:
         """The program converts to a narrower dtype: an exact value has one right result (round to nearest even).
 
         Beyond the range that is infinity. Platforms that may round either way, or flush, have the error of
         `rounded_to`, and so has a value that is inexact already.
         """
         a = self.arithmetic
-        if self.error is not None or not a.accuracy.nearest or a.flush or self.grid == torch.float64:
-            return self.rounded_to(grid)
-        return replace(self, value=self.value.to(grid).to(torch.float64), grid=grid)
+        if self.error is not None or not a.accuracy.nearest or a.flush or self.storage_dtype == torch.float64:
+            return self.rounded_to(storage_dtype)
+        return replace(self, value=self.value.to(storage_dtype).to(torch.float64), storage_dtype=storage_dtype)
 
-    def rounded_to(self, grid: torch.dtype) -> Tracked:
+    def rounded_to(self, storage_dtype: torch.dtype) -> Tracked:
         """The value stored in a narrower floating dtype: one more rounding, and that dtype's overflow."""
-        if grid == self.grid or not self.is_floating:
+        if storage_dtype == self.storage_dtype or not self.is_floating:
             return self
-        name, held = str(grid).removeprefix("torch."), str(self.grid).removeprefix("torch.")
+        name, held = str(storage_dtype).removeprefix("torch."), str(self.storage_dtype).removeprefix("torch.")
         if _holds(name, held):
-            return replace(self, grid=grid)
+            return replace(self, storage_dtype=storage_dtype)
         own = self.value.abs().mul_(dtypes.unit_roundoff(name)).add_(dtypes.smallest_subnormal(name))
         error = own if self.error is None else own.add_(self.error, alpha=1 + dtypes.unit_roundoff(name))
         finite = torch.isfinite(self.value)
         error = torch.where(finite, error, 0.0 if self.error is None else self.error)
         # Beyond the largest number the program goes on with infinity, which no later step can bring back.
         error = torch.where(finite & (self.value.abs() > dtypes.largest(name)), torch.inf, error)
-        return replace(self, error=error, grid=grid)
+        return replace(self, error=error, storage_dtype=storage_dtype)
 
 
 def correctly_rounded(result: Tracked, *operands: Tracked) -> Tracked:

@@ -99,7 +99,7 @@ def _run(operator: Operator, tensors: Sequence[Tensor], sizes: Mapping[str, int]
         try:
             return _followed(operator, tensors, sizes, context)
         except (ArithmeticError, RuntimeError, IndexError, ValueError) as error:
-            raise NoAnswer(f"{operator.name} on empty tensors: {error}", mend="give it elements") from None
+            raise NoAnswer(f"{operator.name} on empty tensors: {error}", hint="give it elements") from None
     return _followed(operator, tensors, sizes, context)
 
 
@@ -133,7 +133,7 @@ def _of_nothing(
 def _refuse_without_channels(operator: Operator, tensors: Sequence[Tensor]) -> None:
     """Of a convolution over no channels torch returns nothing, where the bias alone would be right."""
     if operator.short_name.startswith("conv") and len(tensors) > 1 and tensors[0].ndim > 2 and tensors[0].shape[1] == 0:
-        raise NoAnswer(f"{operator.name} over no channels", mend="give at least one")
+        raise NoAnswer(f"{operator.name} over no channels", hint="give at least one")
 
 
 def _flat(result: Any) -> list[Tracked]:
@@ -162,7 +162,7 @@ def _output_dtypes(
             results = invoke.call(operator, tensors, sizes)
             found = tuple(str(r.dtype).removeprefix("torch.") for r in results)
         except (NotImplementedError, RuntimeError):
-            kinds = (o.grid if o.is_floating else o.value.dtype for o in outputs)
+            kinds = (o.storage_dtype if o.is_floating else o.value.dtype for o in outputs)
             found = tuple(str(k).removeprefix("torch.") for k in kinds)
         _dtypes_seen[key] = found
     return found

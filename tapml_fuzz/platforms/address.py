@@ -77,7 +77,7 @@ def parse_endpoint(text: str, option: str) -> tuple[str, int]:
     except ValueError:
         port = None
     if not port or not parts.hostname or parts.path or parts.query or parts.fragment or parts.username:
-        raise BadOption(f"{option} {text!r} is not HOST:PORT", mend=f"as in {option} 127.0.0.1:9190")
+        raise BadOption(f"{option} {text!r} is not HOST:PORT", hint=f"as in {option} 127.0.0.1:9190")
     return parts.hostname, port
 
 
@@ -86,4 +86,4 @@ def is_loopback(host: str) -> bool:
 
 
 def _bad(url: str, why: str) -> BadOption:
-    return BadOption(f"cannot read the address {url[:200]!r}: {why}", mend=_FORMS)
+    return BadOption(f"cannot read the address {url[:200]!r}: {why}", hint=_FORMS)

@@ -13,7 +13,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Capabilities, Policy
 
 
-class Unit(msgspec.Struct, frozen=True):
+class BuildSpec(msgspec.Struct, frozen=True):
     """What is built: an operator at given input dtypes, with sizes for the axes that the build fixes.
 
     Axes of the operator that are missing in `sizes` stay symbolic: the build serves any size of them.
@@ -24,7 +24,7 @@ class Unit(msgspec.Struct, frozen=True):
     sizes: dict[str, int]
 
     def serves(self, case: Case) -> bool:
-        """Whether a build of this unit can run the case."""
+        """Whether a build of this build spec can run the case."""
         same = case.operator.key == self.operator.key and case.dtypes == self.dtypes
         return same and all(case.sizes[axis] == size for axis, size in self.sizes.items())
 
@@ -39,7 +39,7 @@ class Info(msgspec.Struct, frozen=True):
     name: str
     available: bool
     reason: str = ""
-    mend: str = ""
+    hint: str = ""
     device: str = ""
     versions: dict[str, str] = {}
     capabilities: Capabilities | None = None
@@ -48,7 +48,7 @@ class Info(msgspec.Struct, frozen=True):
     operators: tuple[str, ...] = ()
 
 
-class Script(msgspec.Struct, frozen=True):
+class Reproducer(msgspec.Struct, frozen=True):
     """A platform's part of a standalone reproducer.
 
     `source` defines `compute(x0, x1, ...)`: torch tensors in, one per slot of the operator, a list of torch tensors
@@ -61,15 +61,15 @@ class Script(msgspec.Struct, frozen=True):
 
 
 class Unavailable(Exception):
-    """The platform cannot run here; `mend` says how to get it."""
+    """The platform cannot run here; `hint` says how to get it."""
 
-    def __init__(self, reason: str, mend: str = "") -> None:
+    def __init__(self, reason: str, hint: str = "") -> None:
         super().__init__(reason)
-        self.mend = mend
+        self.hint = hint
 
 
 class BuildRejected(Exception):
-    """The compiler or driver refused the unit; `source` is the device source, if there is one."""
+    """The compiler or driver refused the build spec; `source` is the device source, if there is one."""
 
     def __init__(self, message: str, source: str = "") -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ class NotSupported(Exception):
 
 
 class NeedsStatic(Exception):
-    """The unit cannot be built with these axes open; with sizes for `axes` (none named: for all) it may be."""
+    """The build spec cannot be built with these axes open; with sizes for `axes` (none named: for all) it may be."""
 
     def __init__(self, message: str, axes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ class DeviceLost(Exception):
     """The run failed and left the device unusable: a run error after which the worker must be replaced."""
 
 
-class Unreachable(Exception):
+class MachineUnreachable(Exception):
     """The machine that the platform is on no longer answers: no fault of the platform; the worker must be replaced."""
 
 
@@ -112,8 +112,8 @@ class Platform(Protocol):
     def activate(self) -> Info:
         """Import what is needed, find the device; called once, first. Returns `available=False` rather than raise."""
 
-    def build(self, unit: Unit) -> Any:
-        """Compile the unit. Raises `BuildRejected`, `NotSupported` or, when axes are open, `NeedsStatic`."""
+    def build(self, spec: BuildSpec) -> Any:
+        """Compile the build spec. Raises `BuildRejected`, `NotSupported` or, when axes are open, `NeedsStatic`."""
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         """Run a build on packed numpy arrays, laid out in memory as `layouts` says if the platform is `strided`.
@@ -123,25 +123,25 @@ class Platform(Protocol):
         """
 
 
-class Scripted(Platform, Protocol):
+class Reproducible(Platform, Protocol):
     """A platform that can also write down, as a program of its own, what it does with a case."""
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
-        """How `unit` runs at `sizes`. `careful` forbids to compile anything: that has brought a worker down before.
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
+        """How `spec` runs at `sizes`. `careful` forbids to compile anything: that has brought a worker down before.
 
         Raises `NotSupported` when there is nothing to show.
         """
 
 
-def script_of(
-    platform: Platform, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-) -> Script | None:
-    """What a `Scripted` platform writes; None from any other. Raises what the platform raises."""
+def reproducer_of(
+    platform: Platform, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+) -> Reproducer | None:
+    """What a `Reproducible` platform writes; None from any other. Raises what the platform raises."""
     if not hasattr(platform, "script"):
         return None
-    return cast(Scripted, platform).script(unit, sizes, layouts, careful=careful)
+    return cast(Reproducible, platform).reproducer(spec, sizes, layouts, careful=careful)
 
 
 class Run(msgspec.Struct):

@@ -33,7 +33,7 @@ _LOCATIONS = {
 
 _REMOTE = "tapml_fuzz.platforms.remote.platform:Remote"
 
-# Source platforms, most mature first: what the candidates are compared with.
+# Reference platforms, most mature first: what the candidates are compared with.
 SOURCES = ("torch-cuda", "torch-cpu")
 
 # Fuzzed only when named. A build of inductor's takes a C++ compiler or Triton seconds, so a short run would spend its
@@ -46,12 +46,12 @@ ON_REQUEST = (
 
 
 def known() -> tuple[str, ...]:
-    """Every platform's name, source platforms first."""
+    """Every platform's name, reference platforms first."""
     return tuple(_LOCATIONS)
 
 
 def candidates() -> tuple[str, ...]:
-    """Every platform that is fuzzed by default: all but the source platforms and those on request."""
+    """Every platform that is fuzzed by default: all but the reference platforms and those on request."""
     return tuple(name for name in _LOCATIONS if name not in (*SOURCES, *ON_REQUEST))
 
 
@@ -74,8 +74,8 @@ def location(name: str) -> str:
 def _known(name: str) -> str:
     if name not in _LOCATIONS:
         close = difflib.get_close_matches(name, _LOCATIONS, n=3, cutoff=0.4)
-        mend = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_LOCATIONS)}"
-        raise UnknownPlatform(f"unknown platform {name!r}", mend=mend)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_LOCATIONS)}"
+        raise UnknownPlatform(f"unknown platform {name!r}", hint=hint)
     return _LOCATIONS[name]
 
 

@@ -28,7 +28,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "# tapml_fuzz report",
         "",
         f"{summary['trials']} trials ({summary['cases']} cases) in {summary['elapsed_s']:.0f} s, "
-        f"seed {summary['seed']}, budget {summary['budget']}, source platform {summary['reference']}"
+        f"seed {summary['seed']}, budget {summary['budget']}, reference platform {summary['reference']}"
         + (", interrupted." if summary["interrupted"] else "."),
         "",
         "| platform | device | trials | builds | findings |",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tapml_fuzz.platforms.base import Script
-from tapml_fuzz.reporting.standalone import pytest_file, standalone_script
+from tapml_fuzz.platforms.base import Reproducer
+from tapml_fuzz.reporting.standalone import pytest_file, standalone_reproducer
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 
 
-def reproducers(record: FindingRecord, evidence: Evidence, script: Script | None) -> Mapping[str, str]:
+def reproducers(record: FindingRecord, evidence: Evidence, reproducer: Reproducer | None) -> Mapping[str, str]:
     """Reproducer files by name, the one to show first: `reproduce.py`, where the platform says what it did."""
     name = record.id.replace("-", "_")
     # What a specification permits is no test's business: nothing would have to change for it to pass.
     files = {} if record.kind == "permitted" else {f"test_{name}.py": pytest_file(record, evidence)}
-    return files if script is None else {"reproduce.py": standalone_script(record, evidence, script), **files}
+    return (
+        files if reproducer is None else {"reproduce.py": standalone_reproducer(record, evidence, reproducer), **files}
+    )

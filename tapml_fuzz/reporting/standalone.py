@@ -14,7 +14,7 @@ from tapml_fuzz.core.dtypes import Array, is_float
 from tapml_fuzz.core.operator import encode_operator
 from tapml_fuzz.core.verdict import Kind
 from tapml_fuzz.operators.invoke import resolve, to_torch
-from tapml_fuzz.platforms.base import Script
+from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.platforms.python_source import attribute, bound_name, function, parameters, results
 from tapml_fuzz.reporting.literals import as_layout, call_arguments, tensor_literal
 from tapml_fuzz.reporting.verdict_source import RAISING, ending_source
@@ -72,7 +72,7 @@ def expected_source(case: Case, expected: Sequence[Array]) -> str:
     )
 
 
-def standalone_script(record: FindingRecord, evidence: Evidence, script: Script) -> str:
+def standalone_reproducer(record: FindingRecord, evidence: Evidence, reproducer: Reproducer) -> str:
     """A script that needs torch, numpy and the platform's own packages only.
 
     It prints expected, versions and actual, in this order, so that a crash comes last, then the ratio to the error
@@ -88,7 +88,7 @@ def standalone_script(record: FindingRecord, evidence: Evidence, script: Script)
             "import numpy as np",
             "import torch",
             "from torch import inf, nan  # noqa: F401",
-            *script.imports,
+            *reproducer.imports,
         },
         key=lambda line: (line.startswith("from"), line),
     )
@@ -109,7 +109,7 @@ def standalone_script(record: FindingRecord, evidence: Evidence, script: Script)
         + 'for number, tensor in enumerate(expected):\n    show(f"expected {number}", tensor)\n'
         + f"for module in ({versioned}):\n"
         + '    print(module.__name__, getattr(module, "__version__", ""), flush=True)\n\n\n'
-        + script.source.rstrip()
+        + reproducer.source.rstrip()
         + "\n\n\n"
         + _actual_source(record.kind, given)
         + 'for number, tensor in enumerate(actual):\n    show(f"actual {number}", tensor)\n'
@@ -190,7 +190,7 @@ def pytest_file(record: FindingRecord, evidence: Evidence) -> str:
     )
 
 
-def callable_script(
+def callable_reproducer(
     evidence: Evidence,
     kind: Kind,
     ratio: float | None,
@@ -198,7 +198,7 @@ def callable_script(
     arrays: str,
     positional: bool,
 ) -> str:
-    """A standalone script for a finding of `check`, which ends as `standalone_script` does."""
+    """A standalone script for a finding of `check`, which ends as `standalone_reproducer` does."""
     case = evidence.case
     convert = ".numpy()" if arrays == "numpy" else ""
     arguments = call_arguments(case, "x{}" + convert)

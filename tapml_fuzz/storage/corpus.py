@@ -114,10 +114,10 @@ class Corpus:
         """Read manifest and operators of the corpus at `path`; raises `BadCorpus` with one line."""
         path = Path(path)
         if not (path / "manifest.json").is_file():
-            raise BadCorpus(f"no corpus at {path}: it has no manifest.json", mend="give the folder that carve wrote")
+            raise BadCorpus(f"no corpus at {path}: it has no manifest.json", hint="give the folder that carve wrote")
         manifest = _decode(path / "manifest.json", Manifest)
         if manifest.format != FORMAT:
-            raise BadCorpus(f"{path}: format {manifest.format}, this version reads {FORMAT}", mend="carve it again")
+            raise BadCorpus(f"{path}: format {manifest.format}, this version reads {FORMAT}", hint="carve it again")
         files = sorted((path / "operators").glob("*.json"))
         if len(files) > _MAX_OPERATORS:
             raise BadCorpus(f"{path}: {len(files)} operators, more than {_MAX_OPERATORS}")
@@ -128,7 +128,7 @@ class Corpus:
         for entry in self.entries:
             if entry.key == key:
                 return entry
-        raise BadCorpus(f"no operator {key[:80]!r} in {self.path}", mend="`corpus list` shows what there is")
+        raise BadCorpus(f"no operator {key[:80]!r} in {self.path}", hint="`corpus list` shows what there is")
 
     def seeds(self, entry: Entry | str) -> tuple[Seed, ...]:
         """All seeds of an operator, in the order of its file; raises `BadCorpus` for the first that is not sound."""
@@ -245,7 +245,7 @@ def _decode(path: Path, kind: type[T]) -> T:
         return msgspec.json.decode(read_bounded(path, _MAX_JSON_BYTES), type=kind)
     except MALFORMED as error:
         raise BadCorpus(
-            f"{path.parent.name}/{path.name}: {error}", mend="restore it from version control, or carve it again"
+            f"{path.parent.name}/{path.name}: {error}", hint="restore it from version control, or carve it again"
         ) from None
 
 

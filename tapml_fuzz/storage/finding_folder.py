@@ -121,7 +121,7 @@ def folders(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise BadCorpus(f"{path} cannot be read: {error.strerror}", mend="make it a folder that can be read") from None
+        raise BadCorpus(f"{path} cannot be read: {error.strerror}", hint="make it a folder that can be read") from None
 
 
 def read_record(folder: Path) -> tuple[FindingRecord, str]:

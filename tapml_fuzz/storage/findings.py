@@ -66,7 +66,7 @@ class FindingStore:
             path.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path / "findings.sqlite", check_same_thread=False, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise BadOption(f"{path} cannot hold findings: {error}", mend="give another --output") from None
+            raise BadOption(f"{path} cannot hold findings: {error}", hint="give another --output") from None
         try:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
@@ -75,7 +75,7 @@ class FindingStore:
         except sqlite3.DatabaseError as error:
             raise BadCorpus(
                 f"{path / 'findings.sqlite'}: {error}",
-                mend="move it away, and it is rebuilt from the folders in findings; or give another --output",
+                hint="move it away, and it is rebuilt from the folders in findings; or give another --output",
             ) from None
 
     @classmethod
@@ -85,7 +85,7 @@ class FindingStore:
         Raises `BadCorpus` for one that lists nothing although it has folders: that is not to find nothing.
         """
         if not (path / "findings.sqlite").is_file() and not finding_folder.folders(path / "findings"):
-            raise UnknownFinding(f"no findings in {path}", mend="give the --output of a run")
+            raise UnknownFinding(f"no findings in {path}", hint="give the --output of a run")
         store = cls(path)
         if store.notes and not store._listed():
             store.close()
@@ -93,7 +93,7 @@ class FindingStore:
             raise BadCorpus(
                 f"{path / 'findings.sqlite'} lists nothing, and cannot be rebuilt from the folders beside it: {first}"
                 + (f"; and {more} more" if more else ""),
-                mend="restore them from a copy, or move them away and run again",
+                hint="restore them from a copy, or move them away and run again",
             )
         return store
 
@@ -160,7 +160,7 @@ class FindingStore:
                 return matching[0]
             if matching:
                 raise UnknownFinding(f"{id_!r} is ambiguous: {', '.join(r.id for r in matching[:5])}")
-        raise UnknownFinding(f"no finding {id_!r} in {self.path}", mend="`findings list` shows what there is")
+        raise UnknownFinding(f"no finding {id_!r} in {self.path}", hint="`findings list` shows what there is")
 
     def evidence(self, id_: str) -> Evidence:
         """The tensors of a finding; raises `BadCorpus` when its file is not sound."""

@@ -74,7 +74,7 @@ class Provenance(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """A recorded call: real inputs (one array per slot of the operator) and what the source platform made of them."""
+    """A recorded call: real inputs (one array per slot of the operator) and what the reference made of them."""
 
     operator: Operator
     sizes: Mapping[str, int]
@@ -123,7 +123,7 @@ def load(path: Path, expected_id: str = "") -> Seed:
     except MALFORMED as error:
         raise BadCorpus(f"{name}: its note is unreadable: {error}") from None
     if note.format != FORMAT:
-        raise BadCorpus(f"{name}: format {note.format}, this version reads {FORMAT}", mend="carve it again")
+        raise BadCorpus(f"{name}: format {note.format}, this version reads {FORMAT}", hint="carve it again")
     inputs = tuple(arrays.pop(f"input{i}") for i in range(len(operator.dtypes)) if f"input{i}" in arrays)
     outputs = tuple(arrays.pop(f"output{i}") for i in range(len(arrays)) if f"output{i}" in arrays)
     if arrays:
@@ -131,7 +131,7 @@ def load(path: Path, expected_id: str = "") -> Seed:
     seed = Seed(operator, note.sizes, inputs, outputs, note.provenance)
     _check_fit(seed, name)
     if expected_id and seed.id != expected_id:
-        raise BadCorpus(f"{name}: its content is not what was recorded", mend="restore it from version control")
+        raise BadCorpus(f"{name}: its content is not what was recorded", hint="restore it from version control")
     return seed
 
 

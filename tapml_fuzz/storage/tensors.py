@@ -169,7 +169,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _rejected(name: str, cause: str) -> BadCorpus:
-    return BadCorpus(f"{name}: {cause}", mend="restore it from version control, or carve it again")
+    return BadCorpus(f"{name}: {cause}", hint="restore it from version control, or carve it again")
 
 
 def _one_line(error: BaseException) -> str:

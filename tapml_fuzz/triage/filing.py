@@ -12,8 +12,8 @@ from strategies import realism
 from tapml_fuzz.core.events import FindingFound, FindingMerged, FindingReduced, Listener
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.verdict import COMPARED
-from tapml_fuzz.engine.fuzzer import Prey
-from tapml_fuzz.platforms.base import Info, Script
+from tapml_fuzz.engine.fuzzer import Failure
+from tapml_fuzz.platforms.base import Info, Reproducer
 from tapml_fuzz.storage.findings import (
     Evidence,
     FindingRecord,
@@ -21,10 +21,10 @@ from tapml_fuzz.storage.findings import (
     finite,
     plain_metrics,
 )
-from tapml_fuzz.triage.fingerprint import identity_of, more_realistic
+from tapml_fuzz.triage.fingerprint import fingerprint_of, more_realistic
 
 # Texts that lie beside a finding's tensors, by file name: its reproducers, the one to show first.
-Writer = Callable[[FindingRecord, Evidence, Script | None], Mapping[str, str]]
+Writer = Callable[[FindingRecord, Evidence, Reproducer | None], Mapping[str, str]]
 
 
 class Filer:
@@ -55,21 +55,21 @@ class Filer:
             self._old.add(id_)
             return not known.reduced
 
-    def found(self, prey: Prey) -> None:
+    def found(self, failure: Failure) -> None:
         """File a failure as it was found, before any reduction, so that a kill cannot lose it."""
-        self._listener(FindingFound(self._put(prey.id, prey, reduced=False)))
+        self._listener(FindingFound(self._put(failure.id, failure, reduced=False)))
 
-    def reduced(self, prey: Prey) -> None:
+    def reduced(self, failure: Failure) -> None:
         """File the reduced case; one that became realistic moves to the realistic finding of its kind."""
-        final = identity_of(prey.best, prey.source) or prey.id
-        if final != prey.id and not self.claim(final):
-            self._forget(prey.id)
-            self._listener(FindingMerged(prey.id, final))
+        final = fingerprint_of(failure.best, failure.seed_set) or failure.id
+        if final != failure.id and not self.claim(final):
+            self._forget(failure.id)
+            self._listener(FindingMerged(failure.id, final))
             return
-        record = self._put(final, prey, reduced=True)
-        if final != prey.id:  # only now: a kill in between must not lose it
-            self._forget(prey.id)
-            self._listener(FindingMerged(prey.id, final))
+        record = self._put(final, failure, reduced=True)
+        if final != failure.id:  # only now: a kill in between must not lose it
+            self._forget(failure.id)
+            self._listener(FindingMerged(failure.id, final))
         self._listener(FindingReduced(record))
 
     def met(self) -> list[FindingRecord]:
@@ -83,16 +83,16 @@ class Filer:
             self._met[id_] = None  # met, but filed elsewhere
             self.new.discard(id_)
 
-    def _put(self, id_: str, prey: Prey, reduced: bool) -> FindingRecord:
-        found, best, source, recipe = prey.found, prey.best, prey.source, prey.recipe
+    def _put(self, id_: str, failure: Failure, reduced: bool) -> FindingRecord:
+        found, best, seed_set, recipe = failure.found, failure.best, failure.seed_set, failure.recipe
         case, verdict, info = best.case, best.verdict, self._infos.get(best.platform)
         record = FindingRecord(
             id=id_,
             platform=best.platform,
-            operator=source.operator.describe(),
-            operator_key=source.operator.key,
+            operator=seed_set.operator.describe(),
+            operator_key=seed_set.operator.key,
             kind=verdict.kind or "wrong",
-            realism=more_realistic(realism(found.case, source), realism(case, source)),
+            realism=more_realistic(realism(found.case, seed_set), realism(case, seed_set)),
             ratio=finite(verdict.metrics.ratio) if verdict.kind in COMPARED else None,
             message=verdict.message,
             shapes=case.shapes,
@@ -103,13 +103,13 @@ class Filer:
             origin=found.case.origin,
             recipe=msgspec.json.encode(recipe).decode() if recipe else "",
             reduced=reduced,
-            reduce_seconds=round(prey.seconds, 3),
+            reduce_seconds=round(failure.seconds, 3),
             versions=info.versions if info else {},
             created=time.time(),
         )
         outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
         evidence = Evidence(case, tuple(best.truth.values), outputs, best.bounds)
-        files = self._writer(record, evidence, prey.script)
+        files = self._writer(record, evidence, failure.reproducer)
         first = next(iter(files), "")
         record = msgspec.structs.replace(record, reproducer=f"findings/{id_}/{first}" if first else "")
         self._store.put(record, evidence, self._run, files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strategies import Source, realism
+from strategies import SeedSet, realism
 from tapml_fuzz.core.dtypes import is_float
 from tapml_fuzz.core.verdict import REALISMS, Realism
 from tapml_fuzz.engine.runner import Result
@@ -11,7 +11,7 @@ from tapml_fuzz.storage.findings import finding_id
 _WHATEVER_THE_VALUES = ("build-error", "dtype")
 
 
-def identity_of(result: Result, source: Source) -> str | None:
+def fingerprint_of(result: Result, seed_set: SeedSet) -> str | None:
     """The finding a result belongs to; None when nothing is wrong.
 
     Two failures are the same finding when platform, operator, kind, floating dtype and realism class (an input that
@@ -20,8 +20,8 @@ def identity_of(result: Result, source: Source) -> str | None:
     verdict = result.verdict
     if verdict.kind is None:
         return None
-    special = verdict.kind not in _WHATEVER_THE_VALUES and realism(result.case, source) in ("special", "degenerate")
-    return finding_id(result.platform, source.operator, verdict.kind, float_dtype(result), special)
+    special = verdict.kind not in _WHATEVER_THE_VALUES and realism(result.case, seed_set) in ("special", "degenerate")
+    return finding_id(result.platform, seed_set.operator, verdict.kind, float_dtype(result), special)
 
 
 def float_dtype(result: Result) -> str:

@@ -13,9 +13,9 @@ import torch
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Crash, RunOutcome, Timeout, Unreachable, Unsupported
 from tapml_fuzz.engine.prefetch import WINDOW, windows
-from tapml_fuzz.engine.runner import Bench, Result
+from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tests.platforms.operators import SUB
 
 
@@ -58,8 +58,10 @@ def candidate() -> Moody:
 
 
 @pytest.fixture(params=[True, False], ids=["overlapping", "in turn"])
-def bench(request: pytest.FixtureRequest, candidate: Moody) -> Iterator[Bench]:
-    made = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate}, overlap=request.param)
+def runner(request: pytest.FixtureRequest, candidate: Moody) -> Iterator[DifferentialRunner]:
+    made = DifferentialRunner(
+        "torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=request.param
+    )
     yield made
     made.close()
 
@@ -68,9 +70,9 @@ def kinds(results: list[Result]) -> list[str | None]:
     return [result.verdict.kind for result in results]
 
 
-def test_every_case_has_its_own_verdict_in_order(bench: Bench) -> None:
+def test_every_case_has_its_own_verdict_in_order(runner: DifferentialRunner) -> None:
     values = [1, 13, 2, 14, 15, 14, 13, 16, 3]
-    judged = dict(bench.trials((sub(v), n) for n, v in enumerate(values)))
+    judged = dict(runner.trials((sub(v), n) for n, v in enumerate(values)))
     assert list(judged) == [*range(9)]
     found = [kinds(results) for results in judged.values()]
     assert found == [[None], ["timeout"], [None], ["crash"], [], ["crash"], ["timeout"], ["wrong"], [None]]
@@ -78,8 +80,8 @@ def test_every_case_has_its_own_verdict_in_order(bench: Bench) -> None:
         assert all(result.case.tensors[0].flat[0] == values[number] for result in results)
 
 
-def test_what_comes_after_a_hang_is_run_when_it_is_asked_for(bench: Bench, candidate: Moody) -> None:
-    trials = bench.trials((sub(v), None) for v in (1, 13, 13, 13))
+def test_what_comes_after_a_hang_is_run_when_it_is_asked_for(runner: DifferentialRunner, candidate: Moody) -> None:
+    trials = runner.trials((sub(v), None) for v in (1, 13, 13, 13))
     next(trials)
     next(trials)
     assert candidate.asked == [1, 13]
@@ -88,44 +90,44 @@ def test_what_comes_after_a_hang_is_run_when_it_is_asked_for(bench: Bench, candi
 
 
 def test_no_more_is_run_ahead_than_half_a_second_takes(candidate: Moody) -> None:
-    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate})
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate})
     try:
-        for count, _ in enumerate(bench.trials((sub(17), None) for _ in range(4)), 1):
+        for count, _ in enumerate(runner.trials((sub(17), None) for _ in range(4)), 1):
             assert len(candidate.asked) == count
         candidate.asked.clear()
-        quick = bench.trials((sub(1), None) for _ in range(30))
+        quick = runner.trials((sub(1), None) for _ in range(30))
         for count in (1, 1 + WINDOW):
             next(quick)
             assert len(candidate.asked) == count
     finally:
-        bench.close()
+        runner.close()
 
 
-def test_the_bench_can_be_used_between_two_trials(bench: Bench) -> None:
+def test_the_bench_can_be_used_between_two_trials(runner: DifferentialRunner) -> None:
     values = [16 if n % 5 == 0 else 20 + n for n in range(20)]
     found = []
-    for value, results in bench.trials((sub(v), v) for v in values):
+    for value, results in runner.trials((sub(v), v) for v in values):
         found.append((value, kinds(results)))
-        assert kinds(bench.trial(sub(16))) == ["wrong"]
+        assert kinds(runner.trial(sub(16))) == ["wrong"]
     assert found == [(value, ["wrong"] if value == 16 else [None]) for value in values]
 
 
 def test_what_ran_before_a_machine_was_lost_does_not_bring_it_back(candidate: Moody) -> None:
-    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate})
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate})
     try:
-        bench.trial(sub(1))
-        trials = bench.trials((sub(v), None) for v in (2, 3, 4))
+        runner.trial(sub(1))
+        trials = runner.trials((sub(v), None) for v in (2, 3, 4))
         next(trials)
         assert candidate.asked[-3:] == [2, 3, 4]
-        bench.trial(sub(18))
-        assert bench.missed == {"candidate"}
+        runner.trial(sub(18))
+        assert runner.missed == {"candidate"}
         for _, results in trials:
             assert kinds(results) == [None]
-            assert (bench.absent, bench.missed) == ({"candidate": "gone"}, set())
-        bench.trial(sub(5))
-        assert bench.absent == {}
+            assert (runner.absent, runner.missed) == ({"candidate": "gone"}, set())
+        runner.trial(sub(5))
+        assert runner.absent == {}
     finally:
-        bench.close()
+        runner.close()
 
 
 def test_windows_are_bounded_and_made_one_at_a_time() -> None:

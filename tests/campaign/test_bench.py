@@ -8,9 +8,9 @@ import torch
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import RunOutcome, Unreachable
-from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tests.platforms.operators import SUB
 
 
@@ -29,15 +29,15 @@ class Counting(CallableSession):
 @pytest.mark.parametrize(("width", "tried"), [(3, True), (4, False)])
 def test_a_candidate_here_is_not_asked_what_the_source_platform_rejects(width: int, tried: bool) -> None:
     candidate = Counting()
-    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate}, overlap=False)
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=False)
     tensors = (np.ones((2, 3), np.float32), np.ones((2, width), np.float32))
     try:
-        results = bench.trial(Case(SUB, {"a": 2, "b": 3}, tensors))
+        results = runner.trial(Case(SUB, {"a": 2, "b": 3}, tensors))
     finally:
-        bench.close()
+        runner.close()
     assert (len(results), candidate.asked) == (int(tried), int(tried))
-    assert [*bench.refused] == ([] if tried else ["torch-cpu"])
-    assert tried or "must match" in bench.refused["torch-cpu"]
+    assert [*runner.refused] == ([] if tried else ["torch-cpu"])
+    assert tried or "must match" in runner.refused["torch-cpu"]
 
 
 class Vanishing(Counting):
@@ -49,10 +49,10 @@ class Vanishing(Counting):
 
 
 def test_the_first_reason_of_an_absence_stays_until_it_ends() -> None:
-    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": Vanishing()}, overlap=False)
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": Vanishing()}, overlap=False)
     case = Case(SUB, {"a": 2, "b": 3}, (np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
     try:
-        seen = [dict(bench.absent) for _ in range(3) if bench.trial(case) is not None]
+        seen = [dict(runner.absent) for _ in range(3) if runner.trial(case) is not None]
     finally:
-        bench.close()
+        runner.close()
     assert seen == [{"candidate": "reason 1"}, {"candidate": "reason 1"}, {}]

@@ -1,4 +1,4 @@
-"""A whole campaign in this process: real corpus, torch as the source platform, a planted fault as the candidate."""
+"""A whole campaign in this process: real corpus, torch as the reference platform, a planted fault as the candidate."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 import torch
 
-from strategies import Source, from_corpus
-from tapml_fuzz.campaign.run import Campaign, Options
+from strategies import SeedSet, from_corpus
+from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.campaign.tally import why_nothing_ran
 from tapml_fuzz.core import events
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
 
 
 @pytest.fixture(scope="module")
-def tanh() -> Source:
+def tanh() -> SeedSet:
     return from_corpus("tanh")
 
 
@@ -65,26 +65,26 @@ class Vanishing(Recording):
 
 
 def campaign(
-    source: Source, function: Callable[..., Any], output: Path, *, budget: str = "120trials", seed: int = 0,
+    seed_set: SeedSet, function: Callable[..., Any], output: Path, *, budget: str = "120trials", seed: int = 0,
     workers: int = 1, stop_after: int = 0, kind: type[Recording] = Recording,
 ) -> tuple[dict[str, Any], list[str], list[events.Event]]:  # fmt: skip
     seen: list[str] = []
     heard: list[events.Event] = []
     session = Recording(function, seen, stop_after)
-    infos = {"torch-cpu": Local("torch-cpu").info(), "candidate": session.info()}
+    infos = {"torch-cpu": InProcessSession("torch-cpu").info(), "candidate": session.info()}
     lock = threading.Lock()
 
-    def bench() -> Bench:
+    def runner() -> DifferentialRunner:
         with lock:
             mine = kind(function, seen, stop_after)
             mine.stop = run.stop
-            return Bench("torch-cpu", Local("torch-cpu"), {"candidate": mine})
+            return DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": mine})
 
     run = Campaign(
-        sources={source.operator.key: source},
-        make_bench=bench,
+        seed_sets={seed_set.operator.key: seed_set},
+        make_runner=runner,
         store=FindingStore(output),
-        options=Options(Budget.parse(budget), seed=seed, workers=workers),
+        options=CampaignOptions(Budget.parse(budget), seed=seed, workers=workers),
         listener=heard.append,
         infos=infos,
         reference="torch-cpu",
@@ -94,7 +94,7 @@ def campaign(
     return run.run(), seen, heard
 
 
-def test_correct_candidate_finds_nothing_and_counts_add_up(tanh: Source, tmp_path: Path) -> None:
+def test_correct_candidate_finds_nothing_and_counts_add_up(tanh: SeedSet, tmp_path: Path) -> None:
     summary, _seen, heard = campaign(tanh, right, tmp_path)
     assert summary["findings"] == []
     key = tanh.operator.key
@@ -106,7 +106,7 @@ def test_correct_candidate_finds_nothing_and_counts_add_up(tanh: Source, tmp_pat
     assert [type(e) for e in heard][-1:] == [events.CampaignFinished]
 
 
-def test_fault_is_found_reduced_and_stored(tanh: Source, tmp_path: Path) -> None:
+def test_fault_is_found_reduced_and_stored(tanh: SeedSet, tmp_path: Path) -> None:
     summary, _, heard = campaign(tanh, overflowing, tmp_path)
     kinds = {f["kind"] for f in summary["findings"]}
     assert "nonfinite" in kinds
@@ -125,7 +125,7 @@ def test_fault_is_found_reduced_and_stored(tanh: Source, tmp_path: Path) -> None
     assert any(name.startswith("test_") for name in files)
 
 
-def test_machine_that_goes_away_is_told_counted_and_no_fault(tanh: Source, tmp_path: Path) -> None:
+def test_machine_that_goes_away_is_told_counted_and_no_fault(tanh: SeedSet, tmp_path: Path) -> None:
     summary, seen, heard = campaign(tanh, right, tmp_path, kind=Vanishing)
     assert len(seen) > 60
     assert [type(e) for e in heard if isinstance(e, events.PlatformLost | events.PlatformReturned)] == [
@@ -138,7 +138,7 @@ def test_machine_that_goes_away_is_told_counted_and_no_fault(tanh: Source, tmp_p
     assert summary["findings"] == []
 
 
-def test_running_again_adds_and_finds_nothing_new(tanh: Source, tmp_path: Path) -> None:
+def test_running_again_adds_and_finds_nothing_new(tanh: SeedSet, tmp_path: Path) -> None:
     first, _, _ = campaign(tanh, overflowing, tmp_path)
     again, _, _ = campaign(tanh, overflowing, tmp_path)
     known = {f["id"] for f in first["findings"]}
@@ -147,7 +147,7 @@ def test_running_again_adds_and_finds_nothing_new(tanh: Source, tmp_path: Path) 
     assert known <= {r.id for r in FindingStore.open(tmp_path).all()}
 
 
-def test_same_seed_and_trials_give_the_same_cases(tanh: Source, tmp_path: Path) -> None:
+def test_same_seed_and_trials_give_the_same_cases(tanh: SeedSet, tmp_path: Path) -> None:
     runs = [
         campaign(tanh, right, tmp_path / str(i), seed=s, workers=w)[1]
         for i, (s, w) in enumerate([(1, 1), (1, 2), (2, 1)])
@@ -157,39 +157,39 @@ def test_same_seed_and_trials_give_the_same_cases(tanh: Source, tmp_path: Path) 
     assert set(runs[0]) != set(runs[2])
 
 
-def test_stopping_keeps_what_was_found_and_still_reports(tanh: Source, tmp_path: Path) -> None:
+def test_stopping_keeps_what_was_found_and_still_reports(tanh: SeedSet, tmp_path: Path) -> None:
     summary, seen, heard = campaign(tanh, overflowing, tmp_path, budget="60s", stop_after=40)
     assert len(seen) < 80
     assert isinstance(heard[-1], events.CampaignFinished)
     assert len(FindingStore.open(tmp_path).all()) == len(summary["findings"])
 
 
-def test_broken_machinery_is_raised_after_the_summary(tanh: Source, tmp_path: Path) -> None:
+def test_broken_machinery_is_raised_after_the_summary(tanh: SeedSet, tmp_path: Path) -> None:
     class Broken(Exception):
         pass
 
-    def bench() -> Bench:
+    def runner() -> DifferentialRunner:
         raise Broken
 
     heard: list[events.Event] = []
     run = Campaign(
         {},
-        bench,
+        runner,
         FindingStore(tmp_path),
-        Options(Budget.parse("10trials")),
+        CampaignOptions(Budget.parse("10trials")),
         heard.append,
         {},
         "torch-cpu",
         "test",
         reproducers,
     )
-    run.sources = {tanh.operator.key: tanh}
+    run.seed_sets = {tanh.operator.key: tanh}
     with pytest.raises(Broken):
         run.run()
     assert isinstance(heard[-1], events.CampaignFinished)
 
 
-def test_a_finding_whose_reduction_was_cut_short_is_reduced_later(tanh: Source, tmp_path: Path) -> None:
+def test_a_finding_whose_reduction_was_cut_short_is_reduced_later(tanh: SeedSet, tmp_path: Path) -> None:
     first, _, _ = campaign(tanh, overflowing, tmp_path)
     store = FindingStore.open(tmp_path)
     record = store.get(first["findings"][0]["id"])
@@ -202,7 +202,7 @@ def test_a_finding_whose_reduction_was_cut_short_is_reduced_later(tanh: Source, 
     assert record.id not in {f["id"] for f in again["findings"] if f["new"]}
 
 
-def test_an_unreadable_row_does_not_end_a_campaign(tanh: Source, tmp_path: Path) -> None:
+def test_an_unreadable_row_does_not_end_a_campaign(tanh: SeedSet, tmp_path: Path) -> None:
     first, _, _ = campaign(tanh, overflowing, tmp_path)
     with sqlite3.connect(tmp_path / "findings.sqlite") as database:
         database.execute("UPDATE findings SET record = '{'")
@@ -225,34 +225,34 @@ class Away(Recording):
         return Unreachable("nothing answers")
 
 
-def test_refusals_are_counted_and_say_why_nothing_ran(tanh: Source, tmp_path: Path) -> None:
+def test_refusals_are_counted_and_say_why_nothing_ran(tanh: SeedSet, tmp_path: Path) -> None:
     summary, seen, _ = campaign(tanh, right, tmp_path, budget="6trials", kind=Refusing)
     facts = summary["platforms"]["candidate"]
     assert (facts["refused"], facts["unreached"]) == (len(seen), 0)
-    why, mend = why_nothing_ran(summary, Budget.parse("6trials"))
+    why, hint = why_nothing_ran(summary, Budget.parse("6trials"))
     assert why == f"candidate refuses {len(seen)} of {len(seen)} cases: no kernel for \N{REPLACEMENT CHARACTER}[2Jthis"
-    assert mend == "choose others with --operator or --platform"
+    assert hint == "choose others with --operator or --platform"
 
 
-def test_a_machine_that_never_answers_is_why_nothing_ran(tanh: Source, tmp_path: Path) -> None:
+def test_a_machine_that_never_answers_is_why_nothing_ran(tanh: SeedSet, tmp_path: Path) -> None:
     summary, _, _ = campaign(tanh, right, tmp_path, budget="6trials", kind=Away)
     why, _ = why_nothing_ran(summary, Budget.parse("6trials"))
     assert why == f"candidate did not answer for {summary['cases']} of {summary['cases']} cases: nothing answers"
 
 
-def test_a_budget_that_ends_first_is_why_nothing_ran(tanh: Source, tmp_path: Path) -> None:
+def test_a_budget_that_ends_first_is_why_nothing_ran(tanh: SeedSet, tmp_path: Path) -> None:
     summary, seen, _ = campaign(tanh, right, tmp_path, budget="0.0000001s")
     assert seen == []
-    why, mend = why_nothing_ran(summary, Budget.parse("0.0000001s"))
+    why, hint = why_nothing_ran(summary, Budget.parse("0.0000001s"))
     assert why == "the budget of 0.0000001s ended before the first case was ready"
-    assert mend == "give a longer --budget"
+    assert hint == "give a longer --budget"
 
 
-def test_a_trial_or_a_finding_is_something(tanh: Source, tmp_path: Path) -> None:
+def test_a_trial_or_a_finding_is_something(tanh: SeedSet, tmp_path: Path) -> None:
     budget = Budget.parse("6trials")
     summary, _, _ = campaign(tanh, right, tmp_path, budget="6trials")
     assert summary["trials"] > 0
     assert why_nothing_ran(summary, budget) == ("", "")
-    # A source platform in doubt on every case is a finding without a trial of any candidate.
+    # A reference platform in doubt on every case is a finding without a trial of any candidate.
     assert why_nothing_ran({**summary, "trials": 0, "findings": [{"kind": "reference-suspect"}]}, budget) == ("", "")
     assert why_nothing_ran({**summary, "trials": 0}, budget) != ("", "")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from strategies import Source, from_corpus
+from strategies import SeedSet, from_corpus
 from strategies.seed_set import from_examples
 from tapml_fuzz import check
-from tapml_fuzz.campaign.run import Campaign, Options
+from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.cli.run import exit_code
 from tapml_fuzz.core import events
 from tapml_fuzz.core.errors import NothingRan
@@ -22,10 +22,10 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.engine import runner as benches
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.explore import Exploration
-from tapml_fuzz.engine.runner import Bench
+from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.oracle import NoTruth, OracleFailure, Truth, truth
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.reporting.files import as_json, as_markdown
 from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
@@ -35,12 +35,12 @@ BUDGET = Budget.parse("60s")
 
 
 @pytest.fixture(scope="module")
-def tanh() -> Source:
+def tanh() -> SeedSet:
     return from_corpus("tanh")
 
 
 @pytest.fixture(scope="module")
-def random() -> Source:
+def random() -> SeedSet:
     return from_examples("aten.bernoulli.default", [([torch.rand(3, 4)], {})])
 
 
@@ -50,7 +50,7 @@ def overflowing(x: torch.Tensor) -> torch.Tensor:
 
 
 def campaign(
-    sources: list[Source], output: Path, function: Callable[..., Any] = torch.tanh, *, budget: str = "80trials",
+    seed_sets: list[SeedSet], output: Path, function: Callable[..., Any] = torch.tanh, *, budget: str = "80trials",
     workers: int = 1,
 ) -> tuple[dict[str, Any], list[events.Event], str]:  # fmt: skip
     """The summary, the events and what the terminal says."""
@@ -62,21 +62,21 @@ def campaign(
     def session() -> CallableSession:
         return CallableSession("candidate", function, arrays="torch", positional=True, timeout=5.0)
 
-    def bench() -> Bench:
+    def runner() -> DifferentialRunner:
         with lock:
-            return Bench("torch-cpu", Local("torch-cpu"), {"candidate": session()})
+            return DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": session()})
 
     def listen(event: events.Event) -> None:
         heard.append(event)
         terminal(event)
 
     summary = Campaign(
-        sources={source.operator.key: source for source in sources},
-        make_bench=bench,
+        seed_sets={seed_set.operator.key: seed_set for seed_set in seed_sets},
+        make_runner=runner,
         store=FindingStore(output),
-        options=Options(Budget.parse(budget), workers=workers),
+        options=CampaignOptions(Budget.parse(budget), workers=workers),
         listener=listen,
-        infos={"torch-cpu": Local("torch-cpu").info(), "candidate": session().info()},
+        infos={"torch-cpu": InProcessSession("torch-cpu").info(), "candidate": session().info()},
         reference="torch-cpu",
         version="test",
         writer=reproducers,
@@ -85,7 +85,7 @@ def campaign(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_others_go_on(tanh: Source, random: Source, tmp_path: Path, workers: int) -> None:
+def test_the_others_go_on(tanh: SeedSet, random: SeedSet, tmp_path: Path, workers: int) -> None:
     summary, heard, said = campaign([random, tanh], tmp_path, workers=workers)
     key = random.operator.key
     assert list(summary["unjudged"]) == [key]
@@ -102,7 +102,7 @@ def test_the_others_go_on(tanh: Source, random: Source, tmp_path: Path, workers:
     assert exit_code(summary, BUDGET) == 0
 
 
-def test_what_the_others_show_decides_the_exit_code(tanh: Source, random: Source, tmp_path: Path) -> None:
+def test_what_the_others_show_decides_the_exit_code(tanh: SeedSet, random: SeedSet, tmp_path: Path) -> None:
     summary, _, _ = campaign([random, tanh], tmp_path, overflowing)
     assert summary["findings"]
     assert exit_code(summary, BUDGET) == 1
@@ -112,7 +112,7 @@ def test_what_the_others_show_decides_the_exit_code(tanh: Source, random: Source
         exit_code(alone, BUDGET)
 
 
-def test_nothing_unjudged_is_said_where_all_is_judged(tanh: Source, tmp_path: Path) -> None:
+def test_nothing_unjudged_is_said_where_all_is_judged(tanh: SeedSet, tmp_path: Path) -> None:
     summary, heard, said = campaign([tanh], tmp_path)
     assert summary["unjudged"] == {}
     assert not any(isinstance(e, events.OperatorUnjudged) for e in heard)
@@ -135,7 +135,7 @@ class Failing:
 
 @pytest.mark.parametrize("after", [0, 3, 40])
 def test_a_rule_that_fails_is_not_tried_again(
-    tanh: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    tanh: SeedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     failing = Failing(tanh.operator.name, after)
     monkeypatch.setattr(benches, "truth", failing)
@@ -147,17 +147,17 @@ def test_a_rule_that_fails_is_not_tried_again(
     assert sum(isinstance(e, events.OperatorUnjudged) for e in heard) == 1
 
 
-def test_hypothesis_does_not_shrink_an_error_of_the_oracle(tanh: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hypothesis_does_not_shrink_an_error_of_the_oracle(tanh: SeedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = Failing(tanh.operator.name, 10)
     monkeypatch.setattr(benches, "truth", failing)
     candidate = CallableSession("candidate", torch.tanh, arrays="torch", positional=True, timeout=5.0)
-    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": candidate}, overlap=False)
-    exploration = Exploration(tanh, bench, examples=60, seed=1, identify=lambda _: None, claim=lambda _: False)
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=False)
+    exploration = Exploration(tanh, runner, examples=60, seed=1, identify=lambda _: None, claim=lambda _: False)
     try:
         with pytest.raises(OracleFailure, match="ValueError"):
             exploration.run()
     finally:
-        bench.close()
+        runner.close()
     assert failing.asked == 11
 
 

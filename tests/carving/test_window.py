@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapml_fuzz.carving.window import cut
-from tapml_fuzz.operators.axes import Call, infer, infer_many
+from tapml_fuzz.operators.axes import InferredCall, infer, infer_many
 from tapml_fuzz.operators.invoke import call as invoke
 
 MASKED = -3.4e38
@@ -20,14 +20,14 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def layer_norm(batch: int = 4, rows: int = 40, channels: int = 384) -> Call:
+def layer_norm(batch: int = 4, rows: int = 40, channels: int = 384) -> InferredCall:
     x = random(batch, rows, channels)
     x[:, :, channels - 7] *= 80  # the outlier channel
     weight, bias = random(channels, seed=1), random(channels, seed=2)
     return infer("aten.native_layer_norm.default", (x, [channels], weight, bias, 1e-5))
 
 
-def elements(call: Call) -> int:
+def elements(call: InferredCall) -> int:
     return sum(t.numel() for t in call.tensors)
 
 
@@ -222,5 +222,5 @@ def test_any_window_is_a_valid_call_within_its_limit(
         assert part.sizes == full.sizes
 
 
-def _as_arguments(call: Call) -> tuple[object, ...]:
+def _as_arguments(call: InferredCall) -> tuple[object, ...]:
     return (call.operator, call.tensors, call.sizes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tests.conformance import checks
 from tests.platforms.fakes import Honest, Lying, Null
 
@@ -25,11 +25,11 @@ _ABOUT_VALUES = [
 @pytest.mark.parametrize("check", _ABOUT_VALUES, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("platform", [Null, Lying])
 def test_fails(platform: type[Null] | type[Lying], check: checks.Check) -> None:
-    with Local(platform()) as session, pytest.raises(AssertionError):
+    with InProcessSession(platform()) as session, pytest.raises(AssertionError):
         check(session)
 
 
 @pytest.mark.parametrize("check", _ABOUT_VALUES, ids=lambda check: check.__name__)
 def test_honest_twin_passes(check: checks.Check) -> None:
-    with Local(Honest()) as session:
+    with InProcessSession(Honest()) as session:
         check(session)

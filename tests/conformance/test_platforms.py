@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 from tapml_fuzz.platforms.registry import known
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.conformance import checks
 
 
 @pytest.fixture(scope="module", params=known())
-def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
-    with Isolated(request.param, run_timeout=60) as isolated:
+def session(request: pytest.FixtureRequest) -> Iterator[WorkerSession]:
+    with WorkerSession(request.param, run_timeout=60) as isolated:
         info = isolated.info()
         if not info.available:
             pytest.skip(f"{request.param}: {info.reason}")
@@ -25,5 +25,5 @@ def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
 
 
 @pytest.mark.parametrize("check", checks.ALL, ids=lambda check: check.__name__)
-def test_platform(check: checks.Check, session: Isolated) -> None:
+def test_platform(check: checks.Check, session: WorkerSession) -> None:
     check(session)

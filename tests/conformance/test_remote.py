@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.conformance import checks
 from tests.platforms.servers import serving, tvm_server
 
@@ -15,11 +15,11 @@ pytest.importorskip("cloudpickle", reason="TVM's RPC server needs cloudpickle")
 
 
 @pytest.fixture(scope="module", params=["torch-cpu, our server", "tvm-llvm, TVM's server"])
-def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
+def session(request: pytest.FixtureRequest) -> Iterator[WorkerSession]:
     name, _, whose = request.param.partition(", ")
     with (
         serving() if whose == "our server" else tvm_server() as server,
-        Isolated(f"{name}@rpc://127.0.0.1:{server.port}", run_timeout=60) as isolated,
+        WorkerSession(f"{name}@rpc://127.0.0.1:{server.port}", run_timeout=60) as isolated,
     ):
         info = isolated.info()
         assert info.available, f"{info.reason}: {server.lines}"
@@ -27,5 +27,5 @@ def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
 
 
 @pytest.mark.parametrize("check", checks.ALL, ids=lambda check: check.__name__)
-def test_platform(check: checks.Check, session: Isolated) -> None:
+def test_platform(check: checks.Check, session: WorkerSession) -> None:
     check(session)

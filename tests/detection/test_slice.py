@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.detection.methods import recorded
 from benchmarks.detection.model import Control
-from benchmarks.detection.ours import hunt
+from benchmarks.detection.ours import fuzzer
 from benchmarks.detection.registry import controls, faults, subject_of, subjects
 from benchmarks.detection.work import compared
 
@@ -36,7 +36,7 @@ def tried(name: str, control: Control, trials: int, *, stop: bool) -> str:
     """What the first failure says; empty when there is none."""
     if control.missing:
         pytest.skip(f"{name}: {control.missing} is not installed or has no device")
-    first = hunt(control, recorded(subject_of(control)), trials=trials, seconds=60, seed=0, stop=stop).first
+    first = fuzzer(control, recorded(subject_of(control)), trials=trials, seconds=60, seed=0, stop=stop).first
     return f"{first.trial}: {first.kind}, {first.message}" if first else ""
 
 

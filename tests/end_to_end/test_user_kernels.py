@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tapml_fuzz.cli.campaign import _implemented, load_sources
+from tapml_fuzz.cli.campaign import _implemented, load_seed_sets
 from tapml_fuzz.cli.selection import select_operators
 from tapml_fuzz.core.errors import UnknownOperator
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.reporting.formats.terminal import Terminal
 from tests.end_to_end.test_command_line import tapml_fuzz
 from tests.platforms.kernel_sources import KERNELS
@@ -21,7 +21,7 @@ GLOBS = ("softmax", "gelu")
 
 
 def test_faulty_kernel_is_found_and_its_twin_is_not(tmp_path: Path) -> None:
-    info = Local(f"user:{KERNELS / 'softmax.cl'}").info()
+    info = InProcessSession(f"user:{KERNELS / 'softmax.cl'}").info()
     if not info.available:
         pytest.skip(f"softmax.cl: {info.reason}")
     text = (KERNELS / "softmax.cl").read_text()
@@ -44,7 +44,7 @@ def test_faulty_kernel_is_found_and_its_twin_is_not(tmp_path: Path) -> None:
 
 
 def test_only_what_some_candidate_implements_is_fuzzed() -> None:
-    sources = load_sources(*select_operators(None, GLOBS))
+    sources = load_seed_sets(*select_operators(None, GLOBS))
     said = io.StringIO()
     softmax, everything = Info("user:a", True, operators=("softmax",)), Info("tvm-llvm", True)
     kept = _implemented(sources, [softmax], Terminal(said))
@@ -54,7 +54,7 @@ def test_only_what_some_candidate_implements_is_fuzzed() -> None:
 
 
 def test_candidate_that_implements_nothing_that_is_fuzzed_is_one_line() -> None:
-    sources = load_sources(*select_operators(None, GLOBS))
+    sources = load_seed_sets(*select_operators(None, GLOBS))
     with pytest.raises(
         UnknownOperator, match=r"user:a implements tanh, which is not among the operators to fuzz .*corpus"
     ):

@@ -71,7 +71,7 @@ def test_killed_in_the_middle_and_resumed(first_layer: Path, tmp_path: Path) -> 
     [
         (["--to", "tvm-lvm"], "E102"),
         (["--to", "torch-cpu"], "source and target are the same"),
-        (["--from", "tvm-opencl"], "no source platform"),
+        (["--from", "tvm-opencl"], "no reference platform"),
         (["--fuzz", "soon"], "E204"),
         (["--inputs", "nowhere.txt"], "E203"),
     ],

@@ -19,7 +19,7 @@ from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Hybrid, Site
 from tapml_fuzz.offload.ledger import Ledger
 from tapml_fuzz.offload.subject import Subject, subject_of
-from tapml_fuzz.offload.units import Unit, ordered, units_of
+from tapml_fuzz.offload.units import OffloadUnit, ordered, units_of
 from tapml_fuzz.offload.views import view
 from tapml_fuzz.offload.walk import Alone, Graph, Walker
 from tapml_fuzz.operators.invoke import to_numpy
@@ -168,7 +168,7 @@ def test_a_fault_that_only_decode_steps_have_is_blamed_on_its_operator(subject: 
     only = keys_of(subject, "decode") - keys_of(subject, "prefill")
     key = next(key for key in sorted(only) if subject.operators[key].short_name == "cat")
     with Hybrid(Site("torch-cpu"), Site("faulty", Faulty(key))) as hybrid:
-        walker: Walker[Unit] = Walker(Graph(subject, hybrid), "faulty", Ledger(tmp_path), lambda unit: Alone())
+        walker: Walker[OffloadUnit] = Walker(Graph(subject, hybrid), "faulty", Ledger(tmp_path), lambda unit: Alone())
         results = walker.walk(ordered(units_of(subject), "common"))
         final = walker.final()
     (blocked,) = (result for result in results if result.status != "moved")

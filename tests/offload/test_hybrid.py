@@ -1,4 +1,4 @@
-"""Hybrid runs: the source run again, bit for bit, and tensors that follow their steps."""
+"""Hybrid runs: the reference run again, bit for bit, and tensors that follow their steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, Traffic
 from tapml_fuzz.offload.recording import last_uses
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.base import NotSupported, Unit
+from tapml_fuzz.platforms.base import BuildSpec, NotSupported
 from tapml_fuzz.platforms.device_tensors import OnHost, resident
 from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
 from tapml_fuzz.platforms.onnx.onnxruntime import OnnxRuntimeCpu
@@ -129,7 +129,7 @@ def opencl_on_the_processor() -> TvmOpenCL:
 def test_opencl_on_the_processor_computes_on_the_source_s_memory_and_hands_out_its_own() -> None:
     platform, source = opencl_on_the_processor(), TorchCpu()
     given = case(SUB, a=40, b=30)
-    build = platform.build(Unit(given.operator, given.dtypes, {}))
+    build = platform.build(BuildSpec(given.operator, given.dtypes, {}))
     ours = [torch.from_numpy(array).clone() for array in given.tensors]
     theirs = [platform.adopt(tensor) for tensor in ours]
     assert all(theirs)
@@ -152,7 +152,7 @@ def test_a_view_of_adopted_memory_outlives_whoever_gave_it() -> None:
     given = torch.full((1 << 10, 1 << 10), 7.0)
     adopted = platform.adopt(given)
     assert adopted is not None
-    build = platform.build(Unit(flatten, ("float32",), {}))
+    build = platform.build(BuildSpec(flatten, ("float32",), {}))
     (output,) = platform.compute(build, [adopted], {"a": 1 << 10, "b": 1 << 10})
     back = source.adopt(output)
     assert back is not None
@@ -169,7 +169,7 @@ def test_opencl_copies_what_it_cannot_share() -> None:
     assert platform.adopt(memory[start : start + 16]) is None, "not aligned"
     assert platform.adopt(torch.empty(3, 0)) is None
     (output,) = platform.compute(
-        platform.build(Unit(SUB, ("bfloat16", "bfloat16"), {})),
+        platform.build(BuildSpec(SUB, ("bfloat16", "bfloat16"), {})),
         [platform.place(np.ones((2, 3), numpy_dtype("bfloat16"))) for _ in "xy"],
         {"a": 2, "b": 3},
     )
@@ -185,8 +185,8 @@ def test_webgpu_knows_what_views_show(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(f"tvm-webgpu: {info.reason}")
     given = case(SUB, a=6, b=4)
     placed = [platform.place(array) for array in given.tensors]
-    (output,) = platform.compute(platform.build(Unit(SUB, given.dtypes, {})), placed, given.sizes)
-    flatten = platform.build(Unit(aten("view.default", [X, [Product(("a", "b"))]], [(A, B)]), ("float32",), {}))
+    (output,) = platform.compute(platform.build(BuildSpec(SUB, given.dtypes, {})), placed, given.sizes)
+    flatten = platform.build(BuildSpec(aten("view.default", [X, [Product(("a", "b"))]], [(A, B)]), ("float32",), {}))
     expected = given.tensors[0] - given.tensors[1]
     monkeypatch.setattr(type(platform._device._device.queue), "read_buffer", None)
     for tensor, wanted in (output, expected), (placed[0], given.tensors[0]):
@@ -211,7 +211,7 @@ def test_tensors_of_no_elements_reach_tvm_with_the_strides_that_it_checks() -> N
     given = case(SUB, a=3, b=0)
     platform = TvmLlvm()
     platform.activate()
-    build = platform.build(Unit(given.operator, given.dtypes, {}))
+    build = platform.build(BuildSpec(given.operator, given.dtypes, {}))
     handed = [platform.adopt(torch.empty(3, 0)) for _ in "xy"]
     assert handed == [None, None], "torch says (1, 1), TVM expects (0, 1)"
     placed = [platform.place(np.empty((3, 0), np.float32)) for _ in "xy"]

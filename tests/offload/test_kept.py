@@ -14,11 +14,11 @@ import pytest
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.constants import Constants, origins, weight_only
 from tapml_fuzz.offload.hybrid import Hybrid, Site
-from tapml_fuzz.offload.incremental import Kept, Since, same_bits
+from tapml_fuzz.offload.incremental import PriorRun, Since, same_bits
 from tapml_fuzz.offload.ledger import Ledger, Walk
 from tapml_fuzz.offload.recording import Recording
-from tapml_fuzz.offload.subject import Check, Subject
-from tapml_fuzz.offload.units import Unit, units_of
+from tapml_fuzz.offload.subject import ModelCheck, Subject
+from tapml_fuzz.offload.units import OffloadUnit, units_of
 from tapml_fuzz.offload.walk import Alone, Graph, Walker
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.torch.eager import TorchCpu
@@ -48,7 +48,7 @@ class Two:
         self.hybrid = Hybrid(Site("torch-cpu", self.ours), Site("twin", self.theirs))
         self.graph = Graph(subject, self.hybrid)
 
-    def ran(self, assignment: Mapping[str, str], *, afresh: bool = False) -> tuple[Check, Counter[str]]:
+    def ran(self, assignment: Mapping[str, str], *, afresh: bool = False) -> tuple[ModelCheck, Counter[str]]:
         self.ours.ran.clear()
         self.theirs.ran.clear()
         check = self.graph.check(assignment, afresh=afresh)
@@ -137,7 +137,7 @@ def test_a_state_that_changed_is_read_again(subject: Subject) -> None:
     state = to_numpy(recording.given[name])
     sites = {step.name: "torch-cpu" for step in recording.steps}
     values = {n: to_numpy(tensor) for n, tensor in recording.values.items()}
-    before = Kept(sites, values, {name: state}, {})
+    before = PriorRun(sites, values, {name: state}, {})
 
     def known(carried: np.ndarray) -> bool:
         return Since(recording, sites, before, {name: carried}).known(reader) is not None
@@ -242,7 +242,7 @@ def test_a_pair_is_found_among_units_whose_values_are_kept(subject: Subject, ord
 def test_the_last_run_names_who_has_become_wrong_since_it_moved(two: Two, subject: Subject, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.begin(Walk(1, "model", "", "torch-cpu", "twin", {}), resume=False)
-    walker: Walker[Unit] = Walker(two.graph, "twin", ledger, lambda unit: Alone())
+    walker: Walker[OffloadUnit] = Walker(two.graph, "twin", ledger, lambda unit: Alone())
     gelu = _key(subject, "gelu")
     units = [unit for unit in units_of(subject) if unit.key in (gelu, _key(subject, "softmax"), _key(subject, "bmm"))]
     walker.walk(units)

@@ -13,7 +13,7 @@ import pytest
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Site
 from tapml_fuzz.offload.ledger import Growth, Ledger, Walk
 from tapml_fuzz.offload.repetition import unsteady
-from tapml_fuzz.offload.subject import Check, Grown, Subject
+from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.views import View
 from tapml_fuzz.offload.walk import Alone, Walker
 from tests.offload.planting import Twin
@@ -74,16 +74,16 @@ class Acted:
     runs: int = 0
     asked: list[str] = field(default_factory=list)
 
-    def accept(self, check: Check) -> None:
+    def accept(self, check: ModelCheck) -> None:
         return None
 
-    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
         self.runs += 1
         wrong = self.script(self.runs, assignment)
         grown = [Grown(k, "", k, k, 9.0 if k == wrong else 0.0) for k in "abcd"]
-        return Check(tuple(grown), View(1.0), ())
+        return ModelCheck(tuple(grown), View(1.0), ())
 
-    def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+    def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
         return ()
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
@@ -91,7 +91,7 @@ class Acted:
         return Alone(failed=True, reason="now and then", findings=(key,)) if self.known(key, self.runs) else None
 
 
-def walked(model: Acted, folder: Path) -> tuple[dict[str, tuple[str, str, tuple[str, ...]]], Check]:
+def walked(model: Acted, folder: Path) -> tuple[dict[str, tuple[str, str, tuple[str, ...]]], ModelCheck]:
     """What became of the units a to d, as the ledger has it after the last run."""
     ledger = Ledger(folder)
     first = Walk(1, "model", "", "here", "there", {})

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.offload.kinds import KINDS
 from benchmarks.offload.planted import Plan
-from tapml_fuzz.api.offloading import OffloadEvent, Options, offload, prepared
+from tapml_fuzz.api.offloading import OffloadEvent, OffloadOptions, offload, prepared
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject
@@ -32,7 +32,7 @@ def faults_of(subject: Subject) -> dict[str, str]:
 
 
 def walked(model: Path, path: str, output: Path, events: list[OffloadEvent], *, resume: bool = False) -> OffloadReport:
-    options = Options("planted", batches=1, where=WHERE + path, resume=resume)
+    options = OffloadOptions("planted", batches=1, where=WHERE + path, resume=resume)
     return offload(str(model), TEXTS, options, output, events.append)
 
 
@@ -65,7 +65,7 @@ def test_a_walk_owes_nothing_to_what_ran_before_it(first_layer: Path, subject: S
     """A weight's transpose is computed once for all moves, and was wrong before."""
     key = next(step.operator.key for step in subject.recordings[0].steps if step.operator.short_name == "permute")
     path = plan(tmp_path, {key: "kept tensors"})
-    options = Options("planted", batches=1, where=WHERE + path)
+    options = OffloadOptions("planted", batches=1, where=WHERE + path)
     with prepared(str(first_layer), TEXTS, options) as ready:
         assert ready.subject.check(ready.hybrid, {key: "planted"}).failed
         Plan("torch-cpu").write(Path(path))
@@ -91,7 +91,7 @@ def test_who_is_wrong_at_some_runs_has_a_finding_with_a_reproducer(
 def test_what_fuzzing_finds_is_filed_and_keeps_nobody(first_layer: Path, subject: Subject, tmp_path: Path) -> None:
     key = next(k for k in subject.operators if k.startswith("gelu"))
     where = "tests.offload.planting:Unbounded"
-    options = Options("unbounded", batches=1, where=where, fuzz=0.4, order="gelu,*", reduce=0.5)
+    options = OffloadOptions("unbounded", batches=1, where=where, fuzz=0.4, order="gelu,*", reduce=0.5)
     report = offload(str(first_layer), TEXTS, options, tmp_path)
     assert report.blocked == ()
     found = {unit.key: unit.findings for unit in report.units if unit.findings}
@@ -121,7 +121,7 @@ def test_a_walk_resumed_validates_nothing_again(
     again = walked(first_layer, str(folder / "plan.json"), folder / "out", events, resume=True)
     assert again.units == report.units
     assert all(event.resumed for event in events if isinstance(event, Settled))
-    options = Options("planted", batches=2, where=f"{WHERE}{folder / 'plan.json'}", resume=True)
+    options = OffloadOptions("planted", batches=2, where=f"{WHERE}{folder / 'plan.json'}", resume=True)
     with pytest.raises(BadOption, match="something else"):
         offload(str(first_layer), TEXTS, options, folder / "out")
 
@@ -154,4 +154,4 @@ def test_orders(subject: Subject) -> None:
 @pytest.mark.parametrize(("source", "target"), [("tvm-llvm", "torch-cpu"), ("torch-cpu", "torch-cpu")])
 def test_walks_that_make_no_sense_are_refused(source: str, target: str) -> None:
     with pytest.raises(BadOption):
-        Options(target, source)
+        OffloadOptions(target, source)

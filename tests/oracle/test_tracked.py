@@ -24,7 +24,7 @@ U = unit_roundoff("float32")
 
 def tracked(values: list[float], errors: list[float] | None = None) -> Tracked:
     error = None if errors is None else torch.tensor(errors, dtype=torch.float64)
-    return Tracked(torch.tensor(values, dtype=torch.float64), IEEE, error, grid=torch.float32)
+    return Tracked(torch.tensor(values, dtype=torch.float64), IEEE, error, storage_dtype=torch.float32)
 
 
 @pytest.mark.parametrize(

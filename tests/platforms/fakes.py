@@ -17,7 +17,16 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, Run, Script, Unit, Unreachable
+from tapml_fuzz.platforms.base import (
+    BuildRejected,
+    BuildSpec,
+    DeviceLost,
+    Info,
+    MachineUnreachable,
+    NeedsStatic,
+    Reproducer,
+    Run,
+)
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.torch.eager import TorchCpu
 
@@ -32,8 +41,8 @@ class _Fake:
     def activate(self) -> Info:
         return Info(self.name, True, device="fake", capabilities=Capabilities(dtypes=NAMES))
 
-    def build(self, unit: Unit) -> Any:
-        return unit.operator
+    def build(self, spec: BuildSpec) -> Any:
+        return spec.operator
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         return Run([tensor.copy() for tensor in tensors], 0.0)
@@ -132,21 +141,21 @@ class Forgetful(_Fake):
 class BuildCrashing(_Fake):
     name = "build-crashing"
 
-    def build(self, unit: Unit) -> Any:
+    def build(self, spec: BuildSpec) -> Any:
         os._exit(7)
 
 
 class BuildHanging(_Fake):
     name = "build-hanging"
 
-    def build(self, unit: Unit) -> Any:
+    def build(self, spec: BuildSpec) -> Any:
         time.sleep(60)
 
 
 class Refusing(_Fake):
     name = "refusing"
 
-    def build(self, unit: Unit) -> Any:
+    def build(self, spec: BuildSpec) -> Any:
         raise BuildRejected("line 3: no such type", source="kernel source")
 
 
@@ -155,10 +164,10 @@ class Static(_Fake):
 
     name = "static"
 
-    def build(self, unit: Unit) -> Any:
-        if "b" in unit.operator.axis_names and "b" not in unit.sizes:
+    def build(self, spec: BuildSpec) -> Any:
+        if "b" in spec.operator.axis_names and "b" not in spec.sizes:
             raise NeedsStatic("b decides the kernel", ("b",))
-        return super().build(unit)
+        return super().build(spec)
 
 
 class Stubborn(_Fake):
@@ -166,7 +175,7 @@ class Stubborn(_Fake):
 
     name = "stubborn"
 
-    def build(self, unit: Unit) -> Any:
+    def build(self, spec: BuildSpec) -> Any:
         raise NeedsStatic("more")
 
 
@@ -191,7 +200,7 @@ class Leaving(_Fake):
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         if any((tensor == 13).any() for tensor in tensors):
-            raise Unreachable("lost the connection")
+            raise MachineUnreachable("lost the connection")
         return super().run(build, tensors, layouts, sizes)
 
 
@@ -201,10 +210,10 @@ class EndingLike(_Fake):
     name = "ending-like"
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
-        from tapml_fuzz.platforms.remote.protocol import Ended
+        from tapml_fuzz.platforms.remote.protocol import WorkerEnded
         from tapml_fuzz.platforms.remote.served import end_like
 
-        end_like(Ended(int(tensors[0].flat[0]), "words from far away\n"))
+        end_like(WorkerEnded(int(tensors[0].flat[0]), "words from far away\n"))
 
 
 class Scripting(_Fake):
@@ -212,10 +221,10 @@ class Scripting(_Fake):
 
     name = "scripting"
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
-        return Script(("import torch",), f"# {'careful' if careful else 'bold'} {dict(sizes)} {list(layouts)}")
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
+        return Reproducer(("import torch",), f"# {'careful' if careful else 'bold'} {dict(sizes)} {list(layouts)}")
 
 
 class ScriptCrashing(Scripting):
@@ -223,12 +232,12 @@ class ScriptCrashing(Scripting):
 
     name = "script-crashing"
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         if not careful:
             os._exit(7)
-        return super().script(unit, sizes, layouts, careful=careful)
+        return super().reproducer(spec, sizes, layouts, careful=careful)
 
 
 class ScriptDoomed(Scripting):
@@ -236,18 +245,18 @@ class ScriptDoomed(Scripting):
 
     name = "script-doomed"
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         os._exit(7)
 
 
 class ScriptFailing(Scripting):
     name = "script-failing"
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         raise ValueError("cannot put it into words")
 
 

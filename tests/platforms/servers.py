@@ -78,8 +78,8 @@ def serving(*options: str) -> Iterator[Server]:
 def tvm_server() -> Iterator[Server]:
     """TVM's own RPC server, in one process less than `tvm.exec.rpc_server` starts it."""
     port = free_port()
-    script = f"from tvm.rpc.server import PopenRPCServerState as S; S('127.0.0.1', {port}, {port + 1})"
-    server = Server("-c", script, ready=r"bind to \S+:(\d+)")
+    reproducer = f"from tvm.rpc.server import PopenRPCServerState as S; S('127.0.0.1', {port}, {port + 1})"
+    server = Server("-c", reproducer, ready=r"bind to \S+:(\d+)")
     try:
         yield server
     finally:
@@ -90,8 +90,8 @@ def tvm_server() -> Iterator[Server]:
 def tracker(port: int = 0) -> Iterator[Server]:
     """TVM's own tracker, likewise."""
     port = port or free_port()
-    script = f"from tvm.rpc.tracker import PopenTrackerServerState as T; T('127.0.0.1', {port}, {port + 1})"
-    server = Server("-c", script, ready=r"bind to \S+:(\d+)")
+    reproducer = f"from tvm.rpc.tracker import PopenTrackerServerState as T; T('127.0.0.1', {port}, {port + 1})"
+    server = Server("-c", reproducer, ready=r"bind to \S+:(\d+)")
     try:
         yield server
     finally:

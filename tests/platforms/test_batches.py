@@ -14,8 +14,8 @@ from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.outcome import Crash, Ok, RunError, RunOutcome, Timeout, Unreachable
 from tapml_fuzz.platforms.remote.session import Host
-from tapml_fuzz.platforms.session.in_process import Local
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.session import batch
 from tapml_fuzz.platforms.session.wire import CaseSpec, Channel, Message, RunRequest, WireError, frame
 from tests.platforms.fakes import WHERE
@@ -37,8 +37,8 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sent
 
 
-def isolated(kind: str, **options: float) -> Isolated:
-    return Isolated("fake", where=WHERE + kind, **options)  # type: ignore[arg-type]
+def isolated(kind: str, **options: float) -> WorkerSession:
+    return WorkerSession("fake", where=WHERE + kind, **options)  # type: ignore[arg-type]
 
 
 def filled(*values: float, rows: int = 2) -> list[Case]:
@@ -57,7 +57,7 @@ _LAYOUTS: tuple[Layout, ...] = ("contiguous", "transposed", "strided", "offset")
 def test_outcomes_are_those_of_single_runs_bit_for_bit(messages: list[int]) -> None:
     cases = [case(SOFTMAX, layout=_LAYOUTS[n % 4], seed=n, a=1 + n, b=5 + n % 3) for n in range(9)]
     cases[4:4] = [case(MINILM["embedding"], seed=n, a=2, b=n, c=7, k=4) for n in range(3)]
-    with Isolated("torch-cpu") as session:
+    with WorkerSession("torch-cpu") as session:
         together = list(session.run_many(cases))
         assert messages == [4, 3, 5]
         alone = [session.run(c) for c in cases]
@@ -99,7 +99,7 @@ def test_each_case_has_the_whole_time_limit() -> None:
 def test_an_exception_costs_its_own_case(messages: list[int]) -> None:
     fitting = case(SUB, a=2, b=3)
     bad = Case(SUB, {"a": 2, "b": 3}, (np.zeros((2, 3), np.float32), np.zeros((4, 5), np.float32)))
-    with Isolated("torch-cpu") as session:
+    with WorkerSession("torch-cpu") as session:
         outcomes = list(session.run_many([fitting, bad, fitting]))
         assert session.restarts == 0
     assert [type(o) for o in outcomes] == [Ok, RunError, Ok]
@@ -117,7 +117,7 @@ def test_a_lost_device_costs_the_worker_but_no_other_case(messages: list[int]) -
 
 def test_a_machine_that_goes_away_takes_the_rest_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAPML_FUZZ_TEST_AWAY", str(tmp_path / "away"))
-    with Isolated("fake@rpc://127.0.0.1:1", where=WHERE + "Leaving") as session:
+    with WorkerSession("fake@rpc://127.0.0.1:1", where=WHERE + "Leaving") as session:
         gone = Unreachable("lost the connection")
         assert echoes(list(session.run_many(filled(1, 13, 2)))) == [1, gone, gone]
 
@@ -172,7 +172,7 @@ def test_a_build_that_fails_is_the_outcome_of_each() -> None:
 
 def test_a_session_in_this_process_runs_only_what_is_asked_for() -> None:
     given = filled(1, 2, 3)
-    with Local("torch-cpu") as session:
+    with InProcessSession("torch-cpu") as session:
         running = session.run_many(given)
         assert echoes([next(running)]) == [1]
         given[1].tensors[0][:] = 5

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, Platform, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, Platform
 from tapml_fuzz.platforms.build_cache import BuildCache, bound, cache_folder
 from tapml_fuzz.platforms.onnx import export as onnx_program
 from tapml_fuzz.platforms.onnx.iree import platform as iree
@@ -128,15 +128,15 @@ def activated(platform: Platform) -> Platform:
 
 def test_compiler_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     operator, dtypes = MINILM["gelu"], ("float32",)
-    activated(iree.IreeLlvmCpu()).build(Unit(operator, dtypes, {}))
-    activated(tvm_c.TvmC()).build(Unit(operator, dtypes, {}))
+    activated(iree.IreeLlvmCpu()).build(BuildSpec(operator, dtypes, {}))
+    activated(tvm_c.TvmC()).build(BuildSpec(operator, dtypes, {}))
 
     def unwanted(*_: object) -> bytes:
         return never()
 
     for module, name in ((iree, "compile_mlir"), (onnx_program, "_made"), (tvm_c, "_library")):
         monkeypatch.setattr(module, name, unwanted)
-    activated(iree.IreeLlvmCpu()).build(Unit(operator, dtypes, {}))
-    activated(tvm_c.TvmC()).build(Unit(operator, dtypes, {}))
+    activated(iree.IreeLlvmCpu()).build(BuildSpec(operator, dtypes, {}))
+    activated(tvm_c.TvmC()).build(BuildSpec(operator, dtypes, {}))
     with pytest.raises(NeedsStatic, match="should have been found"):  # what fails with open axes is tried with sizes
-        activated(tvm_c.TvmC()).build(Unit(SUB, dtypes * 2, {}))
+        activated(tvm_c.TvmC()).build(BuildSpec(SUB, dtypes * 2, {}))

@@ -10,7 +10,7 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
-from tapml_fuzz.platforms.base import NotSupported, Unit  # noqa: E402
+from tapml_fuzz.platforms.base import BuildSpec, NotSupported  # noqa: E402
 from tapml_fuzz.platforms.tvm.gpu import GpuRunner  # noqa: E402
 from tapml_fuzz.platforms.tvm.host_program import Allocate, Branch, HostFunction, Launch, Let, Loop  # noqa: E402
 from tapml_fuzz.platforms.tvm.llvm import TvmLlvm  # noqa: E402
@@ -42,13 +42,13 @@ class Paper(GpuRunner):
         return None
 
 
-def unit(operator: Any, **sizes: int) -> Unit:
-    return Unit(operator, operator.dtypes, sizes)
+def spec(operator: Any, **sizes: int) -> BuildSpec:
+    return BuildSpec(operator, operator.dtypes, sizes)
 
 
 def test_extents_follow_the_shapes() -> None:
     paper = Paper()
-    build = paper.build(unit(SOFTMAX))
+    build = paper.build(spec(SOFTMAX))
     for a in (1, 5, 300):
         paper.launched.clear()
         given = case(SOFTMAX, a=a, b=7)
@@ -59,7 +59,7 @@ def test_extents_follow_the_shapes() -> None:
 
 def test_launch_without_blocks_is_left_out() -> None:
     paper = Paper()
-    build = paper.build(unit(add()))
+    build = paper.build(spec(add()))
     given = case(add(), a=0, b=7)
     assert paper.run(build, given.tensors, given.layouts, given.sizes).outputs[0].shape == (0, 7)
     assert paper.launched == []
@@ -67,7 +67,7 @@ def test_launch_without_blocks_is_left_out() -> None:
 
 def test_kernels_that_write_nothing_are_caught() -> None:
     paper = Paper()
-    build = paper.build(unit(add()))
+    build = paper.build(spec(add()))
     given = case(add(), a=3, b=7)
     assert paper.run(build, given.tensors, given.layouts, given.sizes).unwritten == [21]
 
@@ -75,7 +75,7 @@ def test_kernels_that_write_nothing_are_caught() -> None:
 def test_llvm_function_that_writes_nothing_is_caught() -> None:
     llvm = TvmLlvm()
     assert llvm.activate().available
-    build = llvm.build(unit(add()))
+    build = llvm.build(spec(add()))
     idle = dataclasses.replace(build, functions=dict.fromkeys(build.functions, lambda *arguments: None))
     given = case(add(), a=3, b=7)
     assert llvm.run(build, given.tensors, given.layouts, given.sizes).unwritten == [0]
@@ -85,7 +85,7 @@ def test_llvm_function_that_writes_nothing_is_caught() -> None:
 def test_llvm_function_that_writes_its_input_is_caught() -> None:
     llvm = TvmLlvm()
     llvm.activate()
-    build = llvm.build(unit(add()))
+    build = llvm.build(spec(add()))
 
     def scribble(first: Any, second: Any, out: Any) -> None:
         second.copyfrom(np.zeros((3, 7), np.float32))
@@ -102,7 +102,7 @@ def test_several_functions_with_a_temporary_run_in_order() -> None:
     operator = aten(
         "_softmax_backward_data.default", [X, Y, -1, DType("float32")], [(A, B), (A, B)], ("float32", "float32")
     )
-    build = paper.build(unit(operator))
+    build = paper.build(spec(operator))
     given = case(operator, a=4, b=9)
     outputs = paper.run(build, given.tensors, given.layouts, given.sizes).outputs
     first = paper.launched[: len(paper.launched) // 2]  # the second half is the run with the other poison
@@ -116,7 +116,7 @@ def test_several_kernels_of_one_function_run_in_order() -> None:
     """Sorting takes several kernels and temporaries, one of its parameters at a symbolic offset."""
     paper = Paper()
     operator = aten("sort.default", [X], [(A, B)])
-    build = paper.build(unit(operator, a=4, b=300))
+    build = paper.build(spec(operator, a=4, b=300))
     given = case(operator, a=4, b=300)
     paper.run(build, given.tensors, given.layouts, given.sizes)
     (sort,) = [f for f in build.host.functions.values() if any(isinstance(step, Allocate) for step in f.steps)]
@@ -129,7 +129,7 @@ def test_host_local_memory_for_a_kernel_is_refused() -> None:
     """TVM's cumsum over a leading axis hands kernels memory of the host: nothing may be computed from that."""
     operator = aten("cumsum.default", [X, 0], [(A, B)])
     with pytest.raises(NotSupported, match="scope local"):
-        Paper().build(unit(operator, a=64, b=8))
+        Paper().build(spec(operator, a=64, b=8))
 
 
 def test_steps_are_interpreted() -> None:
@@ -159,7 +159,7 @@ def test_steps_are_interpreted() -> None:
 def test_shape_that_contradicts_the_program_is_refused() -> None:
     llvm = TvmLlvm()
     llvm.activate()
-    build = llvm.build(unit(add()))
+    build = llvm.build(spec(add()))
     tensors = (np.zeros((3, 7), np.float32), np.zeros((4, 7), np.float32))
     with pytest.raises(ValueError, match=r"input 1 has shape \(4, 7\), built for \(3, 7\)"):
         llvm.run(build, tensors, ("contiguous",) * 2, {"a": 3, "b": 7})
@@ -168,7 +168,7 @@ def test_shape_that_contradicts_the_program_is_refused() -> None:
 def test_outputs_that_are_their_inputs_need_no_kernel() -> None:
     merge = aten("view.default", [X, [Product(("a", "b"))]], [(A, B)])
     paper = Paper()
-    build = paper.build(unit(merge))
+    build = paper.build(spec(merge))
     given = case(merge, a=3, b=4)
     np.testing.assert_array_equal(
         paper.run(build, given.tensors, given.layouts, given.sizes).outputs[0], given.tensors[0].reshape(12)

@@ -11,8 +11,8 @@ import torch
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Unsupported
-from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Unit
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.torch import inductor as torch_inductor
 from tapml_fuzz.platforms.torch.inductor import TorchInductor, traced
 from tests.platforms.operators import LAYER_NORM, MINILM, SOFTMAX, X, Y, aten, case
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is dep
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[Isolated]:
-    with Isolated("torch-inductor", run_timeout=60) as isolated:
+def session() -> Iterator[WorkerSession]:
+    with WorkerSession("torch-inductor", run_timeout=60) as isolated:
         info = isolated.info()
         if not info.available:
             pytest.skip(f"torch-inductor: {info.reason}")
@@ -37,7 +37,7 @@ def session() -> Iterator[Isolated]:
     ("index", [{"a": 3, "b": 4, "m": 6, "n": 6}, {"a": 1, "b": 1, "m": 1, "n": 1}, {"a": 40, "b": 3, "m": 2, "n": 9}]),
     ("view-merge", [{"a": 3, "b": 4, "c": 5}, {"a": 1, "b": 4, "c": 1}, {"a": 4, "b": 4, "c": 4}]),
 ])  # fmt: skip
-def test_one_build_serves_sizes_of_every_kind(session: Isolated, name: str, sizes: list[dict[str, int]]) -> None:
+def test_one_build_serves_sizes_of_every_kind(session: WorkerSession, name: str, sizes: list[dict[str, int]]) -> None:
     before = session.builds
     for given in (case(MINILM[name], **each) for each in sizes):
         outcome = session.run(given)
@@ -52,7 +52,7 @@ def test_one_build_serves_sizes_of_every_kind(session: Isolated, name: str, size
     assert session.builds - before == 1
 
 
-def test_shape_that_contradicts_the_operator_is_refused_in_words(session: Isolated) -> None:
+def test_shape_that_contradicts_the_operator_is_refused_in_words(session: WorkerSession) -> None:
     bad = Case(SOFTMAX, {"a": 2, "b": 3}, (np.ones((2, 4), np.float32),))
     outcome = session.run(bad)
     assert isinstance(outcome, RunError)
@@ -64,7 +64,7 @@ def test_nothing_is_compiled_while_a_case_runs() -> None:
     platform = TorchInductor()
     assert platform.activate().available
     operator = aten("neg.default", [X], MINILM["gelu"].axes)
-    build = platform.build(Unit(operator, ("float32",), {"a": 3, "b": 4}))
+    build = platform.build(BuildSpec(operator, ("float32",), {"a": 3, "b": 4}))
     ones = np.ones((3, 4), np.float32)
     np.testing.assert_array_equal(platform.run(build, [ones], ["contiguous"], {"a": 3, "b": 4}).outputs[0], -ones)
     with pytest.raises(NotSupported, match="compile again"):
@@ -76,9 +76,9 @@ def test_what_eager_torch_refuses_too_is_no_fault_of_the_compiler() -> None:
     assert platform.activate().available
     mismatched = aten("mm.default", [X, Y], [MINILM["gelu"].axes[0]] * 2)
     with pytest.raises(NeedsStatic):
-        platform.build(Unit(mismatched, ("float32", "float32"), {}))
+        platform.build(BuildSpec(mismatched, ("float32", "float32"), {}))
     with pytest.raises(NotSupported, match="eager torch"):
-        platform.build(Unit(mismatched, ("float32", "float32"), {"a": 3, "b": 4}))
+        platform.build(BuildSpec(mismatched, ("float32", "float32"), {"a": 3, "b": 4}))
 
 
 def test_compiler_that_refuses_is_a_build_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,20 +93,20 @@ def test_compiler_that_refuses_is_a_build_error(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(BuildRejected, match="'nonsense' was not declared") as caught:
-        platform.build(Unit(SOFTMAX, ("float32",), {"a": 3, "b": 4}))
+        platform.build(BuildSpec(SOFTMAX, ("float32",), {"a": 3, "b": 4}))
     assert "torch.ops.aten._softmax.default" in caught.value.source
 
 
 def test_call_is_traced_with_sizes_read_from_tensors() -> None:
-    module = traced(Unit(LAYER_NORM, ("float32",) * 3, {}))
+    module = traced(BuildSpec(LAYER_NORM, ("float32",) * 3, {}))
     for width in (3, 8):
         given = case(LAYER_NORM, a=2, b=width)
         outputs = module(*map(torch.from_numpy, given.tensors))
         assert [tuple(o.shape) for o in outputs] == [(2, width), (2, 1), (2, 1)]
-    fixed = traced(Unit(LAYER_NORM, ("float32",) * 3, {"a": 2, "b": 3}))
+    fixed = traced(BuildSpec(LAYER_NORM, ("float32",) * 3, {"a": 2, "b": 3}))
     assert "shape" not in fixed.code
     with pytest.raises(NeedsStatic) as caught:
-        traced(Unit(MINILM["view-split"], ("float32",), {}))
+        traced(BuildSpec(MINILM["view-split"], ("float32",), {}))
     assert set(caught.value.axes) == {"a", "b"}
 
 
@@ -115,7 +115,7 @@ def test_missing_compiler_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch
     info = TorchInductor().activate()
     assert not info.available
     assert "no-such-compiler" in info.reason
-    assert "g++" in info.mend
+    assert "g++" in info.hint
 
 
 def test_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ def test_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     info = TorchInductor().activate()
     assert not info.available
-    assert "XDG_CACHE_HOME" in info.mend
+    assert "XDG_CACHE_HOME" in info.hint
 
 
-def test_other_strides_are_packed(session: Isolated) -> None:
+def test_other_strides_are_packed(session: WorkerSession) -> None:
     given = case(MINILM["permute"], layout="transposed", a=3, b=4, c=5)
     outcome = session.run(given)
     assert not isinstance(outcome, Unsupported), outcome

@@ -12,15 +12,15 @@ from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
 from tapml_fuzz.platforms.base import BuildRejected
 from tapml_fuzz.platforms.onnx.iree import platform as platform
 from tapml_fuzz.platforms.onnx.iree.module import compile_mlir
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.operators import MINILM, add, case
 
 _SIZES = {"a": 4, "b": 11, "m": 3, "n": 10}
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[Isolated]:
-    with Isolated("iree-llvm-cpu", run_timeout=60) as isolated:
+def session() -> Iterator[WorkerSession]:
+    with WorkerSession("iree-llvm-cpu", run_timeout=60) as isolated:
         info = isolated.info()
         if not info.available:
             pytest.skip(f"iree-llvm-cpu: {info.reason}")
@@ -28,7 +28,7 @@ def session() -> Iterator[Isolated]:
 
 
 @pytest.mark.parametrize("name", ["layer_norm", "index"])
-def test_agrees_with_torch(name: str, session: Isolated) -> None:
+def test_agrees_with_torch(name: str, session: WorkerSession) -> None:
     operator = MINILM[name]
     given = case(operator, **{axis: _SIZES[axis] for axis in operator.axis_names})
     outcome = session.run(given)
@@ -39,7 +39,7 @@ def test_agrees_with_torch(name: str, session: Isolated) -> None:
         np.testing.assert_allclose(actual.astype(np.float64), right.astype(np.float64), 1e-4, 1e-5)
 
 
-def test_float64_is_not_computed_in_float32(session: Isolated) -> None:
+def test_float64_is_not_computed_in_float32(session: WorkerSession) -> None:
     given = case(add("float64"), a=2, b=3)
     outcome = session.run(given)
     assert isinstance(outcome, Ok), outcome
@@ -47,7 +47,7 @@ def test_float64_is_not_computed_in_float32(session: Isolated) -> None:
 
 
 def test_vulkan_refuses_what_it_does_not_claim_in_words() -> None:
-    with Isolated("iree-vulkan") as vulkan:
+    with WorkerSession("iree-vulkan") as vulkan:
         if not vulkan.info().available:
             pytest.skip(f"iree-vulkan: {vulkan.info().reason}")
         for dtype in ("float16", "float64"):
@@ -75,4 +75,4 @@ def test_absent_device_says_how_to_get_one() -> None:
     if info.available:
         pytest.skip("an NVIDIA GPU is here")
     assert "cuda" in info.reason or "not installed" in info.reason
-    assert info.mend
+    assert info.hint

@@ -26,8 +26,8 @@ from tapml_fuzz.core.outcome import (
     Unreachable,
     Unsupported,
 )
-from tapml_fuzz.platforms.session.in_process import Local
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.worker_process import environment
 from tests.platforms.fakes import WHERE, Absent, Exploding, LosingDevice, Refusing, Static, Stubborn
 from tests.platforms.operators import SUB, Product, aten, case, clone
@@ -36,8 +36,8 @@ from tests.processes import alive, survivors
 _SIZES = {"a": 2, "b": 3}
 
 
-def isolated(kind: str, **options: float) -> Isolated:
-    return Isolated("fake", where=WHERE + kind, **options)  # type: ignore[arg-type]
+def isolated(kind: str, **options: float) -> WorkerSession:
+    return WorkerSession("fake", where=WHERE + kind, **options)  # type: ignore[arg-type]
 
 
 def filled(value: float) -> Case:
@@ -82,7 +82,7 @@ def test_lost_device_costs_the_worker() -> None:
 def test_machine_that_goes_away_is_no_fault_and_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     away = tmp_path / "away"
     monkeypatch.setenv("TAPML_FUZZ_TEST_AWAY", str(away))
-    with Isolated("fake@rpc://127.0.0.1:1", where=WHERE + "Leaving") as session:
+    with WorkerSession("fake@rpc://127.0.0.1:1", where=WHERE + "Leaving") as session:
         assert_echo(session.run(filled(1)), 1)
         away.touch()
         assert session.run(filled(13)) == Unreachable("lost the connection")
@@ -231,12 +231,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def torch_cpu() -> Iterator[Isolated]:
-    with Isolated("torch-cpu") as session:
+def torch_cpu() -> Iterator[WorkerSession]:
+    with WorkerSession("torch-cpu") as session:
         yield session
 
 
-def test_mutated_input_is_seen(torch_cpu: Isolated) -> None:
+def test_mutated_input_is_seen(torch_cpu: WorkerSession) -> None:
     in_place = aten("add_.Tensor", *[[*SUB.args], SUB.axes])
     outcome = torch_cpu.run(case(in_place, a=4, b=5))
     assert isinstance(outcome, Ok)
@@ -244,7 +244,7 @@ def test_mutated_input_is_seen(torch_cpu: Isolated) -> None:
     assert outcome.aliased == (0,)
 
 
-def test_view_is_seen_and_detached(torch_cpu: Isolated) -> None:
+def test_view_is_seen_and_detached(torch_cpu: WorkerSession) -> None:
     view = aten("unsqueeze.default", [SUB.args[0], 0], [SUB.axes[0]])
     outcome = torch_cpu.run(case(view, a=4, b=5))
     assert isinstance(outcome, Ok)
@@ -252,44 +252,44 @@ def test_view_is_seen_and_detached(torch_cpu: Isolated) -> None:
     assert outcome.mutated == ()
 
 
-def test_exception_of_the_operator_is_a_run_error(torch_cpu: Isolated) -> None:
+def test_exception_of_the_operator_is_a_run_error(torch_cpu: WorkerSession) -> None:
     bad = Case(SUB, _SIZES, (np.zeros((2, 3), np.float32), np.zeros((4, 5), np.float32)))
     outcome = torch_cpu.run(bad)
     assert isinstance(outcome, RunError)
     assert "must match" in outcome.message
 
 
-def test_eager_platform_compiles_nothing(torch_cpu: Isolated) -> None:
+def test_eager_platform_compiles_nothing(torch_cpu: WorkerSession) -> None:
     torch_cpu.run(case(SUB, a=1, b=2))
     assert torch_cpu.builds == 0
 
 
 def test_unknown_platform_names_close_matches() -> None:
     with pytest.raises(UnknownPlatform, match="did you mean tvm-llvm"):
-        Isolated("tvm-lvm")
+        WorkerSession("tvm-lvm")
 
 
 @pytest.mark.parametrize(
     ("platform", "expected"), [(Refusing(), BuildError), (Stubborn(), BuildError), (Absent(), Unsupported)]
 )
 def test_local_twin_reports_alike(platform: Refusing, expected: type) -> None:
-    with Local(platform) as session:
+    with InProcessSession(platform) as session:
         assert isinstance(session.run(filled(1)), expected)
 
 
 def test_local_twin_runs_and_survives_exceptions() -> None:
-    with Local(LosingDevice()) as session:
+    with InProcessSession(LosingDevice()) as session:
         assert isinstance(session.run(filled(13)), RunError)
         assert_echo(session.run(filled(1)), 1)
-    with Local(Static()) as session:
+    with InProcessSession(Static()) as session:
         built = session.build(clone(), ("float32",), _SIZES)
         assert isinstance(built, Built)
         assert built.symbolic
-    with Local(Exploding()) as session:
+    with InProcessSession(Exploding()) as session:
         assert "libnothing.so" in session.info().reason
 
 
-def test_layout_reaches_torch_as_strides(torch_cpu: Isolated) -> None:
+def test_layout_reaches_torch_as_strides(torch_cpu: WorkerSession) -> None:
     """A view that merges axes is possible on a packed tensor only, so torch says what it was given."""
     merge = aten("view.default", [SUB.args[0], [Product(("a", "b"))]], [SUB.axes[0]])
     assert isinstance(torch_cpu.run(case(merge, a=4, b=5)), Ok)

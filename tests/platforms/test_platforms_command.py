@@ -56,12 +56,12 @@ def test_unwritable_file_is_one_line() -> None:
 
 
 def test_all_known_platforms_are_probed_without_heavy_imports() -> None:
-    script = (
+    reproducer = (
         "import sys; from tapml_fuzz.cli.platforms import probe\n"
         "print([info.name for info in probe()])\n"
         "print([name for name in ('torch', 'tvm', 'pyopencl', 'wgpu') if name in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run([sys.executable, "-c", reproducer], capture_output=True, text=True, timeout=120, check=True)
     names, heavy = run.stdout.splitlines()
     assert names == str(list(known()))
     assert heavy == "[]"

@@ -18,7 +18,7 @@ from tapml_fuzz.platforms.address import parse
 from tapml_fuzz.platforms.remote.client import connect
 from tapml_fuzz.platforms.remote.protocol import ASK, OPEN
 from tapml_fuzz.platforms.remote.served import about
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.operators import SUB, case
 from tests.platforms.servers import Server, free_port, serving, tracker
 
@@ -34,8 +34,8 @@ def server() -> Iterator[Server]:
         yield started
 
 
-def remote(server: Server, name: str = "torch-cpu", **options: float) -> Isolated:
-    return Isolated(f"{name}@rpc://127.0.0.1:{server.port}", **options)  # type: ignore[arg-type]
+def remote(server: Server, name: str = "torch-cpu", **options: float) -> WorkerSession:
+    return WorkerSession(f"{name}@rpc://127.0.0.1:{server.port}", **options)  # type: ignore[arg-type]
 
 
 def works(outcome: RunOutcome) -> bool:
@@ -180,9 +180,9 @@ def test_busy_or_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(rpc_client, "_SESSION_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(base.Unreachable, match="busy with another client, or stuck"):
+        with pytest.raises(base.MachineUnreachable, match="busy with another client, or stuck"):
             connect(parse(f"rpc://127.0.0.1:{port}"))
         monkeypatch.setattr(rpc_client, "_TRACKER_S", 0.2)
         monkeypatch.setattr(rpc_client, "_PAUSES_S", (0.0,))
-        with pytest.raises(base.Unreachable, match=r"no answer|no free device"):
+        with pytest.raises(base.MachineUnreachable, match=r"no answer|no free device"):
             connect(parse(f"tracker://127.0.0.1:{port}/key"))

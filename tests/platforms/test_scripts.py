@@ -12,11 +12,11 @@ import torch
 from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.core.operator import DType, Float, Product
 from tapml_fuzz.core.outcome import Crash, Ok
-from tapml_fuzz.platforms.base import Unit
+from tapml_fuzz.platforms.base import BuildSpec
 from tapml_fuzz.platforms.python_source import array, attribute, bound_name, function, text_block
-from tapml_fuzz.platforms.session.in_process import Local
-from tapml_fuzz.platforms.session.isolated import Isolated
-from tapml_fuzz.platforms.tvm.reproducers import cpu_script
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.platforms.session.isolated import WorkerSession
+from tapml_fuzz.platforms.tvm.reproducers import cpu_reproducer
 from tests.platforms.fakes import WHERE, Absent, Echo, ScriptFailing, Scripting
 from tests.platforms.operators import MINILM, SUB, A, B, X, aten, case, clone
 
@@ -24,23 +24,23 @@ CASE = case(clone(), a=2, b=3)
 NASTY = "a\"\"\"b'''c\\\r\n\x00\ud800\u2028\tend\\"
 
 
-def isolated(kind: str) -> Isolated:
-    return Isolated("fake", where=WHERE + kind)
+def isolated(kind: str) -> WorkerSession:
+    return WorkerSession("fake", where=WHERE + kind)
 
 
 def test_script_is_the_same_here_and_in_a_worker() -> None:
-    here = Local(Scripting()).script(CASE)
+    here = InProcessSession(Scripting()).reproducer(CASE)
     assert here is not None
     assert "{'a': 2, 'b': 3} ['contiguous']" in here.source
     with isolated("Scripting") as session:
-        assert session.script(CASE) == here
+        assert session.reproducer(CASE) == here
 
 
 def test_worker_that_dies_over_a_script_is_asked_to_be_careful() -> None:
     with isolated("ScriptCrashing") as session:
-        script = session.script(CASE)
-        assert script is not None
-        assert script.source.startswith("# careful")
+        reproducer = session.reproducer(CASE)
+        assert reproducer is not None
+        assert reproducer.source.startswith("# careful")
         assert session.restarts == 1
         assert isinstance(session.run(CASE), Ok)
 
@@ -49,19 +49,19 @@ def test_build_that_crashes_has_a_script_all_the_same() -> None:
     # `BuildCrashing` writes none, and answers so instead of dying once more.
     with isolated("BuildCrashing") as session:
         assert isinstance(session.run(CASE), Crash)
-        assert session.script(CASE) is None
+        assert session.reproducer(CASE) is None
 
 
 @pytest.mark.parametrize("platform", [Echo, ScriptFailing, Absent])
 def test_no_script_is_none(platform: type[Echo]) -> None:
-    assert Local(platform()).script(CASE) is None
+    assert InProcessSession(platform()).reproducer(CASE) is None
     with isolated(platform.__name__) as session:
-        assert session.script(CASE) is None
+        assert session.reproducer(CASE) is None
 
 
 def test_worker_that_always_dies_over_a_script_gives_none() -> None:
     with isolated("ScriptDoomed") as session:
-        assert session.script(CASE) is None
+        assert session.reproducer(CASE) is None
         assert isinstance(session.run(CASE), Ok)
 
 
@@ -106,17 +106,19 @@ def test_first_bound_name() -> None:
 
 def test_export_is_spelled_with_the_axes_of_the_build() -> None:
     split = MINILM["view-split"]
-    source = cpu_script(Unit(split, ("float32",), {"a": 4, "b": 3}), {"a": 4, "b": 3, "c": 5}, ("contiguous",)).source
+    source = cpu_reproducer(
+        BuildSpec(split, ("float32",), {"a": 4, "b": 3}), {"a": 4, "b": 3, "c": 5}, ("contiguous",)
+    ).source
     assert "torch.zeros((12, 11), dtype=torch.float32)" in source
     assert "dynamic_shapes=({1: size_c},)" in source
     assert "view.default(x0, [4, 3, size_c])" in source
     merge = MINILM["view-merge"]
-    source = cpu_script(Unit(merge, ("bfloat16",), {"a": 4}), {"a": 4, "b": 2, "c": 3}, ("offset",)).source
+    source = cpu_reproducer(BuildSpec(merge, ("bfloat16",), {"a": 4}), {"a": 4, "b": 2, "c": 3}, ("offset",)).source
     assert "dynamic_shapes=({1: size_b, 2: size_c},)" in source
     assert "[4 * size_b, size_c]" in source
     assert "x0.clone(memory_format=torch.contiguous_format)" in source
     derived = aten("clone.default", [X], [(Product(("a",), 3), Product(("a", "b")), A, B)])
-    source = cpu_script(Unit(derived, ("float32",), {}), {"a": 2, "b": 3}, ("contiguous",)).source
+    source = cpu_reproducer(BuildSpec(derived, ("float32",), {}), {"a": 2, "b": 3}, ("contiguous",)).source
     assert "dynamic_shapes=({0: 3 * size_a, 1: Dim.AUTO, 2: size_a, 3: size_b},)" in source
 
 
@@ -125,9 +127,9 @@ def test_script_hands_tvm_tensors_of_no_elements_as_it_expects_them() -> None:
     """torch strides them otherwise, which the compiled function refuses: the reproducer would blame TVM."""
     tvm = pytest.importorskip("tvm")
     given = case(SUB, a=3, b=0)
-    script = cpu_script(Unit(SUB, ("float32", "float32"), {}), given.sizes, given.layouts)
+    reproducer = cpu_reproducer(BuildSpec(SUB, ("float32", "float32"), {}), given.sizes, given.layouts)
     scope: dict[str, Any] = {"torch": torch, "np": np, "tvm": tvm}
-    exec("\n".join((*script.imports, script.source)), scope)  # noqa: S102 (our own text)
+    exec("\n".join((*reproducer.imports, reproducer.source)), scope)  # noqa: S102 (our own text)
     (result,) = scope["compute"](torch.empty(3, 0), torch.empty(3, 0))
     assert result.shape == (3, 0)
 
@@ -137,8 +139,8 @@ def test_names_from_a_file_stay_names_in_the_script() -> None:
     axis = Product((NASTY,))
     operator = aten(f"{NASTY}.from", [X, [axis], NASTY, Float("inf"), DType(NASTY)], [(axis, axis)], **{NASTY: axis})
     for sizes in ({}, {NASTY: 3}):
-        script = cpu_script(Unit(operator, (NASTY,), sizes), {NASTY: 3}, ("contiguous",))
-        tree = ast.parse(script.source.encode())
+        reproducer = cpu_reproducer(BuildSpec(operator, (NASTY,), sizes), {NASTY: 3}, ("contiguous",))
+        tree = ast.parse(reproducer.source.encode())
         assert [n.name for n in tree.body if isinstance(n, ast.FunctionDef)] == ["exported", "compute"]
         assert {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)} <= {
             "getattr", "perturb", "float", "list", "isinstance", "tuple", "Dim", "exported", "Operator",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported
 from tapml_fuzz.platforms.tvm.c import TvmC, c_complaint
 from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
 
@@ -30,12 +30,12 @@ def test_missing_compiler_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch
     info = TvmC().activate()
     assert not info.available
     assert "gcc" in info.reason
-    assert "gcc" in info.mend
+    assert "gcc" in info.hint
 
 
 def test_library_is_gone_once_it_is_loaded(platform: TvmC, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    build = platform.build(Unit(SOFTMAX, ("float32",), {}))
+    build = platform.build(BuildSpec(SOFTMAX, ("float32",), {}))
     assert not list(tmp_path.glob("tapml-fuzz-c-*"))
     given = case(SOFTMAX, a=3, b=5)
     (output,) = platform.run(build, given.tensors, given.layouts, given.sizes).outputs
@@ -46,14 +46,14 @@ def test_library_is_gone_once_it_is_loaded(platform: TvmC, monkeypatch: pytest.M
 def test_what_gcc_refuses_is_a_build_error_with_its_source(platform: TvmC, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tapml_fuzz.platforms.tvm.c._OPTIONS", ("-DTVM_DLL=nonsense",))
     with pytest.raises(BuildRejected, match="nonsense") as caught:
-        platform.build(Unit(SOFTMAX, ("float32",), {"a": 3, "b": 5}))
+        platform.build(BuildSpec(SOFTMAX, ("float32",), {"a": 3, "b": 5}))
     assert "expf(" in caught.value.source
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_dtypes_that_c_does_not_have_are_not_supported(platform: TvmC, dtype: str) -> None:
     with pytest.raises(NotSupported, match=dtype):
-        platform.build(Unit(SOFTMAX, (dtype,), {}))
+        platform.build(BuildSpec(SOFTMAX, (dtype,), {}))
 
 
 def test_compiler_complaint_names_what_is_wrong_without_paths() -> None:
@@ -66,7 +66,7 @@ def test_compiler_complaint_names_what_is_wrong_without_paths() -> None:
 
 def test_unwritten_elements_are_told_from_lookalikes(platform: TvmC) -> None:
     """The runner that every platform of TVM's own runtime shares: a program whose call is left out writes nothing."""
-    build = platform.build(Unit(aten("neg.default", [X], [(A, B)]), ("float32",), {}))
+    build = platform.build(BuildSpec(aten("neg.default", [X], [(A, B)]), ("float32",), {}))
     given = Case(MINILM["gelu"], {"a": 2, "b": 3}, (np.ones((2, 3), np.float32),))
     assert platform.run(build, given.tensors, given.layouts, given.sizes).unwritten == [0]
     idle = {name: lambda *arguments: None for name in build.functions}

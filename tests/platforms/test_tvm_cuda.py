@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NeedsStatic, NotSupported, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, NeedsStatic, NotSupported
 from tapml_fuzz.platforms.tvm import cuda as tvm_cuda
 from tapml_fuzz.platforms.tvm.cuda import TvmCuda
 from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
@@ -46,9 +46,9 @@ def test_every_operator_of_the_corpus_becomes_cuda_source(entry: Entry, uncompil
     operator = entry.operator
     sizes = {name: 8 for name in operator.axis_names if name not in operator.symbolic_axes}
     try:
-        build = platform.build(Unit(operator, operator.dtypes, sizes))
+        build = platform.build(BuildSpec(operator, operator.dtypes, sizes))
     except NeedsStatic:
-        build = platform.build(Unit(operator, operator.dtypes, dict.fromkeys(operator.axis_names, 8)))
+        build = platform.build(BuildSpec(operator, operator.dtypes, dict.fromkeys(operator.axis_names, 8)))
     assert set(build.functions) == {call.function for call in build.program.calls}
     if build.program.calls:  # a view has none
         assert any('extern "C" __global__ void' in source for source in sources)
@@ -66,9 +66,9 @@ def test_tensors_of_no_elements_are_refused_before_a_launch(
     platform, _ = uncompiled
     given = case(operator, **sizes)
     try:
-        build = platform.build(Unit(operator, operator.dtypes, {}))
+        build = platform.build(BuildSpec(operator, operator.dtypes, {}))
     except NeedsStatic:
-        build = platform.build(Unit(operator, operator.dtypes, sizes))
+        build = platform.build(BuildSpec(operator, operator.dtypes, sizes))
     assert not platform.empty
     with pytest.raises(NotSupported, match="20278"):
         platform.run(build, given.tensors, given.layouts, given.sizes)
@@ -78,7 +78,9 @@ def test_tensors_of_no_elements_are_not_refused_on_a_processor() -> None:
     platform = TvmLlvm()
     assert platform.activate().available
     given = case(SOFTMAX, a=0, b=5)
-    run = platform.run(platform.build(Unit(SOFTMAX, SOFTMAX.dtypes, {})), given.tensors, given.layouts, given.sizes)
+    run = platform.run(
+        platform.build(BuildSpec(SOFTMAX, SOFTMAX.dtypes, {})), given.tensors, given.layouts, given.sizes
+    )
     assert [output.shape for output in run.outputs] == [(0, 5)]
 
 
@@ -87,7 +89,7 @@ def test_nvcc_compiles_it_and_its_errors_are_build_errors(monkeypatch: pytest.Mo
     monkeypatch.setenv("TVM_CUDA_COMPILE_MODE", "nvcc")
     platform = TvmCuda()
     platform.prepare("sm_90")
-    platform.build(Unit(SOFTMAX, ("float32",), {}))
+    platform.build(BuildSpec(SOFTMAX, ("float32",), {}))
     (binary,) = platform._binaries.values()
     assert len(binary) > 1000
     # What was compiled at build is what TVM's runtime is given when it asks.
@@ -108,7 +110,7 @@ def test_no_driver_and_no_compiler_are_named_with_their_mend(monkeypatch: pytest
         info = TvmCuda().activate()
     assert not info.available
     assert "libcuda" in info.reason
-    assert "NVIDIA" in info.mend
+    assert "NVIDIA" in info.hint
     monkeypatch.setattr(tvm_cuda, "_present", lambda compiler: False)
     monkeypatch.delenv("TVM_CUDA_COMPILE_MODE", raising=False)
     with pytest.raises(BuildRejected, match="nvrtc is not there; nvcc is not there"):
@@ -134,7 +136,7 @@ def test_error_that_stays_with_the_context_costs_the_worker(
 
 def test_script_runs_on_the_device() -> None:
     given = case(MINILM["addmm"], m=2, k=3, n=4)
-    source = TvmCuda().script(Unit(given.operator, given.dtypes, {}), given.sizes, given.layouts).source
+    source = TvmCuda().reproducer(BuildSpec(given.operator, given.dtypes, {}), given.sizes, given.layouts).source
     compile(source, "reproduce.py", "exec")
     assert "tvm.runtime.from_dlpack(x0).copyto(tvm.cuda())" in source
     assert "torch.from_dlpack(tensor.copyto(tvm.cpu()))" in source

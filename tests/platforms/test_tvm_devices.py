@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tapml_fuzz.core.outcome import Unsupported
-from tapml_fuzz.platforms.base import NeedsStatic, NotSupported, Unit
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.base import BuildSpec, NeedsStatic, NotSupported
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.tvm import native as tvm_devices
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch, compile_kernels
 from tapml_fuzz.platforms.tvm.lowering import Program, lower
@@ -60,14 +60,14 @@ def lowered(platform: TvmDevice, entry: Entry) -> tuple[Program, dict[str, int]]
     sizes = dict.fromkeys(operator.axis_names, 8)
     fixed = {name: 8 for name in operator.axis_names if name not in operator.symbolic_axes}
     try:
-        return lower(Unit(operator, operator.dtypes, fixed), platform.target, platform.passes()), sizes
+        return lower(BuildSpec(operator, operator.dtypes, fixed), platform.target, platform.passes()), sizes
     except NeedsStatic:
-        return lower(Unit(operator, operator.dtypes, sizes), platform.target, platform.passes()), sizes
+        return lower(BuildSpec(operator, operator.dtypes, sizes), platform.target, platform.passes()), sizes
 
 
 def floats(module: Any) -> list[float]:
     """Every float32 constant in the tensor programs of a TVM module, as TVM's own printer writes them: in full."""
-    return [float(text) for text in re.findall(r"T\.float32\((-?[0-9][^)]*)\)", module.script())]
+    return [float(text) for text in re.findall(r"T\.float32\((-?[0-9][^)]*)\)", module.reproducer())]
 
 
 @pytest.mark.parametrize("entry", _CORPUS, ids=lambda entry: entry.operator.key)
@@ -144,12 +144,12 @@ def test_the_checks_can_fail(source: str, launch: ReadyLaunch, fault: str | None
 
 @pytest.mark.parametrize("kind", [TvmMetal, TvmRocm, TvmVulkan])
 def test_without_a_device_it_is_unavailable_and_says_where_to_get_one(kind: type[TvmDevice]) -> None:
-    with Isolated(kind.name) as session:
+    with WorkerSession(kind.name) as session:
         info = session.info()
         if info.available:
             pytest.skip(f"{kind.name} runs here, on {info.device}")
         assert info.reason.startswith("this TVM has no ")
-        assert f"{kind.name}@rpc://HOST:PORT" in info.mend
+        assert f"{kind.name}@rpc://HOST:PORT" in info.hint
         assert isinstance(session.run(case(SOFTMAX, a=2, b=2)), Unsupported), "built is not run"
 
 
@@ -160,4 +160,4 @@ def test_a_runtime_without_a_device_is_told_from_none(monkeypatch: pytest.Monkey
         pytest.skip("Metal runs here")
     assert platform.activate().reason in ("this TVM has no metal runtime", "TVM sees no metal device")
     with pytest.raises(NotSupported, match="metal has no float64"):
-        platform.build(Unit(SOFTMAX, ("float64",), {}))
+        platform.build(BuildSpec(SOFTMAX, ("float64",), {}))

@@ -10,7 +10,7 @@ import pytest
 
 from tapml_fuzz.core.outcome import BuildError, Built, Ok, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.operators import LAYER_NORM, MINILM, case
 
 _SIZES = [
@@ -30,8 +30,8 @@ _SYMBOLIC = set(MINILM) - {"select", "arange", "full", "full-inf"}
 
 
 @pytest.fixture(scope="module", params=_MAY_REFUSE)
-def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
-    with Isolated(request.param, run_timeout=60) as isolated:
+def session(request: pytest.FixtureRequest) -> Iterator[WorkerSession]:
+    with WorkerSession(request.param, run_timeout=60) as isolated:
         info = isolated.info()
         if not info.available:
             pytest.skip(f"{request.param}: {info.reason}")
@@ -39,7 +39,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
 
 
 @pytest.mark.parametrize("name", MINILM)
-def test_agrees_with_torch(name: str, session: Isolated) -> None:
+def test_agrees_with_torch(name: str, session: WorkerSession) -> None:
     operator = MINILM[name]
     for number, sizes in enumerate(_SIZES):
         given = case(operator, **{axis: sizes[axis] for axis in operator.axis_names})
@@ -63,7 +63,7 @@ def test_agrees_with_torch(name: str, session: Isolated) -> None:
             assert built.symbolic, f"{name} was built for one shape only"
 
 
-def test_what_tvm_only_supports_in_other_dtypes_is_no_fault(session: Isolated) -> None:
+def test_what_tvm_only_supports_in_other_dtypes_is_no_fault(session: WorkerSession) -> None:
     """Its layer_norm says that it takes float32 and float16 only, as an error of its compiler."""
     norm = msgspec.structs.replace(LAYER_NORM, dtypes=("bfloat16",) * 3, outputs=(0,))
     outcome = session.run(case(norm, a=2, b=3))

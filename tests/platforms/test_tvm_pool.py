@@ -8,27 +8,27 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.platforms.session.in_process import Local
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.tvm.pool import Pool
 from tests.conformance import checks
 from tests.platforms.pooled import PooledLlvm
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[Isolated]:
-    with Isolated("pooled-llvm", where="tests.platforms.pooled:PooledLlvm", run_timeout=60) as isolated:
+def session() -> Iterator[WorkerSession]:
+    with WorkerSession("pooled-llvm", where="tests.platforms.pooled:PooledLlvm", run_timeout=60) as isolated:
         yield isolated
 
 
 @pytest.mark.parametrize("check", checks.ALL, ids=lambda check: check.__name__)
-def test_kit(check: checks.Check, session: Isolated) -> None:
+def test_kit(check: checks.Check, session: WorkerSession) -> None:
     check(session)
 
 
 def test_runs_share_memory_and_results_do_not() -> None:
     platform = PooledLlvm()
-    local = Local(platform)
+    local = InProcessSession(platform)
     results = []
     for sizes in ({"a": 4, "b": 5}, {"a": 3, "b": 5}, {"a": 4, "b": 5}):
         given = checks.case(checks.SUB, **sizes)

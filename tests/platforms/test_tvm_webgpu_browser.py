@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Timeout
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost
 from tapml_fuzz.platforms.browser.chromium import chromium as browser
 from tapml_fuzz.platforms.browser.chromium import toolchain as tvmjs_toolchain
 from tapml_fuzz.platforms.browser.platform import BrowserBuild, BrowserError, TvmWebGPUBrowser
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.browser_faults import patched
 from tests.platforms.operators import MINILM, SUB, case
 
@@ -34,14 +34,14 @@ def platform() -> Iterator[TvmWebGPUBrowser]:
     made = TvmWebGPUBrowser()
     info = made.activate()
     if not info.available:
-        pytest.skip(f"tvm-webgpu-browser: {info.reason}; {info.mend}")
+        pytest.skip(f"tvm-webgpu-browser: {info.reason}; {info.hint}")
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def build(platform: TvmWebGPUBrowser) -> BrowserBuild:
-    return platform.build(Unit(SUB, SUB.dtypes, {}))
+    return platform.build(BuildSpec(SUB, SUB.dtypes, {}))
 
 
 def difference(platform: TvmWebGPUBrowser, build: BrowserBuild) -> np.ndarray:
@@ -86,7 +86,7 @@ def soon(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def folder_of(session: Isolated) -> Path:
+def folder_of(session: WorkerSession) -> Path:
     """The folder of the browser of the session's worker, from the command line of the keeper's child."""
     assert session._worker is not None
     worker = session._worker._process.pid
@@ -105,13 +105,13 @@ def test_what_is_missing_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.delenv("CHROMIUM", raising=False)
     info = TvmWebGPUBrowser().activate()
     assert (info.available, info.reason) == (False, "no Chromium")
-    assert "chromium" in info.mend
+    assert "chromium" in info.hint
     with pytest.raises(tvmjs_toolchain.Missing, match="emcc"):
         tvmjs_toolchain.find_toolchain()
     monkeypatch.setenv("TVMJS", str(tmp_path))
     with pytest.raises(tvmjs_toolchain.Missing) as caught:
         tvmjs_toolchain.find_tvmjs()
-    assert caught.value.mend.startswith("npm install --prefix")
+    assert caught.value.hint.startswith("npm install --prefix")
 
 
 def test_a_browser_that_shows_no_page_is_unavailable(
@@ -132,13 +132,13 @@ def test_runs_in_the_browser(platform: TvmWebGPUBrowser, build: BrowserBuild) ->
 def test_shader_that_the_browser_refuses_is_a_build_error_with_its_source(platform: TvmWebGPUBrowser) -> None:
     """TVM prints infinity as `inff`, which WGSL does not have."""
     with pytest.raises(BuildRejected, match=r"invalid shader: \d+:\d+: unresolved value 'inff'") as caught:
-        platform.build(Unit(MINILM["clamp"], ("float32",), {}))
+        platform.build(BuildSpec(MINILM["clamp"], ("float32",), {}))
     assert "inff" in caught.value.source
 
 
 def test_wasm_trap_is_an_error_and_the_next_run_is_right(platform: TvmWebGPUBrowser, build: BrowserBuild) -> None:
     """Built for other sizes: the host code, in WebAssembly, finds so."""
-    other = platform.build(Unit(SUB, SUB.dtypes, {"a": 2, "b": 3}))
+    other = platform.build(BuildSpec(SUB, SUB.dtypes, {"a": 2, "b": 3}))
     with pytest.raises(BrowserError, match=r"wasm trap: .*Mismatched"):
         difference(platform, dataclasses.replace(other, program=build.program))
     np.testing.assert_array_equal(difference(platform, build), EXPECTED)
@@ -190,7 +190,7 @@ def test_death_is_an_outcome_in_seconds_and_leaves_nothing(platform: TvmWebGPUBr
     assert doomed.activate().available
     folder = doomed._browser.folder
     try:
-        build = doomed.build(Unit(SUB, SUB.dtypes, {}))
+        build = doomed.build(BuildSpec(SUB, SUB.dtypes, {}))
         end(folder, lambda line: f"--type={victim}" in line)
         started = time.monotonic()
         with pytest.raises(DeviceLost):
@@ -203,7 +203,7 @@ def test_death_is_an_outcome_in_seconds_and_leaves_nothing(platform: TvmWebGPUBr
 
 
 def test_killed_browser_costs_the_worker_and_the_next_run_has_another(platform: TvmWebGPUBrowser) -> None:
-    with Isolated("tvm-webgpu-browser") as session:
+    with WorkerSession("tvm-webgpu-browser") as session:
         assert isinstance(session.run(GIVEN), Ok)
         folder = folder_of(session)
         end(folder, lambda line: "--type=" not in line)
@@ -222,7 +222,7 @@ def test_killed_browser_costs_the_worker_and_the_next_run_has_another(platform: 
 def test_endless_kernel_is_ended_and_no_browser_outlives_its_worker(platform: TvmWebGPUBrowser) -> None:
     """The worker is killed, not asked; the browser and its folder go with it."""
     where = "tests.platforms.browser_faults:Endless"
-    with Isolated("endless", where=where, run_timeout=2) as session:
+    with WorkerSession("endless", where=where, run_timeout=2) as session:
         assert isinstance(session.build(SUB, SUB.dtypes, GIVEN.sizes), Built)
         folder = folder_of(session)
         assert len(processes(folder)) > 3

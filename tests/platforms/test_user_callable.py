@@ -13,8 +13,8 @@ from tapml_fuzz.core.case import LAYOUTS
 from tapml_fuzz.core.errors import BadKernel, UnknownPlatform
 from tapml_fuzz.core.outcome import Ok, RunError, Timeout, Unsupported
 from tapml_fuzz.platforms.kernels.spec import CallableSpec, callable_spec
-from tapml_fuzz.platforms.session.in_process import Local
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.conformance import checks
 from tests.platforms.kernel_sources import KERNELS
 from tests.platforms.operators import LAYER_NORM, SOFTMAX, SUB, A, B, X, aten, case
@@ -81,8 +81,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def on(rest: str) -> Local:
-    return Local(f"user:mykernels_of_a_test:{rest}")
+def on(rest: str) -> InProcessSession:
+    return InProcessSession(f"user:mykernels_of_a_test:{rest}")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_input_written_in_place_is_told() -> None:
 
 
 def test_hang_is_killed() -> None:
-    with Isolated("user:mykernels_of_a_test:hanging=sub", run_timeout=3) as session:
+    with WorkerSession("user:mykernels_of_a_test:hanging=sub", run_timeout=3) as session:
         assert isinstance(session.run(case(SUB, a=2, b=3)), Ok)
         assert isinstance(session.run(case(SUB, a=3, b=3)), Timeout)
 
@@ -162,10 +162,10 @@ def test_hang_is_killed() -> None:
     ],
 )
 def test_what_is_not_there_is_unavailable_with_a_mend(spec: str, reason: str) -> None:
-    info = Local(f"user:{spec}").info()
+    info = InProcessSession(f"user:{spec}").info()
     assert not info.available
     assert reason in info.reason
-    assert info.mend
+    assert info.hint
 
 
 def test_file_with_a_header_is_loaded_with_what_lies_beside_it(tmp_path: Path) -> None:
@@ -175,36 +175,36 @@ def test_file_with_a_header_is_loaded_with_what_lies_beside_it(tmp_path: Path) -
         '# [tapml_fuzz]\n# operator = "add"\n# dtypes = ["float32"]\n# callable = "run"\n'
         "from helper_of_a_test import shifted\n\n\ndef run(x, other):\n    return shifted(x, other)\n"
     )
-    session = Local("user:adding.py")
+    session = InProcessSession("user:adding.py")
     given = case(aten("add.Tensor", [X, 2.5], [(A, B)]), a=2, b=3)
     checks.agree(checks.outputs(session, given)[0], given.tensors[0] + np.float32(2.5))
     whole = case(aten("add.Tensor", [X, 2.5], [(A, B)], "float64"), a=2, b=3)
     assert session.run(whole) == Unsupported("adding.py is not written for float64")
     path.write_text(path.read_text().replace("callable", "function"))
     with pytest.raises(BadKernel, match=r"adding\.py: .*callable|function"):
-        Local("user:adding.py")
+        InProcessSession("user:adding.py")
 
 
 def test_script_imports_the_callable() -> None:
     given = case(SOFTMAX, a=2, b=3)
-    script = on("softmax").script(given)
-    assert script is not None
-    ast.parse(script.source)
-    assert "candidate.softmax(x0, dim=-1)" in script.source
+    reproducer = on("softmax").reproducer(given)
+    assert reproducer is not None
+    ast.parse(reproducer.source)
+    assert "candidate.softmax(x0, dim=-1)" in reproducer.source
     names: dict[str, object] = {}
     import torch
 
-    program = "\n".join(["import torch", *script.imports, script.source])
+    program = "\n".join(["import torch", *reproducer.imports, reproducer.source])
     exec(compile(program, "script", "exec"), names)  # noqa: S102 (the script under test)
     (shown,) = names["compute"](torch.from_numpy(given.tensors[0]))  # type: ignore[operator]
     checks.agree(shown.numpy(), checks.expected(given)[0])
 
 
 def test_triton_example_needs_a_device_and_says_so() -> None:
-    session = Local(f"user:{KERNELS / 'softmax_triton.py'}")
+    session = InProcessSession(f"user:{KERNELS / 'softmax_triton.py'}")
     info = session.info()
     if info.available:
         pytest.skip("there is a CUDA device: its own run shows more")
     assert "CUDA" in info.reason or "triton" in info.reason
-    assert info.mend
+    assert info.hint
     assert info.operators == ("aten._softmax.default",)

@@ -18,14 +18,14 @@ from tapml_fuzz.core.errors import BadKernel, UnknownPlatform
 from tapml_fuzz.core.outcome import BuildError, Built, Ok, RunError, Timeout, Unsupported
 from tapml_fuzz.platforms.base import BuildRejected
 from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
-from tapml_fuzz.platforms.kernels.backend import KernelCall, Steps, TypedNumber, call_of
+from tapml_fuzz.platforms.kernels.backend import KernelCall, LaunchSource, TypedNumber, call_of
 from tapml_fuzz.platforms.kernels.cuda import CudaKernels, complaint, packed
 from tapml_fuzz.platforms.kernels.header import KernelHeader, parse
 from tapml_fuzz.platforms.kernels.scope import CallScope
 from tapml_fuzz.platforms.poison import poisoned
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.session.in_process import Local
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.session import Session
 from tests.conformance import checks
 from tests.platforms.kernel_sources import COPY_CL, EMBEDDING_WGSL, KERNELS, TRANSPOSE_CL, TRANSPOSE_WGSL
@@ -44,7 +44,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     def open_(name: str, text: str) -> Session:
         path = tmp_path / name
         path.write_text(text)
-        session = Local(f"user:{path}")
+        session = InProcessSession(f"user:{path}")
         sessions.append(session)
         if not session.info().available:
             pytest.skip(f"{name}: {session.info().reason}")
@@ -243,7 +243,7 @@ def test_hang_costs_the_worker_and_nothing_else(opened: Opened, tmp_path: Path) 
     text = COPY_CL.replace("if (i < n)", loop + "if (i < n)")
     path = tmp_path / "hanging.cl"
     path.write_text(text)
-    with Isolated(f"user:{path}", run_timeout=4) as session:
+    with WorkerSession(f"user:{path}", run_timeout=4) as session:
         if not session.info().available:
             pytest.skip(session.info().reason)
         agrees(session, case(clone(), a=2, b=3), 0)
@@ -256,7 +256,7 @@ def test_what_the_device_has_not_is_said(tmp_path: Path, opened: Opened) -> None
     opened("whole.wgsl", TRANSPOSE_WGSL)
     path = tmp_path / "double.wgsl"
     path.write_text(TRANSPOSE_WGSL.replace('["float32", "float16", "int32"]', '["float64"]'))
-    info = Local(f"user:{path}").info()
+    info = InProcessSession(f"user:{path}").info()
     assert (info.available, info.reason) == (False, "the device has no float64")
 
 
@@ -274,26 +274,26 @@ def test_constants_leave_open_what_they_do_not_use(opened: Opened) -> None:
 def test_script_stands_alone_and_shows_the_same(name: str, opened: Opened) -> None:
     session = opened(name, (KERNELS / name).read_text())
     given = case(SOFTMAX, a=3, b=7) if name == "softmax.cl" else case(NORM, a=2, b=3, c=7)
-    script = session.script(given)
-    assert script is not None
-    assert "tapml_fuzz." not in "\n".join(line for line in script.source.splitlines() if not line.startswith("//"))
-    assert script.source.count("    launch(kernel, ") == 1
-    nothing = session.script(case(given.operator, **dict.fromkeys(given.sizes, 0)))
+    reproducer = session.reproducer(given)
+    assert reproducer is not None
+    assert "tapml_fuzz." not in "\n".join(line for line in reproducer.source.splitlines() if not line.startswith("//"))
+    assert reproducer.source.count("    launch(kernel, ") == 1
+    nothing = session.reproducer(case(given.operator, **dict.fromkeys(given.sizes, 0)))
     assert nothing is not None
     assert "    launch(kernel, " not in nothing.source
     names: dict[str, Any] = {"np": np, "torch": torch}
-    program = "\n".join([*script.imports, script.source])
+    program = "\n".join([*reproducer.imports, reproducer.source])
     exec(compile(program, name, "exec"), names)  # noqa: S102 (the script under test)
     (shown,) = names["compute"](*map(torch.from_numpy, given.tensors))
     np.testing.assert_array_equal(shown.numpy(), checks.outputs(session, given)[0])
 
 
 def test_cuda_says_what_is_missing_here_and_how_to_get_it() -> None:
-    info = Local(load(location(f"user:{KERNELS / 'softmax.cu'}"))).info()
+    info = InProcessSession(load(location(f"user:{KERNELS / 'softmax.cu'}"))).info()
     if info.available:
         pytest.skip("there is a CUDA device: its own run shows more")
     assert "CUDA" in info.reason
-    assert "NVIDIA" in info.mend
+    assert "NVIDIA" in info.hint
     assert info.operators == ("aten._softmax.default",)
 
 
@@ -314,9 +314,11 @@ def test_cuda_source_and_script_are_ready_for_a_device() -> None:
     source = backend.with_constants(text, {"BLOCK": "128", "T": "__half"}, ["float16"])
     assert source.startswith("#include <cuda_fp16.h>\n#define BLOCK 128\n#define T __half\n#line 1\n// Softmax")
     call = KernelCall({"grid": (3,), "block": (128,)}, ("x0", "out0", TypedNumber("i32", 65)))
-    script = backend.script(source, header, call, Steps("x0", {"x0": "b0", "out0": "b1"}, ["b0 = buffer(x0)"], "[]"))
-    ast.parse(script.source)
-    assert "kernel(grid=(3, 1, 1), block=(128, 1, 1), args=[b0, b1, 65])" in script.source
+    reproducer = backend.reproducer(
+        source, header, call, LaunchSource("x0", {"x0": "b0", "out0": "b1"}, ["b0 = buffer(x0)"], "[]")
+    )
+    ast.parse(reproducer.source)
+    assert "kernel(grid=(3, 1, 1), block=(128, 1, 1), args=[b0, b1, 65])" in reproducer.source
     said = "Kernel compilation failed:\nsoftmax.cu(3): error: no such type\n      T x;\n      ^\n\n1 error detected"
     assert complaint(said) == "softmax.cu(3): error: no such type"
 

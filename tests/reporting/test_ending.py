@@ -20,9 +20,9 @@ from tapml_fuzz.judge import judge
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import truth
 from tapml_fuzz.oracle.compare import difference
-from tapml_fuzz.platforms.base import Script
+from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.reporting.error_ratio import ratio
-from tapml_fuzz.reporting.standalone import standalone_script
+from tapml_fuzz.reporting.standalone import standalone_reproducer
 from tapml_fuzz.storage.findings import Evidence
 from tests.platforms.operators import A, B, X, aten
 from tests.reporting.test_scripts import record, run, run_all
@@ -57,8 +57,8 @@ def test_script_ends_with_a_verdict(tmp_path: Path) -> None:
     for number, (kind, now, found, _) in enumerate(_LATER):
         outputs = (np.array(found, np.float64 if kind == "dtype" else np.float32),) if found else ()
         evidence = Evidence(given, right.values, outputs, right.bounds)
-        script = Script((), f"def compute(x0):\n    return {now}\n")
-        text = standalone_script(record("echo", operator, kind, ratio=12.5), evidence, script)
+        reproducer = Reproducer((), f"def compute(x0):\n    return {now}\n")
+        text = standalone_reproducer(record("echo", operator, kind, ratio=12.5), evidence, reproducer)
         (tmp_path / f"{number}.py").write_text(text)
     scripts = [str(tmp_path / f"{number}.py") for number in range(len(_LATER))]
     ended = run_all(scripts, tmp_path)
@@ -81,8 +81,8 @@ def test_indices_are_wrong_as_long_as_they_are_those_found(given_now: str, fault
     result = Result("echo", given, judge(given, found, right), found, right)
     assert result.verdict.kind == "wrong"
     evidence = Evidence(given, right.values, found.outputs, result.bounds)
-    script = Script((), f"def compute(x0):\n    return [{given_now}]\n")
-    done = run(standalone_script(record("echo", operator), evidence, script), tmp_path)
+    reproducer = Reproducer((), f"def compute(x0):\n    return [{given_now}]\n")
+    done = run(standalone_reproducer(record("echo", operator), evidence, reproducer), tmp_path)
     assert done.returncode == int(fault), done.stdout + done.stderr
 
 

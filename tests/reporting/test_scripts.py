@@ -20,11 +20,11 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import BuildError, Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.oracle import Truth, truth
-from tapml_fuzz.platforms.base import Script
+from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.platforms.registry import ON_REQUEST, known
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.reporting.reproducers import reproducers
-from tapml_fuzz.reporting.standalone import standalone_script
+from tapml_fuzz.reporting.standalone import standalone_reproducer
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
 from tests.platforms.operators import LAYER_NORM, MINILM, SOFTMAX, add, case, clone
 
@@ -98,15 +98,15 @@ def run_all(scripts: list[str], folder: Path) -> dict[str, tuple[int, str]]:
 
 
 @pytest.fixture(scope="module", params=[name for name in known() if name not in _WITHOUT_SCRIPT])
-def session(request: pytest.FixtureRequest) -> Iterator[Isolated]:
-    with Isolated(request.param, run_timeout=60) as isolated:
+def session(request: pytest.FixtureRequest) -> Iterator[WorkerSession]:
+    with WorkerSession(request.param, run_timeout=60) as isolated:
         info = isolated.info()
         if not info.available:
             pytest.skip(f"{request.param}: {info.reason}")
         yield isolated
 
 
-def test_scripts_print_what_the_session_computed(session: Isolated, tmp_path: Path) -> None:
+def test_scripts_print_what_the_session_computed(session: WorkerSession, tmp_path: Path) -> None:
     # Platforms that run on request only compile slowly: what every one of them must build is enough of a sample.
     tried = _MUST_BUILD if session.name in ON_REQUEST else _CASES
     outcomes = {name: session.run(given) for name, given in _CASES.items() if name in tried}
@@ -115,11 +115,11 @@ def test_scripts_print_what_the_session_computed(session: Isolated, tmp_path: Pa
     truths: dict[str, Truth] = {}
     for name, outcome in kept.items():
         given = _CASES[name]
-        script = session.script(given)
-        assert script is not None, name
+        reproducer = session.reproducer(given)
+        assert reproducer is not None, name
         made = record(session.name, given.operator, "wrong" if isinstance(outcome, Ok) else "build-error")
         expected = truths[name] = truth(given.operator, given.tensors, given.sizes)
-        text = standalone_script(made, Evidence(given, expected.values, (), expected.bounds), script)
+        text = standalone_reproducer(made, Evidence(given, expected.values, (), expected.bounds), reproducer)
         assert "tapml_fuzz" not in text.split('"""', 2)[2]
         (tmp_path / f"{name}.py").write_text(text)
     empty = tmp_path / "empty"
@@ -151,12 +151,12 @@ def test_platform_without_a_script_has_its_pytest_file() -> None:
     given = case(clone(), a=1, b=2)
     evidence = Evidence(given, (given.tensors[0].astype(np.float64),), given.tensors)
     assert list(reproducers(record("echo", given.operator), evidence, None)) == ["test_an_id.py"]
-    both = reproducers(record("echo", given.operator), evidence, Script((), "def compute(x0):\n    return [x0]\n"))
+    both = reproducers(record("echo", given.operator), evidence, Reproducer((), "def compute(x0):\n    return [x0]\n"))
     assert list(both) == ["reproduce.py", "test_an_id.py"]
 
 
-_ECHO = Script(("import math",), "def compute(x0):\n    return [x0]\n")
-_COPIES = Script((), "def compute(x0):\n    return [x0.clone()]\n")
+_ECHO = Reproducer(("import math",), "def compute(x0):\n    return [x0]\n")
+_COPIES = Reproducer((), "def compute(x0):\n    return [x0.clone()]\n")
 
 
 def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -166,7 +166,7 @@ def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_expected_is_the_operator_in_float64(tmp_path: Path) -> None:
     given = Case(clone("float16"), {"a": 1, "b": 1}, (np.full((1, 1), 0.1, np.float16),))
-    done = run(standalone_script(record("echo", given.operator), Evidence(given, (), ()), _ECHO), tmp_path)
+    done = run(standalone_reproducer(record("echo", given.operator), Evidence(given, (), ()), _ECHO), tmp_path)
     assert "expected 0: float64[1, 1]\n[[0.0999755859375]]\n" in done.stdout
     assert "actual 0: float16[1, 1]\n[[0.1]]\n" in done.stdout
     assert f"\nnumpy {np.__version__}\n" in done.stdout
@@ -176,34 +176,38 @@ def test_expected_that_torch_cannot_repeat_is_spelled_out(tmp_path: Path) -> Non
     operator = msgspec.structs.replace(clone(), name="python:somewhere:clone")
     given = Case(operator, {"a": 1, "b": 1}, (np.ones((1, 1), np.float32),))
     evidence = Evidence(given, (np.array([[1.0 + 2**-40]]),), ())
-    done = run(standalone_script(record("echo", operator), evidence, _ECHO), tmp_path)
+    done = run(standalone_reproducer(record("echo", operator), evidence, _ECHO), tmp_path)
     assert f"[[{1.0 + 2**-40!r}]]" in done.stdout, done.stderr
 
 
 def test_error_of_a_run_is_shown_as_what_happened(tmp_path: Path) -> None:
     given = case(clone(), a=1, b=2)
-    script = Script((), 'def compute(x0):\n    x0[0, 0] = 7\n    raise ValueError("the driver says no")\n')
+    reproducer = Reproducer((), 'def compute(x0):\n    x0[0, 0] = 7\n    raise ValueError("the driver says no")\n')
     evidence = Evidence(given, (), ())
-    done = run(standalone_script(record("echo", given.operator, "run-error"), evidence, script), tmp_path)
+    done = run(standalone_reproducer(record("echo", given.operator, "run-error"), evidence, reproducer), tmp_path)
     assert done.returncode == 1, done.stderr
     assert "actual: ValueError: the driver says no\n" in done.stdout
     assert done.stdout.endswith("the fault is still there\n")
     assert "input 0 was changed to: float32[1, 2]\n[[ 7." in done.stdout
     # A wrong value found, but an error now: that is news, and ends the script as errors do.
-    done = run(standalone_script(record("echo", given.operator, "wrong"), evidence, script), tmp_path)
+    done = run(standalone_reproducer(record("echo", given.operator, "wrong"), evidence, reproducer), tmp_path)
     assert done.returncode == 1
     assert done.stderr.endswith("ValueError: the driver says no\n")
-    done = run(standalone_script(record("echo", given.operator, "run-error"), evidence, _COPIES), tmp_path)
+    done = run(standalone_reproducer(record("echo", given.operator, "run-error"), evidence, _COPIES), tmp_path)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the fault is gone")
-    done = run(standalone_script(record("echo", given.operator, "run-error"), evidence, _ECHO), tmp_path)
+    done = run(standalone_reproducer(record("echo", given.operator, "run-error"), evidence, _ECHO), tmp_path)
     assert done.returncode == 1  # its output is its input
     assert "an output shares memory with an input\n" in done.stdout
 
 
 def test_nondeterministic_case_is_run_twice(tmp_path: Path) -> None:
     given = case(clone(), a=1, b=1)
-    script = Script((), "count = [0]\n\n\ndef compute(x0):\n    count[0] += 1\n    return [x0 * 0 + count[0]]\n")
-    text = standalone_script(record("echo", given.operator, "nondeterministic"), Evidence(given, (), ()), script)
+    reproducer = Reproducer(
+        (), "count = [0]\n\n\ndef compute(x0):\n    count[0] += 1\n    return [x0 * 0 + count[0]]\n"
+    )
+    text = standalone_reproducer(
+        record("echo", given.operator, "nondeterministic"), Evidence(given, (), ()), reproducer
+    )
     done = run(text, tmp_path)
     assert "again 0: float32[1, 1]\n[[2.]]\nactual 0: float32[1, 1]\n[[1.]]" in done.stdout
 
@@ -211,7 +215,7 @@ def test_nondeterministic_case_is_run_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "word"), [("crash", "crashes"), ("timeout", "does not end"), ("unwritten", "never")])
 def test_script_says_beforehand_how_it_ends(kind: str, word: str) -> None:
     given = case(clone(), a=1, b=1)
-    text = standalone_script(record("echo", given.operator, kind), Evidence(given, (), ()), _ECHO)
+    text = standalone_reproducer(record("echo", given.operator, kind), Evidence(given, (), ()), _ECHO)
     assert word in (ast.get_docstring(ast.parse(text)) or "")
 
 
@@ -229,7 +233,7 @@ def test_untrusted_texts_leave_the_script_valid_and_harmless(nasty: str) -> None
 def test_script_of_untrusted_texts_runs(tmp_path: Path) -> None:
     given, nasty = case(clone(), a=1, b=2), '"""\x00\ud800\r\\'
     made = record(nasty, given.operator, described=nasty, message=nasty, realism=nasty, versions={nasty: nasty})
-    done = run(standalone_script(made, Evidence(given, (), ()), _ECHO), tmp_path)
+    done = run(standalone_reproducer(made, Evidence(given, (), ()), _ECHO), tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -237,6 +241,8 @@ def test_operator_named_to_break_out_only_names_itself() -> None:
     nasty = "x(); import os #"
     operator = Operator(f"aten.{nasty}.{nasty}", (nasty,), {nasty: [nasty]}, (), ())
     given = Case(operator, {}, ())
-    text = standalone_script(record("echo", operator), Evidence(given, (), ()), Script((), "def compute():\n    pass"))
+    text = standalone_reproducer(
+        record("echo", operator), Evidence(given, (), ()), Reproducer((), "def compute():\n    pass")
+    )
     imported = {a.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Import) for a in n.names}
     assert imported == {"numpy", "sys", "torch"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import (
     PHASES,
     Recipe,
-    Source,
+    SeedSet,
     Step,
     cases,
     from_corpus,
@@ -34,21 +34,21 @@ quick = settings(max_examples=60, deadline=None, database=None, suppress_health_
 
 
 @pytest.fixture(scope="module")
-def softmax() -> Source:
+def softmax() -> SeedSet:
     return from_corpus("softmax")
 
 
 @pytest.fixture(scope="module")
-def embedding() -> Source:
+def embedding() -> SeedSet:
     return from_corpus("embedding")
 
 
-def drawn(source: Source, count: int = 150, **options: object) -> list[Case]:
+def drawn(seed_set: SeedSet, count: int = 150, **options: object) -> list[Case]:
     found: list[Case] = []
 
     @seed(5)
     @settings(quick, max_examples=count, phases=[Phase.generate])
-    @given(cases(source, **options))  # type: ignore[arg-type]
+    @given(cases(seed_set, **options))  # type: ignore[arg-type]
     def collect(case: Case) -> None:
         found.append(case)
 
@@ -60,13 +60,13 @@ def drawn(source: Source, count: int = 150, **options: object) -> list[Case]:
     "name", ["softmax", "embedding", "native_layer_norm", "addmm", "where", "view", "index", "sum"]
 )
 def test_reference_accepts_every_drawn_case(name: str) -> None:
-    source = from_corpus(name)
-    for case in drawn(source, 80):
-        assert case.shapes == source.operator.shapes(case.sizes)
+    seed_set = from_corpus(name)
+    for case in drawn(seed_set, 80):
+        assert case.shapes == seed_set.operator.shapes(case.sizes)
         call(case.operator, [to_torch(t.copy()) for t in case.tensors], case.sizes)
 
 
-def test_same_recipe_gives_same_bytes(softmax: Source) -> None:
+def test_same_recipe_gives_same_bytes(softmax: SeedSet) -> None:
     @quick
     @given(recipes(softmax, dtypes=("", "bfloat16")))
     def check(recipe: Recipe) -> None:
@@ -77,7 +77,7 @@ def test_same_recipe_gives_same_bytes(softmax: Source) -> None:
     check()
 
 
-def test_all_phases_and_boundaries_are_reached(softmax: Source) -> None:
+def test_all_phases_and_boundaries_are_reached(softmax: SeedSet) -> None:
     found = drawn(softmax, 400)
     assert {case.origin.split(":")[0] for case in found} == set(PHASES)
     sizes = {n for case in found for n in case.sizes.values()}
@@ -86,11 +86,11 @@ def test_all_phases_and_boundaries_are_reached(softmax: Source) -> None:
     assert {"observed", "near", "special", "degenerate"} <= {realism(case, softmax) for case in found}
 
 
-def test_cases_stay_within_the_element_bound(softmax: Source) -> None:
+def test_cases_stay_within_the_element_bound(softmax: SeedSet) -> None:
     assert max(c.elements for c in drawn(softmax, 150, max_elements=4096, phases=["shapes"])) <= 4096
 
 
-def test_indices_stay_valid_in_every_phase(embedding: Source) -> None:
+def test_indices_stay_valid_in_every_phase(embedding: SeedSet) -> None:
     (index,) = embedding.operator.indexes
     for case in drawn(embedding, 300):
         ids, extent = case.tensors[index.slot], index.extent.value(case.sizes)
@@ -100,11 +100,11 @@ def test_indices_stay_valid_in_every_phase(embedding: Source) -> None:
     )
 
 
-def test_shrinking_ends_at_a_simple_recipe(softmax: Source) -> None:
+def test_shrinking_ends_at_a_simple_recipe(softmax: SeedSet) -> None:
     recipe = find(
         recipes(softmax), lambda r: any(s.kind == "special" for s in r.steps), settings=settings(database=None)
     )
-    assert recipe.seed == 0
+    assert recipe.seed_index == 0
     assert recipe.sizes == ()
     assert recipe.layouts == ()
     assert recipe.steps == (Step("special", 0, 0.0, specials.SPECIALS[0]),)
@@ -168,13 +168,13 @@ def test_mask_arrangements() -> None:
 
 def test_realism_levels() -> None:
     x = np.linspace(-3, 4, 12, dtype=np.float32).reshape(3, 4)
-    source = from_examples("aten._softmax.default", [((torch.from_numpy(x), -1, False), {})])
-    seed_case = source.seeds[0]
+    seed_set = from_examples("aten._softmax.default", [((torch.from_numpy(x), -1, False), {})])
+    seed_case = seed_set.seeds[0]
 
     def level(array: np.ndarray) -> str:  # type: ignore[type-arg]
-        return realism(seed_case.with_tensors((array.astype(np.float32),)), source)
+        return realism(seed_case.with_tensors((array.astype(np.float32),)), seed_set)
 
-    assert realism(seed_case, source) == "observed"
+    assert realism(seed_case, seed_set) == "observed"
     assert level(x / 2) == "near"
     assert level(x * 3) == "extrapolated"
     assert level(np.where(x > 3, np.nan, x)) == "special"
@@ -199,7 +199,7 @@ def test_unknown_operator_names_the_mend() -> None:
 @quick
 @given(st.data())
 def test_users_own_test_with_examples(data: st.DataObject) -> None:
-    source = from_examples("aten.add.Tensor", [((torch.randn(3, 4), torch.randn(4)), {})])
-    case = data.draw(cases(source, phases=["shapes", "values"]))
+    seed_set = from_examples("aten.add.Tensor", [((torch.randn(3, 4), torch.randn(4)), {})])
+    case = data.draw(cases(seed_set, phases=["shapes", "values"]))
     x, y = case.tensors
     assert x.shape[-1] == y.shape[-1]

@@ -10,19 +10,19 @@ import pytest
 from benchmarks.throughput import campaign, isolation, run
 from benchmarks.throughput.inputs import NEAR, cases
 from benchmarks.throughput.worker import Rate, Speed, speed
-from strategies import Source, from_corpus
+from strategies import SeedSet, from_corpus
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Ok, RunOutcome, Unsupported
-from tapml_fuzz.engine.runner import Bench
-from tapml_fuzz.platforms.session.in_process import Local
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 
 
 @pytest.fixture(scope="module")
-def tanh() -> Source:
+def tanh() -> SeedSet:
     return from_corpus("tanh")
 
 
-class Picky(Local):
+class Picky(InProcessSession):
     """Declines empty tensors and any shape but the first; says that each run took a millisecond inside."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Picky(Local):
         return Ok(tuple(np.zeros(t.shape) for t in case.tensors), 0.001)
 
 
-def test_cases_are_of_the_sizes_asked_for(tanh: Source) -> None:
+def test_cases_are_of_the_sizes_asked_for(tanh: SeedSet) -> None:
     near = cases(tanh, NEAR, 6)
     assert len(near) == 6
     assert all(case.elements in NEAR and case.dtypes == tanh.operator.dtypes for case in near)
@@ -44,7 +44,7 @@ def test_cases_are_of_the_sizes_asked_for(tanh: Source) -> None:
     assert cases(tanh, range(0), 6) == []
 
 
-def test_only_what_runs_is_timed(tanh: Source) -> None:
+def test_only_what_runs_is_timed(tanh: SeedSet) -> None:
     measured = speed(Picky(), tanh, 0.02)
     assert measured is not None
     assert measured.near is not None
@@ -70,12 +70,14 @@ def test_every_operator_counts_alike() -> None:
     assert summary["any_size"]["trials_per_s"] == pytest.approx(1)
 
 
-def test_parts_of_a_trial_add_up(tanh: Source) -> None:
-    bench = Bench("torch-cpu", Local("torch-cpu"), {"candidate": Local("torch-cpu")})
+def test_parts_of_a_trial_add_up(tanh: SeedSet) -> None:
+    runner = DifferentialRunner(
+        "torch-cpu", InProcessSession("torch-cpu"), {"candidate": InProcessSession("torch-cpu")}
+    )
     try:
-        figures = campaign.measure(tanh, bench, 0.5)
+        figures = campaign.measure(tanh, runner, 0.5)
     finally:
-        bench.close()
+        runner.close()
     seen = campaign.per_trial([figures, figures])
     assert seen["trials"] == 2 * figures["trials"] > 0
     waited = seen["reference"] + seen["candidate"]
@@ -83,7 +85,7 @@ def test_parts_of_a_trial_add_up(tanh: Source) -> None:
     assert min(seen.values()) >= 0
 
 
-def test_a_worker_costs_something_and_a_window_less(tanh: Source) -> None:
+def test_a_worker_costs_something_and_a_window_less(tanh: SeedSet) -> None:
     costs = isolation.overhead("torch-cpu", {"tanh": tanh}, 1.0)
     assert costs["operators"] == 1
     assert 0 < costs["local"] < costs["window"] < costs["single"]

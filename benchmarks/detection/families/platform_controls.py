@@ -22,7 +22,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import Ok, RunOutcome
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.operators.invoke import resolve
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 
 _HALF = ("", "float16")
 _ALL = ("", "float16", "bfloat16")
@@ -219,7 +219,7 @@ TORCH_CUDA = tuple(
 @cache
 def _tvm() -> Callable[[Case], RunOutcome]:
     """Runs cases in one thread: a call that is given up (a timeout) must not end in the middle of a message."""
-    session = Isolated("tvm-llvm")
+    session = WorkerSession("tvm-llvm")
     thread = ThreadPoolExecutor(1, thread_name_prefix="tvm-llvm")
     atexit.register(session.close)
     return lambda case: thread.submit(session.run, case).result()

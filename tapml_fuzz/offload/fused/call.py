@@ -11,7 +11,7 @@ import numpy as np
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array, to_bits
-from tapml_fuzz.offload.fused.library import Call, Library, is_tensor, one_line
+from tapml_fuzz.offload.fused.library import Library, LibraryCall, is_tensor, one_line
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 
 # What TVM's argument checks say before anything runs; the signature follows it.
@@ -36,7 +36,7 @@ class Made:
         seconds: of A's function.
     """
 
-    call: Call
+    call: LibraryCall
     before: dict[int, Array]
     outputs: dict[int, Array]
     seconds: float
@@ -53,7 +53,7 @@ class Made:
         )
 
 
-def made(library: Library, call: Call) -> Made:
+def made(library: Library, call: LibraryCall) -> Made:
     """Make a call with library A's own function, where the VM wants its outputs.
 
     An output is what nobody has written before, or what the call has changed.

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tapml_fuzz.offload import blame
-from tapml_fuzz.offload.fused.messages import CallFacts, Stopped, Value
-from tapml_fuzz.offload.fused.process import Ended, Pair
+from tapml_fuzz.offload.fused.messages import CallFacts, FusedValue, RunStopped
+from tapml_fuzz.offload.fused.process import Pair, ProcessEnded
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun
 from tapml_fuzz.offload.ledger import Growth, written
-from tapml_fuzz.offload.subject import Check, Grown
+from tapml_fuzz.offload.subject import Grown, ModelCheck
 from tapml_fuzz.offload.walk import Alone
 
 
 @dataclass(frozen=True)
-class Function:
+class FusedFunction:
     """A function of library A with its calls in one run, alone and inside both libraries."""
 
     key: str
@@ -44,12 +44,12 @@ class Function:
         return max(self.facts, key=lambda fact: fact.ratio)
 
 
-def functions_of(facts: Iterable[CallFacts]) -> list[Function]:
+def functions_of(facts: Iterable[CallFacts]) -> list[FusedFunction]:
     """The functions that A's run calls, in the order of their first calls."""
     calls: dict[str, list[CallFacts]] = {}
     for fact in facts:
         calls.setdefault(fact.name, []).append(fact)
-    return [Function(name, tuple(each)) for name, each in calls.items()]
+    return [FusedFunction(name, tuple(each)) for name, each in calls.items()]
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,18 @@ class Fused:
     pair: Pair
     target: str
 
-    def check(self, assignment: Assignment, *, afresh: bool = False) -> Check:
+    def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
         """A's run with the functions that are assigned to B taken from there, always afresh. Raises `CannotRun`."""
         try:
             reply = self.pair.check(sorted(assignment))
-        except Ended as ended:
+        except ProcessEnded as ended:
             name = ended.during.name if ended.during is not None else "the run"
             raise CannotRun(self.target, name, str(ended)) from None
-        if isinstance(reply, Stopped):
+        if isinstance(reply, RunStopped):
             raise CannotRun(self.target, reply.name or "the run", reply.reason)
-        return Check(grown(reply.values), reply.view, ())
+        return ModelCheck(grown(reply.values), reply.view, ())
 
-    def growth(self, assignment: Assignment, check: Check) -> tuple[Growth, ...]:
+    def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
         alone = {step_of(fact.number, fact.name): written(fact.ratio) for fact in self.pair.facts}
         return tuple(
             # What stays in A is A's own: on A's inputs there is no distance.
@@ -78,13 +78,13 @@ class Fused:
             for g in blame.shown_of(check)
         )
 
-    def accept(self, check: Check) -> None:
+    def accept(self, check: ModelCheck) -> None:
         return None
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
         return None  # the survey has run each function again and again, on the same values
 
-    def alone(self, unit: Function) -> Alone:
+    def alone(self, unit: FusedFunction) -> Alone:
         """What the survey has seen of a function's calls."""
         died = self.pair.died.get(unit.key)
         if died is not None:
@@ -104,7 +104,7 @@ def step_of(number: int, name: str) -> str:
     return f"{name}#{number}" if number >= 0 else name
 
 
-def grown(values: Sequence[Value]) -> tuple[Grown, ...]:
+def grown(values: Sequence[FusedValue]) -> tuple[Grown, ...]:
     """The values of a run as the walk sees them."""
     return tuple(
         Grown(

@@ -26,7 +26,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
+class LibraryCall:
     """A call of one of the library's functions that the VM is about to make.
 
     Attributes:
@@ -48,7 +48,7 @@ class Call:
 
 
 # Makes the call (or does not), so that the outputs among its arguments are written when it returns.
-Conduct = Callable[[Call], None]
+Conduct = Callable[[LibraryCall], None]
 
 
 class Library:
@@ -119,7 +119,7 @@ class _Instrument:
                 self._note(name, result)
         elif before and self._is_own(name) and not any(map(self._is_heap, arguments)):
             fresh = {i for i, a in enumerate(arguments) if is_tensor(a) and a.__chandle__() in self._unwritten}
-            call = Call(self._calls, name, function, arguments, frozenset(fresh))
+            call = LibraryCall(self._calls, name, function, arguments, frozenset(fresh))
             self._calls += 1
             self._conduct(call)
             self._written(arguments)

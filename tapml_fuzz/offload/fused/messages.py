@@ -42,23 +42,23 @@ class Given(msgspec.Struct, frozen=True, tag="given"):
     shape: tuple[int, ...]
 
 
-class Survey(msgspec.Struct, frozen=True, tag="survey"):
+class SurveyRequest(msgspec.Struct, frozen=True, tag="survey"):
     """Look at every call alone, then work out how far errors may grow. B's functions in `skip` are not called."""
 
     skip: tuple[str, ...]
 
 
-class Check(msgspec.Struct, frozen=True, tag="check"):
+class CheckRequest(msgspec.Struct, frozen=True, tag="check"):
     """Run A's `main` with the functions in `moved` taken from B."""
 
     moved: tuple[str, ...]
 
 
-class Own(msgspec.Struct, frozen=True, tag="own"):
+class OwnRequest(msgspec.Struct, frozen=True, tag="own"):
     """Run B's `main` as it is."""
 
 
-class Calling(msgspec.Struct, frozen=True, tag="calling"):
+class CallStarted(msgspec.Struct, frozen=True, tag="calling"):
     """About to run compiled code: what ends the process now is this."""
 
     number: int
@@ -97,7 +97,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     calls: tuple[CallFacts, ...]
 
 
-class Value(msgspec.Struct, frozen=True):
+class FusedValue(msgspec.Struct, frozen=True):
     """A value of a run: an output of a call, or of `main` (`number` is -1), and its distance over what is allowed."""
 
     number: int
@@ -109,11 +109,11 @@ class Value(msgspec.Struct, frozen=True):
 class Checked(msgspec.Struct, frozen=True, tag="checked"):
     """A run of `main` beside A's own."""
 
-    values: tuple[Value, ...]
+    values: tuple[FusedValue, ...]
     view: View
 
 
-class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
+class RunStopped(msgspec.Struct, frozen=True, tag="stopped"):
     """A run did not come to its end."""
 
     name: str
@@ -126,18 +126,18 @@ class OwnRun(msgspec.Struct, frozen=True, tag="own-run"):
     Attributes:
         functions: of B's that it calls, once each.
         outputs: of `main`, as in `Checked`; empty where its outputs have other shapes than A's.
-        identical: whether they are those of the last `Check`, bit for bit.
+        identical: whether they are those of the last `CheckRequest`, bit for bit.
     """
 
     functions: tuple[str, ...]
-    outputs: tuple[Value, ...]
+    outputs: tuple[FusedValue, ...]
     view: View | None
     identical: bool
     reason: str = ""
 
 
-Request = Given | Survey | Check | Own
-Reply = Ready | Refusal | Calling | Surveyed | Checked | Stopped | OwnRun
+Request = Given | SurveyRequest | CheckRequest | OwnRequest
+Reply = Ready | Refusal | CallStarted | Surveyed | Checked | RunStopped | OwnRun
 
 
 def encoded(message: Request | Reply) -> bytes:

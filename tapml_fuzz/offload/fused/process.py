@@ -15,19 +15,28 @@ from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.errors import BadInputs, BadLibrary, MachineryFailure
 from tapml_fuzz.offload.fused import messages
-from tapml_fuzz.offload.fused.messages import CallFacts, Calling, Checked, OwnRun, Ready, Refusal, Stopped, Surveyed
+from tapml_fuzz.offload.fused.messages import (
+    CallFacts,
+    CallStarted,
+    Checked,
+    OwnRun,
+    Ready,
+    Refusal,
+    RunStopped,
+    Surveyed,
+)
 from tapml_fuzz.platforms.session.worker_process import WorkerProcess
 
 _MODULE = "tapml_fuzz.offload.fused.worker"
 _START_LIMIT_S = 120.0
 
-R = TypeVar("R", Ready, Surveyed, Checked | Stopped, OwnRun)
+R = TypeVar("R", Ready, Surveyed, Checked | RunStopped, OwnRun)
 
 
-class Ended(Exception):
+class ProcessEnded(Exception):
     """Compiled code took the process down, or did not return; `during` is the call, None where none was made."""
 
-    def __init__(self, during: Calling | None, where: Literal["crash", "hang"], reason: str) -> None:
+    def __init__(self, during: CallStarted | None, where: Literal["crash", "hang"], reason: str) -> None:
         super().__init__(reason)
         self.during, self.where, self.reason = during, where, reason
 
@@ -45,7 +54,7 @@ class Pair:
     def __init__(self, a: Path, b: Path, main: str, inputs: Mapping[str, Array], *, limit: float = 120.0) -> None:
         for path in (a, b):
             if not path.is_file():
-                raise BadLibrary(f"{path} is no file", mend="give two shared libraries that Relax has exported")
+                raise BadLibrary(f"{path} is no file", hint="give two shared libraries that Relax has exported")
         for name, array in inputs.items():
             if array.nbytes > messages.MAX_MESSAGE:
                 raise BadInputs(f"input {name} has {array.nbytes} bytes, more than {messages.MAX_MESSAGE}")
@@ -53,7 +62,7 @@ class Pair:
         self._inputs, self._limit = dict(inputs), limit
         self._worker: WorkerProcess | None = None
         self._connection: Connection | None = None
-        self.died: dict[str, Ended] = {}
+        self.died: dict[str, ProcessEnded] = {}
         self.facts: tuple[CallFacts, ...] = ()
         self.ready = self._started()
 
@@ -82,8 +91,8 @@ class Pair:
         while True:
             try:
                 self._ensure()
-                reply = self._asked(messages.Survey(tuple(skipped)), Surveyed)
-            except Ended as ended:
+                reply = self._asked(messages.SurveyRequest(tuple(skipped)), Surveyed)
+            except ProcessEnded as ended:
                 if ended.during is None or ended.during.whose == "A":
                     name = "it" if ended.during is None else ended.during.name
                     raise BadLibrary(f"{Path(self._job.a).name} itself does not run: {name}: {ended.reason}") from None
@@ -98,15 +107,15 @@ class Pair:
             self.facts = reply.calls
             return self.facts
 
-    def check(self, moved: Sequence[str]) -> Checked | Stopped:
-        """A's run with the functions in `moved` taken from B, beside A's own. Raises `Ended`."""
+    def check(self, moved: Sequence[str]) -> Checked | RunStopped:
+        """A's run with the functions in `moved` taken from B, beside A's own. Raises `ProcessEnded`."""
         self._again()
-        return self._asked(messages.Check(tuple(moved)), Checked | Stopped)  # type: ignore[arg-type]
+        return self._asked(messages.CheckRequest(tuple(moved)), Checked | RunStopped)  # type: ignore[arg-type]
 
     def own(self) -> OwnRun:
-        """B's `main` as it is. Raises `Ended`."""
+        """B's `main` as it is. Raises `ProcessEnded`."""
         self._again()
-        return self._asked(messages.Own(), OwnRun)
+        return self._asked(messages.OwnRequest(), OwnRun)
 
     def _again(self) -> None:
         """A process that has made its survey."""
@@ -123,13 +132,13 @@ class Pair:
         self._connection = Connection(os.dup(self._worker.channel.fileno()))
         try:
             ready = self._answer(Ready, max(_START_LIMIT_S, self._limit))
-        except Ended as ended:
+        except ProcessEnded as ended:
             raise BadLibrary(f"loading the libraries fails: {ended.reason}") from None
         missing = [name for name in ready.parameters if name not in self._inputs]
         if missing:
             self.close()
             raise BadInputs(
-                f"no input for {', '.join(missing)}", mend=f"{self._job.main} takes {', '.join(ready.parameters)}"
+                f"no input for {', '.join(missing)}", hint=f"{self._job.main} takes {', '.join(ready.parameters)}"
             )
         return ready
 
@@ -152,19 +161,19 @@ class Pair:
             raise self._ended(None) from None
 
     def _answer(self, kind: type[R], limit: float | None = None) -> R:
-        """The next reply that is no news of progress; raises `Ended`, or `BadLibrary` for a refusal."""
+        """The next reply that is no news of progress; raises `ProcessEnded`, or `BadLibrary` for a refusal."""
         assert self._connection is not None
         limit = limit or self._limit
-        during: Calling | None = None
+        during: CallStarted | None = None
         while True:
             try:
                 if not self._connection.poll(limit):
                     self.close()
-                    raise Ended(during, "hang", f"it does not return within {limit:g} s")
+                    raise ProcessEnded(during, "hang", f"it does not return within {limit:g} s")
                 reply = messages.reply(self._connection.recv_bytes(messages.MAX_MESSAGE))
             except (EOFError, OSError):
                 raise self._ended(during) from None
-            if isinstance(reply, Calling):
+            if isinstance(reply, CallStarted):
                 during = reply
             elif isinstance(reply, Refusal):
                 self.close()
@@ -174,11 +183,11 @@ class Pair:
             else:
                 raise MachineryFailure(f"the libraries' process answers {type(reply).__name__}")
 
-    def _ended(self, during: Calling | None) -> Ended:
+    def _ended(self, during: CallStarted | None) -> ProcessEnded:
         assert self._worker is not None
         crash = self._worker.crash()
         self.close()
         words = crash.stderr.strip().splitlines()
         how = f"signal {-crash.exit_code}" if crash.exit_code < 0 else f"exit {crash.exit_code}"
         said = f": {words[-1][:200]}" if words and crash.exit_code > 0 else ""
-        return Ended(during, "crash", f"it ends the process ({how}{said})")
+        return ProcessEnded(during, "crash", f"it ends the process ({how}{said})")

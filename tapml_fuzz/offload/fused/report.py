@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tapml_fuzz.offload.fused.functions import Function
+from tapml_fuzz.offload.fused.functions import FusedFunction
 from tapml_fuzz.offload.fused.messages import OwnRun
 from tapml_fuzz.offload.report import WalkReport
 
@@ -23,7 +23,7 @@ class LibrariesReport(WalkReport):
         own: B as it is; None where it ended its process, with `own_failure` saying how.
     """
 
-    functions: tuple[Function, ...]
+    functions: tuple[FusedFunction, ...]
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
     devices: tuple[str, str]
@@ -33,7 +33,7 @@ class LibrariesReport(WalkReport):
     @property
     def notes(self) -> tuple[str, ...]:
         """What no unit says, one line each."""
-        a, b = self.walk.source, self.walk.target
+        a, b = self.walk.reference, self.walk.target
         lines = [f"only {a} calls {name}" for name in self.only_in_a]
         lines += [f"only {b} calls {name}" for name in self.only_in_b]
         if self.own is None or self.own.reason:

@@ -14,8 +14,17 @@ import numpy as np
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.offload.fused.call import Again, Faulty, Made, Unfit, differs, made
-from tapml_fuzz.offload.fused.library import Call, Library, Unusable, one_line
-from tapml_fuzz.offload.fused.messages import CallFacts, Calling, Checked, OwnRun, Seen, Stopped, Surveyed, Value
+from tapml_fuzz.offload.fused.library import Library, LibraryCall, Unusable, one_line
+from tapml_fuzz.offload.fused.messages import (
+    CallFacts,
+    CallStarted,
+    Checked,
+    FusedValue,
+    OwnRun,
+    RunStopped,
+    Seen,
+    Surveyed,
+)
 from tapml_fuzz.offload.fused.monte_carlo import DRAWS, Spread, shifted
 from tapml_fuzz.offload.fused.tolerance import reduction, slack, tolerance
 from tapml_fuzz.offload.tolerance import Tolerances
@@ -25,7 +34,7 @@ from tapml_fuzz.offload.views import view
 # wrong at some runs only is seen here, or breaks the model later, at another function's move.
 _REPEATS, _REPEATS_S = 32, 1.0
 
-Say = Callable[[Calling], None]
+Say = Callable[[CallStarted], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class _Strayed(Exception):
     """The run made other calls than A's own did."""
 
 
-class Runs:
+class FusedRuns:
     """Runs of library A's `main` on `inputs`, with functions of A and of B; `say` is told before compiled code runs."""
 
     def __init__(self, a: Library, b: Library, inputs: Mapping[str, Array], say: Say) -> None:
@@ -58,7 +67,7 @@ class Runs:
         """Every call of A's run, alone in both libraries. Raises `Unusable` when A's own run fails."""
         facts: list[CallFacts] = []
 
-        def conduct(call: Call) -> None:
+        def conduct(call: LibraryCall) -> None:
             self._tell(call, "A")
             done = made(self._a, call)
             facts.append(self._alone(done, skip))
@@ -73,12 +82,12 @@ class Runs:
         self._tolerances = self._carried()
         return Surveyed(tuple(facts))
 
-    def check(self, moved: Set[str]) -> Checked | Stopped:
+    def check(self, moved: Set[str]) -> Checked | RunStopped:
         """A's run with the functions in `moved` taken from B."""
-        values: list[Value] = []
+        values: list[FusedValue] = []
         running = ""
 
-        def conduct(call: Call) -> None:
+        def conduct(call: LibraryCall) -> None:
             nonlocal running
             running = call.name
             known = self._expected(call)
@@ -89,14 +98,14 @@ class Runs:
                 call.function(*call.arguments)
             for i, (position, wanted) in enumerate(known.outputs.items()):
                 ratio = self._ratio(f"{call.number}:{position}", call.arguments[position].numpy(), wanted)
-                values.append(Value(call.number, call.name, i, ratio))
+                values.append(FusedValue(call.number, call.name, i, ratio))
 
         try:
             self._last = self._a.run(self._of_a(), conduct)
         except (_Strayed, Unusable) as error:
-            return Stopped(running, str(error))
+            return RunStopped(running, str(error))
         except Exception as error:
-            return Stopped(running, one_line(error))
+            return RunStopped(running, one_line(error))
         values += self._finals(self._last)
         return Checked(tuple(values), view("embedding", [self._last], [self._outputs]))
 
@@ -104,7 +113,7 @@ class Runs:
         """B's `main` as it is, beside A's and beside the last `check`; its inputs by name, or by position."""
         names: dict[str, None] = {}
 
-        def conduct(call: Call) -> None:
+        def conduct(call: LibraryCall) -> None:
             names[call.name] = None
             self._tell(call, "B")
             call.function(*call.arguments)
@@ -174,7 +183,7 @@ class Runs:
             return facts("failed", math.inf, str(error))
         return facts("same", highest, seconds=of_b.seconds)
 
-    def _given(self, call: Call, of_b: Again) -> Iterator[list[Array]]:
+    def _given(self, call: LibraryCall, of_b: Again) -> Iterator[list[Array]]:
         """What B's function gives for a call: first, and at later runs where that is something else.
 
         A call has half of the runs that the function has left.
@@ -193,7 +202,7 @@ class Runs:
             if any(map(differs, first, later)):
                 yield later
 
-    def _switched(self, call: Call, known: _Known) -> None:
+    def _switched(self, call: LibraryCall, known: _Known) -> None:
         """Make a call with B's function, and write its outputs where A's VM wants them."""
         function = self._b.function(call.name)
         if function is None:
@@ -229,7 +238,7 @@ class Runs:
         """Every value of a run whose calls' outputs are moved; None makes what is unjudged NaN and moves nothing."""
         seen: dict[str, Array] = {}
 
-        def conduct(call: Call) -> None:
+        def conduct(call: LibraryCall) -> None:
             known = self._expected(call)
             self._tell(call, "A moved")
             call.function(*call.arguments)
@@ -246,22 +255,22 @@ class Runs:
             seen[f"output:{i}"] = output
         return seen
 
-    def _expected(self, call: Call) -> _Known:
+    def _expected(self, call: LibraryCall) -> _Known:
         if call.number >= len(self._known) or self._known[call.number].name != call.name:
             raise _Strayed(f"the run takes another way than A's own: {call.name} is call {call.number}")
         return self._known[call.number]
 
-    def _finals(self, outputs: Sequence[Array]) -> list[Value]:
+    def _finals(self, outputs: Sequence[Array]) -> list[FusedValue]:
         return [
-            Value(-1, "output", i, self._ratio(f"output:{i}", given, wanted))
+            FusedValue(-1, "output", i, self._ratio(f"output:{i}", given, wanted))
             for i, (given, wanted) in enumerate(zip(outputs, self._outputs, strict=True))
         ]
 
     def _ratio(self, key: str, given: Array, wanted: Array) -> float:
         return self._tolerances.ratio(key, given, wanted)[0]
 
-    def _tell(self, call: Call, whose: Literal["A", "A moved", "B"]) -> None:
-        self._say(Calling(call.number, call.name, whose))
+    def _tell(self, call: LibraryCall, whose: Literal["A", "A moved", "B"]) -> None:
+        self._say(CallStarted(call.number, call.name, whose))
 
 
 def _compared(allowed: Array | None, given: Array, wanted: Array) -> tuple[float, int]:

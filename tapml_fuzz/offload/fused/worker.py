@@ -22,18 +22,18 @@ from tapml_fuzz.core.dtypes import Array, from_bits
 from tapml_fuzz.offload.fused.library import Library, Unusable
 from tapml_fuzz.offload.fused.messages import (
     MAX_MESSAGE,
-    Check,
+    CheckRequest,
     Given,
     Job,
-    Own,
+    OwnRequest,
     Ready,
     Refusal,
     Reply,
-    Survey,
+    SurveyRequest,
     encoded,
     request,
 )
-from tapml_fuzz.offload.fused.runs import Runs
+from tapml_fuzz.offload.fused.runs import FusedRuns
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
 # An orphan that hangs in compiled code may not notice that nobody waits for it (`core.lifeline` says where).
@@ -52,17 +52,17 @@ def serve(job: Job, connection: Connection) -> None:
     perturb_fresh_memory()
     say(Ready(tuple(a.parameters), tuple(b.parameters), (a.device_kind, b.device_kind), {"tvm": tvm.__version__}))
     inputs: dict[str, Array] = {}
-    runs = Runs(a, b, inputs, say)
+    runs = FusedRuns(a, b, inputs, say)
     while True:
         message = request(connection.recv_bytes(MAX_MESSAGE))
         match message:
             case Given(name, dtype, shape):
                 inputs[name] = from_bits(connection.recv_bytes(MAX_MESSAGE), dtype, shape)
-            case Survey(skip):
+            case SurveyRequest(skip):
                 say(runs.survey(frozenset(skip)))
-            case Check(moved):
+            case CheckRequest(moved):
                 say(runs.check(frozenset(moved)))
-            case Own():
+            case OwnRequest():
                 say(runs.own())
 
 

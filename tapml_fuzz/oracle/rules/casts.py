@@ -20,15 +20,15 @@ def cast(x: Tracked, dtype: torch.dtype | None = None, *_: Any, **__: Any) -> Tr
         if x.is_floating:
             return x.converted_to(dtype)
         value = x.value.to(torch.float64)
-        exact = Tracked(value, x.arithmetic, x.error, grid=torch.float64)
+        exact = Tracked(value, x.arithmetic, x.error, storage_dtype=torch.float64)
         small = value.numel() == 0 or float(value.abs().amax()) <= 2.0 ** _significand(dtype)
         if small:
-            return replace(exact, grid=dtype)
+            return replace(exact, storage_dtype=dtype)
         # What float32 holds is rounded once; larger numbers may pass through float32 on their way.
         single = bool((value.to(torch.float32).to(torch.float64) == value).all())
-        return replace(exact, grid=torch.float32).converted_to(dtype) if single else exact.rounded_to(dtype)
+        return replace(exact, storage_dtype=torch.float32).converted_to(dtype) if single else exact.rounded_to(dtype)
     if not x.is_floating:
-        return replace(x, value=x.value.to(dtype), grid=torch.float64)
+        return replace(x, value=x.value.to(dtype), storage_dtype=torch.float64)
     if dtype == torch.bool:
         return _truth_value(x)
     return truncated(x, dtype)
@@ -62,12 +62,12 @@ def truncated(x: Tracked, dtype: torch.dtype) -> Tracked:
 
 @rule("aten.type_as", "aten.to.other")
 def as_other(x: Tracked, other: Tracked, *_: Any, **__: Any) -> Tracked:
-    return cast(x, other.grid if other.is_floating else other.value.dtype)
+    return cast(x, other.storage_dtype if other.is_floating else other.value.dtype)
 
 
 def filled(x: Tracked, shape: Any, number: float, dtype: torch.dtype | None) -> Tracked:
     """A constant tensor: every platform stores the same rounded number."""
-    dtype = dtype or (x.grid if x.is_floating else x.value.dtype)
+    dtype = dtype or (x.storage_dtype if x.is_floating else x.value.dtype)
     data = torch.full(tuple(shape), number, dtype=dtype)
     floats = dtype.is_floating_point
     return Tracked(data.to(torch.float64) if floats else data, x.arithmetic, None, dtype if floats else torch.float64)

@@ -17,7 +17,7 @@ def compare(x: Tracked, y: Operand, relation: Callable[[Tensor, Tensor], Tensor]
     """A scalar is stored in the tensor's dtype before it is compared, or compared as it is: both are done."""
     a = x.arithmetic
     if not isinstance(y, Tracked):
-        y = a.constant(y, x.grid if x.is_floating else None)
+        y = a.constant(y, x.storage_dtype if x.is_floating else None)
     x, y = floating(x, a), floating(y, a)
     value = relation(x.value, y.value)
     slack = errors_of(x, y)

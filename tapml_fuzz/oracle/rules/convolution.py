@@ -111,7 +111,7 @@ def _pooling(axes: int) -> None:
         """The largest of each window moves by at most the largest error in it."""
         value = largest(x.value, list(kernel_size), *rest, **options)
         error = None if x.error is None else largest(movement.dense_error(x), list(kernel_size), *rest, **options)
-        return Tracked(value, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)
+        return Tracked(value, x.arithmetic, error, x.storage_dtype, x.overflows, x.nonnegative)
 
 
 for _axes in (1, 2):

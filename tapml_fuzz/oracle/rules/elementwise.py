@@ -25,7 +25,7 @@ def scaled(x: Operand, factor: Operand, like: Tracked | None = None) -> Operand:
         return x
     if like is None:
         return e.mul(x, factor)
-    return e.stage(e.mul(x, factor if isinstance(factor, Tracked) else e.scalar(factor, like)), like)
+    return e.store_intermediate(e.mul(x, factor if isinstance(factor, Tracked) else e.scalar(factor, like)), like)
 
 
 def _operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
@@ -98,7 +98,7 @@ def power(x: Operand, exponent: Operand) -> Tracked:
     if isinstance(exponent, Tracked) or not isinstance(x, Tracked):
         return powers.power(*_operands(x, exponent))
     if exponent == 3:
-        return powers.or_called(e.mul(e.stage(e.square(x), x), x), x, 3.0)
+        return powers.or_called(e.mul(e.store_intermediate(e.square(x), x), x), x, 3.0)
     simple = powers.simple_power(x, float(exponent))
     return powers.power(x, e.scalar(exponent, x)) if simple is None else simple
 
@@ -186,7 +186,7 @@ def hardtanh(x: Tracked, min_val: float = -1, max_val: float = 1) -> Tracked:
 def _extremum(x: Tracked, other: Operand, function: Callable[[Tensor, Tensor], Tensor]) -> Tracked:
     """The larger (smaller) of two: it moves by at most the larger error; exact for exact operands."""
     if not isinstance(other, Tracked):
-        other = x.arithmetic.constant(movement.stored(other, x), x.grid)
+        other = x.arithmetic.constant(movement.stored(other, x), x.storage_dtype)
     x, other = movement.alike([x, other])
     if not x.is_floating:
         return replace(x, value=function(x.value, other.value))
@@ -194,7 +194,7 @@ def _extremum(x: Tracked, other: Operand, function: Callable[[Tensor, Tensor], T
     value = function(x.value, other.value)
     if x.error is not None or other.error is not None:
         error = torch.maximum(movement.dense_error(x), movement.dense_error(other))
-    wide = x.grid if x.grid == other.grid else x.arithmetic.dtype
+    wide = x.storage_dtype if x.storage_dtype == other.storage_dtype else x.arithmetic.dtype
     sign = x.nonnegative or other.nonnegative if function is torch.maximum else x.nonnegative and other.nonnegative
     return Tracked(value, x.arithmetic, error, wide, x.overflows or other.overflows, nonnegative=sign)
 
@@ -239,7 +239,7 @@ def _whole(x: Tracked, function: Callable[[Tensor], Tensor]) -> Tracked:
         error = torch.where(torch.isfinite(value), error, torch.where(torch.isinf(x.error), torch.inf, 0.0))
         if not bool(error.any()):
             error = None
-    return Tracked(value, x.arithmetic, error, x.grid, x.overflows, nonnegative=x.nonnegative)
+    return Tracked(value, x.arithmetic, error, x.storage_dtype, x.overflows, nonnegative=x.nonnegative)
 
 
 def _stepping(packet: str) -> None:
@@ -264,7 +264,7 @@ def floor_divide(x: Operand, other: Operand) -> Tracked:
     """floor(x / y), or (x - x mod y) / y, whose difference and quotient are stages; infinite x is lost in that."""
     x, other = _operands(x, other)
     quotient = e.div(x, other)
-    roundoff = dtypes.unit_roundoff(str(x.grid).removeprefix("torch.")) if x.is_floating else 0.0
+    roundoff = dtypes.unit_roundoff(str(x.storage_dtype).removeprefix("torch.")) if x.is_floating else 0.0
     error = torch.add(movement.dense_error(quotient), quotient.value.abs(), alpha=2 * roundoff)
     error = torch.where(torch.isinf(x.value) & ~torch.isnan(quotient.value), torch.inf, error)
     return _whole(quotient.with_error(error), torch.floor)

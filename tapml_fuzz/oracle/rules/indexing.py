@@ -28,11 +28,11 @@ def where(condition: Tracked, x: Tracked, y: Tracked) -> Tracked:
 
 @rule("aten.masked_fill")
 def masked_fill(x: Tracked, mask: Tracked, value: Tracked | float) -> Tracked:
-    filled = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.grid)
+    filled = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.storage_dtype)
     if not x.is_floating:
         number = value.value if isinstance(value, Tracked) else value
         return movement.moved(torch.ops.aten.masked_fill, x, mask, number)  # type: ignore[no-any-return]
-    return where(mask, replace(filled, grid=x.grid), x)
+    return where(mask, replace(filled, storage_dtype=x.storage_dtype), x)
 
 
 def _writing(packet: str) -> None:
@@ -99,7 +99,7 @@ def index_put(x: Tracked, indices: list[Tracked | None], values: Tracked, accumu
     weight = put([one.value.abs(), more.value.abs()])
     hits = put([torch.zeros_like(one.value), torch.ones_like(more.value)])
     # Every addition is stored: the sum grows in memory, in the tensor's own dtype.
-    stored = dtypes.unit_roundoff(str(result.grid).removeprefix("torch."))
+    stored = dtypes.unit_roundoff(str(result.storage_dtype).removeprefix("torch."))
     own = (hits.clamp_min_(1.0) * weight).mul_(max(stored, x.arithmetic.roundoff))
     return x.arithmetic.rounded(result.value, result.error, (one,), own=own, magnitude=weight)
 
@@ -114,7 +114,7 @@ def _hits(x: Tracked, places: list[Tensor | None], values: Tracked) -> Tensor:
 
 @rule("aten.fill")
 def fill(x: Tracked, value: Tracked | float) -> Tracked:
-    number = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.grid)
+    number = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.storage_dtype)
     blank = replace(x, value=torch.zeros_like(x.value), error=None, overflows=False)
     return elementwise_fill(blank, number)
 
@@ -124,4 +124,4 @@ def elementwise_fill(blank: Tracked, number: Tracked) -> Tracked:
     if not blank.is_floating:
         return replace(blank, value=torch.ones_like(blank.value) * number.value.to(blank.value.dtype))
     number = elementwise.floating(number, blank.arithmetic)
-    return movement.moved(lambda t: t.expand(blank.value.shape), replace(number, grid=blank.grid))  # type: ignore[no-any-return]
+    return movement.moved(lambda t: t.expand(blank.value.shape), replace(number, storage_dtype=blank.storage_dtype))  # type: ignore[no-any-return]

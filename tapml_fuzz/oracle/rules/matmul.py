@@ -67,7 +67,7 @@ def _folded(x: Tracked, dim: int) -> Tracked:
     if x.error is None and not x.overflows:
         return x
     error = None if x.error is None else movement.dense_error(x).amax(dim, keepdim=True)
-    return Tracked(x.value.abs().amax(dim, keepdim=True), x.arithmetic, error, x.grid, x.overflows)
+    return Tracked(x.value.abs().amax(dim, keepdim=True), x.arithmetic, error, x.storage_dtype, x.overflows)
 
 
 @rule("aten.mm", "aten.bmm")
@@ -99,11 +99,11 @@ def biased(result: Tracked, start: Tracked, like: Tracked) -> Tracked:
     torch does either. Its linear on an input that is not contiguous is a product and an addition of their own, and
     cuBLASLt's algorithms that split k add the bias in the result's dtype (pytorch/pytorch pull request 180875).
     """
-    stored = e.stage(result, like)
+    stored = e.store_intermediate(result, like)
     total = e.add(start, stored)
-    if stored.grid == result.grid:
+    if stored.storage_dtype == result.storage_dtype:
         return total
-    name = str(stored.grid).removeprefix("torch.")
+    name = str(stored.storage_dtype).removeprefix("torch.")
     limit = dtypes.largest(name)
     over = result.value.abs() > limit
     if not bool(over.any()):
@@ -139,7 +139,7 @@ def addmm(
             result = result.with_error(torch.where(lost, torch.inf, movement.dense_error(result)))
     if start is None:
         return result
-    return biased(result, start, x if out_dtype is None else replace(x, grid=out_dtype))
+    return biased(result, start, x if out_dtype is None else replace(x, storage_dtype=out_dtype))
 
 
 @rule("aten.addbmm")
@@ -149,7 +149,7 @@ def addbmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float 
     total = addmm(bias, rows, movement.moved(lambda t: t[:1].flatten(0, 1), y), beta=beta, alpha=alpha)
     for i in range(1, len(x.value)):
         one, other = (movement.moved(torch.select, t, 0, i) for t in (x, y))
-        total = addmm(e.stage(total, x), one, other, alpha=alpha)
+        total = addmm(e.store_intermediate(total, x), one, other, alpha=alpha)
     return total
 
 
@@ -180,12 +180,12 @@ def attended(scores: Tracked, value: Tracked) -> Tracked:
     probabilities = softmax(scores, -1)
     hidden = scores.value == -torch.inf
     if not bool(hidden.any()):
-        return product(e.stage(probabilities, value), value)
+        return product(e.store_intermediate(probabilities, value), value)
     # torch defines a row in which every score is -inf as zero, not NaN (`_safe_softmax`).
     dead = hidden.all(dim=-1, keepdim=True)
-    zero = Tracked(torch.zeros((), dtype=torch.float64), scores.arithmetic, grid=scores.grid)
+    zero = Tracked(torch.zeros((), dtype=torch.float64), scores.arithmetic, storage_dtype=scores.storage_dtype)
     probabilities = where(Tracked(dead, scores.arithmetic), zero, probabilities)
-    result = product(e.stage(probabilities, value), value)
+    result = product(e.store_intermediate(probabilities, value), value)
     # Zero times an infinite value is NaN, unless what is hidden is skipped; a score that overflows may not be -inf.
     unsure = (hidden.double() @ (~torch.isfinite(value.value)).double()) > 0
     if scores.error is not None:
@@ -194,7 +194,9 @@ def attended(scores: Tracked, value: Tracked) -> Tracked:
 
 
 def _hidden(scores: Tracked, where_hidden: Tensor) -> Tracked:
-    low = Tracked(torch.full((), -torch.inf, dtype=torch.float64), scores.arithmetic, grid=scores.grid)
+    low = Tracked(
+        torch.full((), -torch.inf, dtype=torch.float64), scores.arithmetic, storage_dtype=scores.storage_dtype
+    )
     return where(Tracked(where_hidden, scores.arithmetic), low, scores)
 
 
@@ -233,4 +235,4 @@ def flash_attention_for_cpu(
     torch's own have 20 bits (`fexp_u20`), on processors without AVX-512 too.
     """
     scores = scores_of(query, key, attn_mask, is_causal, scale)
-    return attended(scores, value), logsumexp(replace(scores, grid=query.grid), -1)
+    return attended(scores, value), logsumexp(replace(scores, storage_dtype=query.storage_dtype), -1)

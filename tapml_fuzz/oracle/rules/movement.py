@@ -48,7 +48,7 @@ _OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 @rule("aten.view.dtype", "aten.view_copy.dtype")
 def reinterpreted(x: Tracked, dtype: torch.dtype) -> Tracked:
     """The same bits as another dtype: exact, but for those that rounding decides and those of a NaN, which has many."""
-    bits = x.value.to(x.grid) if x.is_floating else x.value
+    bits = x.value.to(x.storage_dtype) if x.is_floating else x.value
     value = bits.view(dtype)
     unknown = torch.isnan(bits) | (movement.dense_error(x) > 0)
     error = None
@@ -57,7 +57,7 @@ def reinterpreted(x: Tracked, dtype: torch.dtype) -> Tracked:
         error = torch.where(touched.view(_OF_SIZE[value.element_size()]) != 0, torch.inf, 0.0).double()
     if not dtype.is_floating_point:
         return Tracked(value, x.arithmetic, error)
-    return Tracked(value.to(torch.float64), x.arithmetic, error, grid=dtype)
+    return Tracked(value.to(torch.float64), x.arithmetic, error, storage_dtype=dtype)
 
 
 @rule("aten.cat", "aten.concat", "aten.concatenate")

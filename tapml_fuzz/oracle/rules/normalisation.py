@@ -106,7 +106,7 @@ def native_group_norm(
     grouped = movement.moved(lambda t: t.reshape(n, group, (c // group) * hw), x)
     _, centre, variance = s.moments(grouped, [-1])
     # The statistics are outputs in x's dtype, and kernels read them back from there.
-    centre, scale = e.stage(centre, x), e.stage(e.rsqrt(e.add(variance, eps)), x)
+    centre, scale = e.store_intermediate(centre, x), e.store_intermediate(e.rsqrt(e.add(variance, eps)), x)
     deviation = e.sub(grouped, centre)
     channels = (n, group, c // group, -1)
 

@@ -95,7 +95,7 @@ def _extremum(x: Tracked, dim: Dims, keepdim: bool, function: Callable[..., Tens
         above, below = (function(v, dim=dims, keepdim=keepdim) for v in (x.value + x.error, x.value - x.error))
         error = torch.maximum(above - value, value - below)
         error = torch.where(torch.isnan(error), torch.where(torch.isnan(value), 0.0, torch.inf), error)
-    return Tracked(value, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)
+    return Tracked(value, x.arithmetic, error, x.storage_dtype, x.overflows, x.nonnegative)
 
 
 @rule("aten.amax", "aten.max.default")
@@ -146,16 +146,16 @@ def prod(x: Tracked, dim: int | None = None, keepdim: bool = False, dtype: torch
         return x
     if shape[dim] == 0:
         shape[dim] = 1
-        return Tracked(torch.ones(shape, dtype=torch.float64).squeeze(dim), x.arithmetic, None, x.grid)
+        return Tracked(torch.ones(shape, dtype=torch.float64).squeeze(dim), x.arithmetic, None, x.storage_dtype)
     # In another order an intermediate may overflow, or underflow to zero, although the whole product does not.
     like, size = x, x.value.abs()
     most, least = size.clamp(min=1.0).prod(dim, keepdim=True), size.clamp(max=1.0).prod(dim, keepdim=True)
-    limits, whole = torch.finfo(x.grid), x.value.prod(dim, keepdim=True)
+    limits, whole = torch.finfo(x.storage_dtype), x.value.prod(dim, keepdim=True)
     lost = (most > limits.max) & (whole.abs() <= limits.max)
     lost |= (least < limits.smallest_normal) & (whole != 0)
     while x.value.shape[dim] > 1:
         n = x.value.shape[dim]
-        pairs = e.stage(e.mul(_part(x, dim, 0, n // 2), _part(x, dim, n // 2, n // 2)), like)
+        pairs = e.store_intermediate(e.mul(_part(x, dim, 0, n // 2), _part(x, dim, n // 2, n // 2)), like)
         rest = [_part(x, dim, n - 1, 1)] if n % 2 else []
         x = movement.merged(lambda parts: torch.cat(list(parts), dim), [pairs, *rest])
     if bool(lost.any()):

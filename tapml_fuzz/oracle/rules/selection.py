@@ -24,7 +24,7 @@ def _selected(
         error = widest.squeeze(dim) if dim is not None and not keepdim else widest
         error = error.expand(values.shape)
     selection = Selection(x.value, x.error, dim, keepdim, distinct)
-    picked = Tracked(values, x.arithmetic, error, x.grid, x.overflows, x.nonnegative)
+    picked = Tracked(values, x.arithmetic, error, x.storage_dtype, x.overflows, x.nonnegative)
     return picked, Tracked(indices, x.arithmetic, selection=selection)
 
 

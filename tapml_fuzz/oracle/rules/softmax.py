@@ -22,15 +22,15 @@ Dims = int | Sequence[int]
 @rule("aten._softmax", "aten.softmax", "aten._safe_softmax")
 def softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
     x = e.floating(x, x.arithmetic)
-    powers = e.stage(e.exp(e.sub(x, amax(x, dim, keepdim=True))), x)
+    powers = e.store_intermediate(e.exp(e.sub(x, amax(x, dim, keepdim=True))), x)
     return e.div(powers, _sum_of_powers(powers, x, dim))
 
 
 @rule("aten._log_softmax", "aten.log_softmax")
 def log_softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
     x = e.floating(x, x.arithmetic)
-    shifted = e.stage(e.sub(x, amax(x, dim, keepdim=True)), x)
-    return e.sub(shifted, e.stage(e.log(_sum_of_powers(e.exp(shifted), x, dim)), x))
+    shifted = e.store_intermediate(e.sub(x, amax(x, dim, keepdim=True)), x)
+    return e.sub(shifted, e.store_intermediate(e.log(_sum_of_powers(e.exp(shifted), x, dim)), x))
 
 
 @rule("aten.logsumexp")
@@ -39,14 +39,14 @@ def logsumexp(x: Tracked, dim: Dims, keepdim: bool = False) -> Tracked:
     # An infinite maximum is not subtracted: inf - inf would hide the answer, which is that infinity.
     peak = amax(x, dim, keepdim=True)
     peak = replace(peak, value=torch.where(torch.isinf(peak.value), 0.0, peak.value))
-    powers = e.stage(e.exp(e.stage(e.sub(x, peak), x)), x)
-    result = e.add(e.stage(e.log(_sum_of_powers(powers, x, dim)), x), peak)
+    powers = e.store_intermediate(e.exp(e.store_intermediate(e.sub(x, peak), x)), x)
+    result = e.add(e.store_intermediate(e.log(_sum_of_powers(powers, x, dim)), x), peak)
     return s.squeezed(result, s.axes(dim, x.value.ndim), keepdim)
 
 
 def _sum_of_powers(powers: Tracked, x: Tracked, dim: Dims) -> Tracked:
     """The sum of exp(x - max), its axes kept, with the rescalings that computing it in one pass takes."""
-    total = e.stage(s.total(powers, dim, keepdim=True), x)
+    total = e.store_intermediate(s.total(powers, dim, keepdim=True), x)
     axes = s.axes(dim, x.value.ndim)
     if len(axes) != 1 or total.error is None or powers.value.numel() == 0:
         return total

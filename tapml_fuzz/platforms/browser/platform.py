@@ -22,12 +22,12 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, numpy_dtype
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NotSupported, Run, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, NotSupported, Run
 from tapml_fuzz.platforms.browser.chromium import Browser, Gone, find_chromium
 from tapml_fuzz.platforms.browser.toolchain import Missing, find_toolchain, find_tvmjs, version_of
-from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_unit, refuse_outputs
+from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec, refuse_outputs
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
-from tapml_fuzz.platforms.tvm.lowering import Program, Value, failure, lower
+from tapml_fuzz.platforms.tvm.lowering import Program, TensorValue, failure, lower
 
 _TARGET = {"kind": "webgpu", "host": {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}}
 _PAGE = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
@@ -75,7 +75,7 @@ class TvmWebGPUBrowser:
             self._toolchain = find_toolchain()
             self._browser = Browser(chromium, {"tvmjs.js": tvmjs, **_PAGE})
         except Missing as error:
-            return Info(self.name, False, str(error), error.mend)
+            return Info(self.name, False, str(error), error.hint)
         except Gone as error:
             return Info(self.name, False, f"{chromium} shows no page: {error}")
         hello = self._browser.hello
@@ -110,11 +110,11 @@ class TvmWebGPUBrowser:
         """End the browser."""
         self._browser.close()
 
-    def build(self, unit: Unit) -> BrowserBuild:
+    def build(self, spec: BuildSpec) -> BrowserBuild:
         """Lower, compile, link, and have the browser compile the shaders: what it refuses is `BuildRejected`."""
         from tvm.relax.backend.gpu_generic import pipeline
 
-        program = lower(narrowed_unit(unit, half=False), self.target, pipeline)
+        program = lower(narrowed_spec(spec, half=False), self.target, pipeline)
         refuse_outputs(program)
         number = next(self._numbers)
         if not program.calls:
@@ -229,7 +229,7 @@ def _refuse_narrow(storages: Mapping[int, Array]) -> None:
 
 
 def _argument(argument: Any, scalars: Mapping[Any, Any]) -> list[Any]:
-    if isinstance(argument, Value):
+    if isinstance(argument, TensorValue):
         return ["tensor", argument.storage, argument.shape(scalars)]
     value = argument(scalars)
     return ["float" if isinstance(value, float) else "int", value]

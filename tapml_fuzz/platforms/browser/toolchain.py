@@ -39,11 +39,11 @@ _PACKAGE = "@mlc-ai/web-runtime"
 
 
 class Missing(Exception):
-    """Something is not installed, or does not work; `mend` says how to get it."""
+    """Something is not installed, or does not work; `hint` says how to get it."""
 
-    def __init__(self, reason: str, mend: str) -> None:
+    def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
-        self.mend = mend
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def find_tvmjs() -> Path:
     named = os.environ.get("TVMJS")
     folders = [Path(named)] if named else [Path.cwd(), _cache()]
     for folder in folders:
-        script = folder / "node_modules" / _PACKAGE / "lib" / "index.js"
-        if script.is_file():
-            return script
+        reproducer = folder / "node_modules" / _PACKAGE / "lib" / "index.js"
+        if reproducer.is_file():
+            return reproducer
     raise Missing(f"no {_PACKAGE} (tvmjs)", f"npm install --prefix {_cache()} {_PACKAGE}")
 
 

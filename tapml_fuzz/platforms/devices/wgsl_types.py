@@ -7,7 +7,7 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.platforms.base import NotSupported, Unit
+from tapml_fuzz.platforms.base import BuildSpec, NotSupported
 from tapml_fuzz.platforms.tvm.lowering import Program
 
 POLICY = Policy(
@@ -22,24 +22,24 @@ _INT32 = np.iinfo(np.int32)
 _ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
 
 
-def narrowed_unit(unit: Unit, *, half: bool) -> Unit:
-    """The unit with int32 for int64; raises `NotSupported` for dtypes that no shader can hold (float16: if `half`)."""
+def narrowed_spec(spec: BuildSpec, *, half: bool) -> BuildSpec:
+    """The spec with int32 for int64; raises `NotSupported` for dtypes that no shader can hold (float16: if `half`)."""
     from tapml_fuzz.operators.export import NotExpressible, output_dtypes
 
-    absent = [dtype for dtype in unit.dtypes if dtype in _ABSENT]
-    if "float16" in unit.dtypes and not half:
+    absent = [dtype for dtype in spec.dtypes if dtype in _ABSENT]
+    if "float16" in spec.dtypes and not half:
         absent.append("float16 without the adapter's shader-f16")
     if absent:
         raise NotSupported(f"WGSL has no {absent[0]}")
-    narrowed = tuple("int32" if dtype == "int64" else dtype for dtype in unit.dtypes)
-    if narrowed != unit.dtypes:
+    narrowed = tuple("int32" if dtype == "int64" else dtype for dtype in spec.dtypes)
+    if narrowed != spec.dtypes:
         try:
-            outputs = output_dtypes(unit.operator, unit.dtypes, unit.sizes)
+            outputs = output_dtypes(spec.operator, spec.dtypes, spec.sizes)
         except NotExpressible as error:
             raise NotSupported(f"int64 inputs, and {error}") from error
         if "int64" in outputs:
             raise NotSupported("WGSL has no int64, and an output is int64")
-    return msgspec.structs.replace(unit, dtypes=narrowed)
+    return msgspec.structs.replace(spec, dtypes=narrowed)
 
 
 def narrowed(tensor: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.platforms.base import Script
+from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.platforms.kernels.header import KernelHeader, Scalar
 from tapml_fuzz.platforms.kernels.scope import CallScope
 from tapml_fuzz.platforms.kernels.size_expression import BadExpression, Number
@@ -123,7 +123,7 @@ class Backend(Protocol):
     def finish(self) -> None:
         """Wait for the launch; raises when it failed."""
 
-    def script(self, source: str, header: KernelHeader, call: KernelCall, steps: Steps) -> Script:
+    def reproducer(self, source: str, header: KernelHeader, call: KernelCall, steps: LaunchSource) -> Reproducer:
         """The source and its launch as a program; raises `NotSupported` where that cannot be shown."""
 
 
@@ -138,7 +138,7 @@ class HoldsEveryDtype:
 
 
 @dataclass(frozen=True)
-class Steps:
+class LaunchSource:
     """What a script does with one case: names of `buffers` by tensor, lines that make them, the outputs' expression.
 
     `given` are the parameters of `compute`.

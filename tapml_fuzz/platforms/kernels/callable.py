@@ -20,12 +20,12 @@ import msgspec
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import DeviceLost, Info, NotSupported, Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, DeviceLost, Info, NotSupported, Reproducer
 from tapml_fuzz.platforms.kernels.header import Implements
 from tapml_fuzz.platforms.kernels.spec import callable_spec
 from tapml_fuzz.platforms.python_source import arguments
 from tapml_fuzz.platforms.torch.eager import TorchCpu, TorchCuda, _TorchEager
-from tapml_fuzz.platforms.torch.reproducers import callable_script
+from tapml_fuzz.platforms.torch.reproducers import callable_reproducer
 
 _EXAMPLE_SIZE = 16  # of every axis, when a callable is called to make it compile
 
@@ -52,8 +52,8 @@ class _Callable(_TorchEager):
                 self._function = getattr(self._function, part)
         except Exception as error:  # a user's module may raise anything while it is imported
             reason = f"cannot import {found.callable}: {type(error).__name__}: {error}"
-            mend = "run in the folder that holds the module, or put that on PYTHONPATH"
-            return Info(self.name, False, reason[:500], mend, operators=found.operators)
+            hint = "run in the folder that holds the module, or put that on PYTHONPATH"
+            return Info(self.name, False, reason[:500], hint, operators=found.operators)
         with fresh_memory_filled():  # the first time imports much: not on the clock of the first call
             pass
         if not callable(self._function):
@@ -71,14 +71,14 @@ class _Callable(_TorchEager):
             operators=found.operators,
         )
 
-    def build(self, unit: Unit) -> Any:
-        if not unit.operator.matches(self._implements.operators):
+    def build(self, spec: BuildSpec) -> Any:
+        if not spec.operator.matches(self._implements.operators):
             raise NotSupported(f"{self._spec} implements {', '.join(self._implements.operators)}")
-        if not self._implements.takes(unit.dtypes):
-            raise NotSupported(f"{self._spec} is not written for {', '.join(unit.dtypes)}")
-        operator = super().build(unit)
+        if not self._implements.takes(spec.dtypes):
+            raise NotSupported(f"{self._spec} is not written for {', '.join(spec.dtypes)}")
+        operator = super().build(spec)
         if self.device == "cuda":
-            self._compile(operator, unit.dtypes)
+            self._compile(operator, spec.dtypes)
         return operator
 
     def packs(self, build: Any) -> bool:
@@ -86,9 +86,9 @@ class _Callable(_TorchEager):
 
     def results(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
         from tapml_fuzz.operators.invoke import flatten, torch_dtype
-        from tapml_fuzz.platforms.kernels.calling import Calling, fresh_memory_filled
+        from tapml_fuzz.platforms.kernels.calling import CallBinder, fresh_memory_filled
 
-        args, kwargs = Calling(self._function).arguments(build, tensors, sizes, torch_dtype)
+        args, kwargs = CallBinder(self._function).arguments(build, tensors, sizes, torch_dtype)
         with fresh_memory_filled():
             returned = self._function(*args, **kwargs)
         results = flatten(returned)
@@ -117,16 +117,16 @@ class _Callable(_TorchEager):
             if "CUDA error" in str(error):  # unless there can be none: the error stays with the context
                 raise DeviceLost(str(error).splitlines()[0]) from error
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """The import of the callable, and its call; its source stays where it is."""
-        from tapml_fuzz.platforms.kernels.calling import Calling
+        from tapml_fuzz.platforms.kernels.calling import CallBinder
 
-        operator = Calling(self._function).as_called(unit.operator)
-        shown = arguments(operator, lambda size: str(size.value(sizes)), "x{}".format, dtypes=unit.dtypes)
+        operator = CallBinder(self._function).as_called(spec.operator)
+        shown = arguments(operator, lambda size: str(size.value(sizes)), "x{}".format, dtypes=spec.dtypes)
         call = f"candidate.{self._found.callable}({shown})"
-        return callable_script(self._found.module, self._found.path, call, unit.operator, self.device)
+        return callable_reproducer(self._found.module, self._found.path, call, spec.operator, self.device)
 
 
 class CallableOnCpu(_Callable, TorchCpu):

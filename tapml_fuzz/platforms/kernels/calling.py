@@ -14,7 +14,7 @@ from tapml_fuzz.core.operator import Operator, Slot
 from tapml_fuzz.operators.invoke import resolve
 
 
-class Calling:
+class CallBinder:
     """Arguments for one callable. Attributes are passed by name to parameters of that name.
 
     `positional` says that it takes the operator's arguments as they stand in the call; otherwise it takes the tensors

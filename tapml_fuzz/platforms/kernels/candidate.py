@@ -17,13 +17,13 @@ from tapml_fuzz.core.dtypes import FLOATS, INTEGERS, Array
 from tapml_fuzz.core.outcome import Ok, RunError, RunOutcome, Timeout
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch, torch_dtype
-from tapml_fuzz.platforms.base import Info, Script
-from tapml_fuzz.platforms.kernels.calling import Calling, fresh_memory_filled
+from tapml_fuzz.platforms.base import Info, Reproducer
+from tapml_fuzz.platforms.kernels.calling import CallBinder, fresh_memory_filled
 
 Arrays = Literal["torch", "numpy"]
 
 
-class Stopped(BaseException):
+class CandidateStopped(BaseException):
     """Thrown into a candidate that took too long; no `Exception`, so that the candidate does not swallow it."""
 
 
@@ -38,7 +38,7 @@ class CallableSession:
         self, name: str, function: Callable[..., Any], *, arrays: Arrays, positional: bool, timeout: float
     ) -> None:
         self.name, self._function, self._arrays, self._timeout = name, function, arrays, timeout
-        self._calling = Calling(function, positional=positional)
+        self._calling = CallBinder(function, positional=positional)
         self._thread: _Runner | None = None
         with fresh_memory_filled():  # the first time imports much: not on the clock of the first call
             pass
@@ -76,8 +76,8 @@ class CallableSession:
         """One after the other, each when its outcome is asked for."""
         return map(self.run, cases)
 
-    def script(self, case: Case) -> Script | None:
-        """None: a callable has no source that stands alone (see `reporting.script.callable_script`)."""
+    def reproducer(self, case: Case) -> Reproducer | None:
+        """None: a callable has no source that stands alone (see `reporting.reproducer.callable_reproducer`)."""
         return None
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class _Runner:
             # Pure Python code can be stopped; code inside C goes on in a thread that nobody waits for.
             if self._thread.ident is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._thread.ident), ctypes.py_object(Stopped)
+                    ctypes.c_ulong(self._thread.ident), ctypes.py_object(CandidateStopped)
                 )
             return Timeout(timeout)
 
@@ -124,7 +124,7 @@ class _Runner:
         try:
             while (function := self._calls.get()) is not None:
                 self._answers.put(_guarded(function))
-        except Stopped:
+        except CandidateStopped:
             return
 
 
@@ -132,7 +132,7 @@ def _guarded(function: Callable[[], Any]) -> Any:
     try:
         with fresh_memory_filled(), torch.no_grad(), np.errstate(all="ignore"):
             return function()
-    except Stopped:
+    except CandidateStopped:
         raise
     except BaseException as error:  # a kernel that exits the interpreter has failed, not we
         return RunError(_told(error))

@@ -8,8 +8,8 @@ from typing import Any
 
 from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NotSupported, Script, Unavailable
-from tapml_fuzz.platforms.kernels.backend import Compiled, HoldsEveryDtype, KernelCall, Steps, c_constants
+from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.kernels.backend import Compiled, HoldsEveryDtype, KernelCall, LaunchSource, c_constants
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
 from tapml_fuzz.platforms.tvm.launch_script import compute_source
@@ -115,13 +115,13 @@ class CudaKernels(HoldsEveryDtype):
         except RuntimeError as error:  # stays with the context: every later call reports it again
             raise DeviceLost(str(error).splitlines()[0]) from error
 
-    def script(self, source: str, header: KernelHeader, call: KernelCall, steps: Steps) -> Script:
+    def reproducer(self, source: str, header: KernelHeader, call: KernelCall, steps: LaunchSource) -> Reproducer:
         if {scalar.type for scalar in call.scalars} - {"i32"}:
             raise NotSupported("torch's own launcher, which a script has, passes int32 scalars only")
         given = [steps.buffers[a] if isinstance(a, str) else str(a.value) for a in call.arguments]
         grid, block = ((*call.extents[key], 1, 1)[:3] for key in ("grid", "block"))
         launch = f"kernel(grid={grid}, block={block}, args=[{', '.join(given)}])"
-        return Script(
+        return Reproducer(
             (),
             f"SOURCE = {text_block(source)}\n\n{_HELPERS}"
             + compute_source(

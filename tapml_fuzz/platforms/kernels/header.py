@@ -144,12 +144,12 @@ def read(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
-            raise BadKernel(f"{path} has {size} bytes", mend=f"at most {_LARGEST_FILE} are read")
+            raise BadKernel(f"{path} has {size} bytes", hint=f"at most {_LARGEST_FILE} are read")
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadKernel(f"{path} cannot be read: {error.strerror}", mend="give the path of a kernel file") from None
+        raise BadKernel(f"{path} cannot be read: {error.strerror}", hint="give the path of a kernel file") from None
     except UnicodeDecodeError:
-        raise BadKernel(f"{path} is no text in UTF-8", mend="give the source, not a binary") from None
+        raise BadKernel(f"{path} is no text in UTF-8", hint="give the source, not a binary") from None
 
 
 def parse(path: Path, text: str) -> KernelHeader | CallableHeader:
@@ -163,7 +163,7 @@ def parse(path: Path, text: str) -> KernelHeader | CallableHeader:
     except (msgspec.ValidationError, BadExpression, _Fault) as error:
         # msgspec says where: "Expected `str`, got `int` - at `$.operator`".
         where = str(error).replace("`$.", "`").replace(" - at `$`", "")
-        raise BadKernel(f"{path}: {where}", mend="docs/kernels.md shows a header") from None
+        raise BadKernel(f"{path}: {where}", hint="docs/kernels.md shows a header") from None
 
 
 class _Fault(ValueError):

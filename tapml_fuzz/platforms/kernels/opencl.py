@@ -6,10 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms.base import BuildRejected, Script
+from tapml_fuzz.platforms.base import BuildRejected, Reproducer
 from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
-from tapml_fuzz.platforms.kernels.backend import Compiled, HoldsEveryDtype, KernelCall, Steps, TypedNumber, c_constants
+from tapml_fuzz.platforms.kernels.backend import (
+    Compiled,
+    HoldsEveryDtype,
+    KernelCall,
+    LaunchSource,
+    TypedNumber,
+    c_constants,
+)
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
 from tapml_fuzz.platforms.tvm.launch_script import compute_source
@@ -56,10 +63,10 @@ class OpenCLKernels(HoldsEveryDtype):
     def finish(self) -> None:
         self._device.finish()
 
-    def script(self, source: str, header: KernelHeader, call: KernelCall, steps: Steps) -> Script:
+    def reproducer(self, source: str, header: KernelHeader, call: KernelCall, steps: LaunchSource) -> Reproducer:
         given = [a.spelled() if isinstance(a, TypedNumber) else steps.buffers[a] for a in call.arguments]
         launch = f"launch(kernel, {call.extents['global']}, {call.extents.get('local')}, {', '.join(given)})"
-        return Script(
+        return Reproducer(
             ("import pyopencl as cl",),
             f"SOURCE = {text_block(source)}\n\n{HELPERS}"
             + compute_source(

@@ -15,8 +15,17 @@ from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
 from tapml_fuzz.core.errors import UnknownOperator
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildRejected, Info, NeedsStatic, NotSupported, Run, Script, Unavailable, Unit
-from tapml_fuzz.platforms.kernels.backend import Backend, Compiled, KernelCall, Steps, call_of, size_of
+from tapml_fuzz.platforms.base import (
+    BuildRejected,
+    BuildSpec,
+    Info,
+    NeedsStatic,
+    NotSupported,
+    Reproducer,
+    Run,
+    Unavailable,
+)
+from tapml_fuzz.platforms.kernels.backend import Backend, Compiled, KernelCall, LaunchSource, call_of, size_of
 from tapml_fuzz.platforms.kernels.header import KernelHeader, TypeOf, parse, read
 from tapml_fuzz.platforms.kernels.scope import CallScope, OpenAxis
 from tapml_fuzz.platforms.kernels.size_expression import BadExpression, Expression
@@ -51,7 +60,7 @@ class UserKernel:
         try:
             self._backend = _backend(self._path.suffix)
         except Unavailable as error:
-            return Info(self.name, False, str(error), error.mend, operators=header.operators)
+            return Info(self.name, False, str(error), error.hint, operators=header.operators)
         written_for = [set((d,) if isinstance(d, str) else d) for d in header.dtypes]
         dtypes = [dtype for dtype in self._backend.inputs if any(dtype in names for names in written_for)]
         if not any(names <= set(self._backend.inputs) for names in written_for):
@@ -67,25 +76,25 @@ class UserKernel:
             operators=header.operators,
         )
 
-    def build(self, unit: Unit) -> KernelBuild:
+    def build(self, spec: BuildSpec) -> KernelBuild:
         """Compile the kernel; a header that does not fit the operator is rejected like a source that does not."""
-        source = self._fitted(unit)
-        return KernelBuild(unit.operator, unit.dtypes, self._backend.compile(source, self._header))
+        source = self._fitted(spec)
+        return KernelBuild(spec.operator, spec.dtypes, self._backend.compile(source, self._header))
 
-    def _fitted(self, unit: Unit) -> str:
+    def _fitted(self, spec: BuildSpec) -> str:
         """The source with its constants, after everything that can be checked without a case has been."""
         from tapml_fuzz.operators.invoke import resolve
 
-        if not unit.operator.matches(self._header.operators):
+        if not spec.operator.matches(self._header.operators):
             raise NotSupported(f"{self._path} implements {', '.join(self._header.operators)}")
-        absent = [dtype for dtype in unit.dtypes if dtype not in self._backend.inputs]
-        if absent or not self._header.takes(unit.dtypes):
-            raise NotSupported(f"{self._path} is not written for {', '.join(unit.dtypes)} on this device")
+        absent = [dtype for dtype in spec.dtypes if dtype not in self._backend.inputs]
+        if absent or not self._header.takes(spec.dtypes):
+            raise NotSupported(f"{self._path} is not written for {', '.join(spec.dtypes)} on this device")
         try:
-            resolve(unit.operator.name)
-            example = {name: unit.sizes.get(name, _EXAMPLE_SIZE) for name in unit.operator.axis_names}
-            scope = self._scope(unit.operator, unit.dtypes, example)
-            constants = self._constants(CallScope(unit.operator, unit.dtypes, unit.sizes), scope)
+            resolve(spec.operator.name)
+            example = {name: spec.sizes.get(name, _EXAMPLE_SIZE) for name in spec.operator.axis_names}
+            scope = self._scope(spec.operator, spec.dtypes, example)
+            constants = self._constants(CallScope(spec.operator, spec.dtypes, spec.sizes), scope)
             call_of(self._header, scope)
             specs = [scope.spec(name) for name in self._header.buffers]
         except OpenAxis as error:
@@ -167,13 +176,13 @@ class UserKernel:
                 mutated.append(int(name[1:]))
         return outputs, mutated
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """The file's text and this very case's launch; nothing is compiled to write it."""
         try:
-            source = self._fitted(unit)
-            scope = self._scope(unit.operator, unit.dtypes, sizes)
+            source = self._fitted(spec)
+            scope = self._scope(spec.operator, spec.dtypes, sizes)
             call = call_of(self._header, scope)
         except (BuildRejected, BadExpression) as error:
             raise NotSupported(str(error)) from error
@@ -189,8 +198,8 @@ class UserKernel:
             f"read({buffers[f'out{n}']}, {shape!r}, {attribute('torch', dtype)})"
             for n, (shape, dtype) in enumerate(scope.outputs)
         ]
-        steps = Steps(parameters(len(unit.dtypes)), buffers, lines, f"[{', '.join(reads)}]")
-        return self._backend.script(source, self._header, call, steps)
+        steps = LaunchSource(parameters(len(spec.dtypes)), buffers, lines, f"[{', '.join(reads)}]")
+        return self._backend.reproducer(source, self._header, call, steps)
 
 
 def _backend(suffix: str) -> Backend:

@@ -58,7 +58,7 @@ def callable_spec(spec: str) -> CallableSpec:
         return CallableSpec("", path, header.callable, header.device, header.operators, header.dtypes)
     found = _CALLABLE.fullmatch(spec)
     if found is None:
-        raise UnknownPlatform(f"user:{spec[:200]} is neither a kernel file nor a callable", mend=_FORMS)
+        raise UnknownPlatform(f"user:{spec[:200]} is neither a kernel file nor a callable", hint=_FORMS)
     name = found["callable"]
     operators = (found["operator"] or name.rsplit(".", 1)[-1],)
     return CallableSpec(found["module"], None, name, found["device"] or "cpu", operators)
@@ -70,4 +70,4 @@ def _present(path: Path) -> Path:
         return path
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, beside, n=3)
-    raise BadKernel(f"there is no file {path}", mend=f"did you mean {' or '.join(close)}?" if close else _FORMS)
+    raise BadKernel(f"there is no file {path}", hint=f"did you mean {' or '.join(close)}?" if close else _FORMS)

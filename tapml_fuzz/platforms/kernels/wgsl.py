@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms.base import BuildRejected, Script
+from tapml_fuzz.platforms.base import BuildRejected, Reproducer
 from tapml_fuzz.platforms.devices.webgpu import BACKENDS, RAISED_LIMITS, WebGPUDevice
 from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
 from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed
-from tapml_fuzz.platforms.kernels.backend import Compiled, KernelCall, Steps
+from tapml_fuzz.platforms.kernels.backend import Compiled, KernelCall, LaunchSource
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
 from tapml_fuzz.platforms.tvm.launch_script import compute_source
@@ -86,10 +86,10 @@ class WgslKernels:
     def finish(self) -> None:
         """Nothing to wait for: reading a buffer back waits."""
 
-    def script(self, source: str, header: KernelHeader, call: KernelCall, steps: Steps) -> Script:
+    def reproducer(self, source: str, header: KernelHeader, call: KernelCall, steps: LaunchSource) -> Reproducer:
         bound = "".join(f", {steps.buffers[name]}" for name in call.arguments if isinstance(name, str))
         launch = f"launch(kernel, {_workgroups(call)}, {_uniform(call)!r}{bound})"
-        return Script(
+        return Reproducer(
             ("import wgpu",),
             f"SOURCE = {text_block(source)}\n\n{helpers(BACKENDS, RAISED_LIMITS)}"
             + compute_source(

@@ -18,7 +18,7 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import FLOATS, Array, is_float, name_of, numpy_dtype, unit_roundoff
 from tapml_fuzz.core.operator import Operator, encode_operator
-from tapml_fuzz.platforms.base import NeedsStatic, NotSupported, Unit
+from tapml_fuzz.platforms.base import BuildSpec, NeedsStatic, NotSupported
 from tapml_fuzz.platforms.build_cache import BuildCache
 
 EXPORTER_MEND = "pip install onnx onnxscript"
@@ -26,7 +26,7 @@ EXPORTER_MEND = "pip install onnx onnxscript"
 # Sizes of open axes when a model is checked. Small, since the reference loops in Python here and there; distinct, so
 # that axes exchanged show.
 _CHECKED_SIZES = (2, 3, 5, 7, 4, 6, 8, 9)
-# A unit whose fixed sizes make more elements than this is not checked: some references are slow.
+# A build spec whose fixed sizes make more elements than this is not checked: some references are slow.
 _CHECKED_ELEMENTS = 1 << 16
 # How far, in unit roundoffs and relative to the largest value, another meaning lies at least: the check is of what
 # is computed, not how accurately. 1e-3 in float32 and a quarter in bfloat16 are far more than rounding of a few
@@ -39,16 +39,16 @@ def exporter_missing() -> str:
     return ", ".join(name for name in ("torch", "onnx", "onnxscript") if importlib.util.find_spec(name) is None)
 
 
-def onnx_model(unit: Unit) -> Any:
-    """The `onnx.ModelProto` of `unit`, inputs in slot order, a named dimension for every open axis.
+def onnx_model(spec: BuildSpec) -> Any:
+    """The `onnx.ModelProto` of `spec`, inputs in slot order, a named dimension for every open axis.
 
-    Raises `NeedsStatic` when a unit with open axes cannot be exported. Otherwise every failure is `NotSupported`,
+    Raises `NeedsStatic` when a build spec with open axes cannot be exported. Otherwise every failure is `NotSupported`,
     since none is a runtime's fault: torch cannot export, the exporter has no translation, or the model it makes does
     not mean the operator (then the reason says "torch.onnx.export is wrong").
     """
     import onnx
 
-    raw = _models().made(lambda: _made(unit).SerializeToString(), *_depends_on(unit))
+    raw = _models().made(lambda: _made(spec).SerializeToString(), *_depends_on(spec))
     return onnx.load_model_from_string(raw)
 
 
@@ -57,24 +57,24 @@ def _models() -> BuildCache:
     return BuildCache("onnx")
 
 
-def _depends_on(unit: Unit) -> tuple[str | bytes, ...]:
-    """Everything that decides about a model: the unit, the packages, and how we make and check it."""
+def _depends_on(spec: BuildSpec) -> tuple[str | bytes, ...]:
+    """Everything that decides about a model: the build spec, the packages, and how we make and check it."""
     from tapml_fuzz.operators import export
 
     packages = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "onnx", "onnxscript")]
     sources = [Path(file).read_bytes() for file in (__file__, export.__file__)]
-    sizes = [f"{axis}={size}" for axis, size in sorted(unit.sizes.items())]
-    return encode_operator(unit.operator), " ".join(unit.dtypes), " ".join(sizes), *packages, *sources
+    sizes = [f"{axis}={size}" for axis, size in sorted(spec.sizes.items())]
+    return encode_operator(spec.operator), " ".join(spec.dtypes), " ".join(sizes), *packages, *sources
 
 
-def _made(unit: Unit) -> Any:
+def _made(spec: BuildSpec) -> Any:
     import torch
 
     from tapml_fuzz.operators.export import NotExpressible, export
 
-    fixed = set(unit.operator.axis_names) <= set(unit.sizes)
+    fixed = set(spec.operator.axis_names) <= set(spec.sizes)
     try:
-        program = export(unit.operator, unit.dtypes, unit.sizes)
+        program = export(spec.operator, spec.dtypes, spec.sizes)
     except NotExpressible as error:
         raise (NotSupported(str(error)) if fixed else NeedsStatic(str(error), error.axes)) from error
     _keep_translations()
@@ -88,7 +88,7 @@ def _made(unit: Unit) -> Any:
             reason = f"torch.onnx.export: {_innermost(error)}"
             raise (NotSupported(reason) if fixed else NeedsStatic(reason)) from error
     bound_clips(model)
-    wrong = mistranslation(unit, model)
+    wrong = mistranslation(spec, model)
     if wrong:
         raise NotSupported(f"torch.onnx.export is wrong: {wrong}")
     return model
@@ -119,20 +119,20 @@ def bound_clips(model: Any) -> None:
         node.input[:] = given
 
 
-def mistranslation(unit: Unit, model: Any) -> str:
+def mistranslation(spec: BuildSpec, model: Any) -> str:
     """How `model` differs from the operator at small sizes and ordinary values; empty when it does not.
 
-    Empty as well when it cannot be told: the unit is too big, torch rejects the sizes, or the reference has no
+    Empty as well when it cannot be told: the build spec is too big, torch rejects the sizes, or the reference has no
     implementation.
     """
     from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
 
-    sizes = {**dict(zip(unit.operator.axis_names, _CHECKED_SIZES, strict=False)), **unit.sizes}
-    if sum(int(np.prod(shape)) for shape in unit.operator.shapes(sizes)) > _CHECKED_ELEMENTS:
+    sizes = {**dict(zip(spec.operator.axis_names, _CHECKED_SIZES, strict=False)), **spec.sizes}
+    if sum(int(np.prod(shape)) for shape in spec.operator.shapes(sizes)) > _CHECKED_ELEMENTS:
         return ""
-    tensors = _ordinary(unit.operator, unit.dtypes, sizes)
+    tensors = _ordinary(spec.operator, spec.dtypes, sizes)
     try:
-        wanted = [to_numpy(t) for t in call(unit.operator, [to_torch(t) for t in tensors], sizes)]
+        wanted = [to_numpy(t) for t in call(spec.operator, [to_torch(t) for t in tensors], sizes)]
     except Exception:
         return ""
     declared = [declared_dtype(value) for value in model.graph.output]

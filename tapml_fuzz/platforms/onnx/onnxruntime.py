@@ -13,9 +13,9 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Run
 from tapml_fuzz.platforms.onnx.export import exporter_missing, onnx_model
-from tapml_fuzz.platforms.onnx.reproducers import onnxruntime_script
+from tapml_fuzz.platforms.onnx.reproducers import onnxruntime_reproducer
 
 _MEND = "pip install 'tapml_fuzz[onnxruntime]'"
 # What Add and Mul have kernels for on the CPU (ONNX Runtime, docs/OperatorKernels.md); bfloat16 has none.
@@ -25,7 +25,7 @@ _DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "
 @dataclass(frozen=True)
 class _Build:
     session: Any
-    unit: Unit
+    spec: BuildSpec
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -55,11 +55,11 @@ class OnnxRuntimeCpu:
             ),
         )
 
-    def build(self, unit: Unit) -> Any:
-        absent = [dtype for dtype in unit.dtypes if dtype not in _DTYPES]
+    def build(self, spec: BuildSpec) -> Any:
+        absent = [dtype for dtype in spec.dtypes if dtype not in _DTYPES]
         if absent:
             raise NotSupported(f"ONNX Runtime's CPU kernels do not compute in {absent[0]}")
-        model = onnx_model(unit)
+        model = onnx_model(spec)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; they are raised as well
@@ -71,11 +71,11 @@ class OnnxRuntimeCpu:
             # "Could not find an implementation for Erf(13)": no kernel for this dtype, which is no fault.
             if type(error).__name__ == "NotImplemented":
                 raise NotSupported(str(error)) from error
-            if set(unit.operator.axis_names) <= set(unit.sizes):
+            if set(spec.operator.axis_names) <= set(spec.sizes):
                 raise BuildRejected(str(error), str(model.graph)[:4000]) from error
             raise NeedsStatic(str(error)) from error
         return _Build(
-            session, unit, tuple(i.name for i in session.get_inputs()), tuple(o.name for o in session.get_outputs())
+            session, spec, tuple(i.name for i in session.get_inputs()), tuple(o.name for o in session.get_outputs())
         )
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
@@ -89,7 +89,7 @@ class OnnxRuntimeCpu:
         ]  # fmt: skip
         return Run([np.asarray(output) for output in outputs], seconds, [0] * len(outputs), mutated)
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
-        return onnxruntime_script(unit, layouts)
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
+        return onnxruntime_reproducer(spec, layouts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.platforms.base import Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Reproducer
 from tapml_fuzz.platforms.python_source import parameters
 from tapml_fuzz.platforms.tvm.reproducers import exported
 
@@ -113,16 +113,16 @@ _IREE_IMPORTS = (
 )
 
 
-def onnxruntime_script(unit: Unit, layouts: Sequence[Layout]) -> Script:
+def onnxruntime_reproducer(spec: BuildSpec, layouts: Sequence[Layout]) -> Reproducer:
     """`compute` by ONNX Runtime's CPU provider, one thread."""
     body = _ONNXRUNTIME.format(**_names(len(layouts)))
-    return Script((*_IMPORTS, "import onnxruntime"), exported(unit) + "\n\n" + _MODEL + body)
+    return Reproducer((*_IMPORTS, "import onnxruntime"), exported(spec) + "\n\n" + _MODEL + body)
 
 
-def iree_script(unit: Unit, layouts: Sequence[Layout], driver: str, flags: Sequence[str]) -> Script:
+def iree_reproducer(spec: BuildSpec, layouts: Sequence[Layout], driver: str, flags: Sequence[str]) -> Reproducer:
     """`compute` by IREE, compiled with `flags` and run by the runtime's `driver`."""
     body = _IREE_COMPUTE.format(**_names(len(layouts)), driver=driver, flags=list(flags))
-    return Script((*_IMPORTS, *_IREE_IMPORTS), exported(unit) + "\n\n" + _MODEL + _IREE + body)
+    return Reproducer((*_IMPORTS, *_IREE_IMPORTS), exported(spec) + "\n\n" + _MODEL + _IREE + body)
 
 
 def _names(count: int) -> dict[str, str]:

@@ -8,32 +8,35 @@ import time
 from typing import Any
 
 from tapml_fuzz.platforms.address import Address, endpoint
-from tapml_fuzz.platforms.base import Unreachable
+from tapml_fuzz.platforms.base import MachineUnreachable
 from tapml_fuzz.platforms.remote.tracker import Tracker, TrackerError
 
 # Before each further try; a supervisor that starts a server anew takes about a second.
 _PAUSES_S = (0.0, 0.3, 0.7, 1.5)
 _TCP_S = 3.0
 # A session begins after the server has imported TVM, and a server of TVM's own takes one client at a time. Less than a
-# worker is given to start (`Isolated`), so that the reason is told.
+# worker is given to start (`WorkerSession`), so that the reason is told.
 _SESSION_S = 100.0
 _TRACKER_S = 10.0
 
 
 def connect(address: Address) -> Any:
-    """A `tvm.rpc.RPCSession` with a server; raises `Unreachable` after a few tries. Imports TVM once one answers."""
+    """A `tvm.rpc.RPCSession` with a server; raises `MachineUnreachable` after a few tries.
+
+    TVM is imported once one answers.
+    """
     for pause in _PAUSES_S:
         time.sleep(pause)
         try:
             return _session(*_server(address))
         except _Busy:
             raise
-        except Unreachable as error:
+        except MachineUnreachable as error:
             failure = error
     raise failure
 
 
-class _Busy(Unreachable):
+class _Busy(MachineUnreachable):
     """It takes connections but begins no session: asking again only makes the queue longer."""
 
 
@@ -44,17 +47,17 @@ def _server(address: Address) -> tuple[str, int, str]:
         try:
             tracker = Tracker((host, port), _TRACKER_S)
         except TrackerError as error:
-            raise Unreachable(str(error)) from error
+            raise MachineUnreachable(str(error)) from error
         try:
             return tracker.request(key)
         except TrackerError as error:
-            raise Unreachable(f"no device {key}: {error}") from error
+            raise MachineUnreachable(f"no device {key}: {error}") from error
         finally:
             tracker.close()
     try:
         socket.create_connection((host, port), timeout=_TCP_S).close()  # before the second that TVM takes to import
     except OSError as error:
-        raise Unreachable(f"nothing answers at {endpoint(host, port)}: {error.strerror or error}") from error
+        raise MachineUnreachable(f"nothing answers at {endpoint(host, port)}: {error.strerror or error}") from error
     return host, port, key
 
 
@@ -79,5 +82,5 @@ def _session(host: str, port: int, key: str) -> Any:
     where = endpoint(host, port)
     if failed:
         said = str(failed[0]).strip().splitlines() or [type(failed[0]).__name__]
-        raise Unreachable(f"no session with {where}: {said[-1][:200]}")
+        raise MachineUnreachable(f"no session with {where}: {said[-1][:200]}")
     raise _Busy(f"no session with {where} within {_SESSION_S:g} s: it is busy with another client, or stuck")

@@ -14,7 +14,16 @@ import msgspec
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.address import split
-from tapml_fuzz.platforms.base import Info, NotSupported, Platform, Run, Script, Unit, Unreachable, script_of
+from tapml_fuzz.platforms.base import (
+    BuildSpec,
+    Info,
+    MachineUnreachable,
+    NotSupported,
+    Platform,
+    Reproducer,
+    Run,
+    reproducer_of,
+)
 from tapml_fuzz.platforms.device_tensors import Resident, resident
 from tapml_fuzz.platforms.remote.client import connect
 
@@ -34,7 +43,7 @@ class Remote:
             session = connect(self._address)
         except ImportError as error:
             return Info(self.name, False, f"TVM's RPC cannot be imported: {error}", "pip install 'tapml_fuzz[remote]'")
-        except Unreachable as error:
+        except MachineUnreachable as error:
             return Info(self.name, False, str(error), _START)
         from tapml_fuzz.platforms.remote.served import Served, about
         from tapml_fuzz.platforms.remote.tvm import RemoteTvm
@@ -48,7 +57,7 @@ class Remote:
         self._way = way
         try:
             info = way.activate()
-        except Unreachable as error:
+        except MachineUnreachable as error:
             return Info(self.name, False, str(error), _START)
         device = f"{info.device} at {self._address}" if info.available else info.device
         versions = info.versions if served is None else {**info.versions, "tapml_fuzz": served.version}
@@ -59,8 +68,8 @@ class Remote:
         """Bytes of memory that the worker on the other machine had when it last said."""
         return int(getattr(self._way, "resident", 0))
 
-    def build(self, unit: Unit) -> Any:
-        return self._there.build(unit)
+    def build(self, spec: BuildSpec) -> Any:
+        return self._there.build(spec)
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         return self._there.run(build, tensors, layouts, sizes)
@@ -69,14 +78,14 @@ class Remote:
         """Tensors stay over there where TVM's runtime keeps them; our own server takes known ones by their hash."""
         return resident(self._there)
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """What the platform writes: its script runs on whichever machine it is started."""
-        script = script_of(self._there, unit, sizes, layouts, careful=careful)
-        if script is None:
+        reproducer = reproducer_of(self._there, spec, sizes, layouts, careful=careful)
+        if reproducer is None:
             raise NotSupported(f"{self._local_name} writes no script")
-        return script
+        return reproducer
 
     @property
     def _there(self) -> Platform:

@@ -23,7 +23,7 @@ class About(msgspec.Struct, frozen=True):
     platforms: tuple[str, ...]
 
 
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
+class WorkerEnded(msgspec.Struct, frozen=True, tag="ended"):
     """The worker over there died, as in `core.outcome.Crash`."""
 
     exit_code: int
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 _ENDED = b"tfe1"
 _encoder = msgspec.msgpack.Encoder()
 _about: msgspec.msgpack.Decoder[About] = msgspec.msgpack.Decoder(About)
-_ended: msgspec.msgpack.Decoder[Ended] = msgspec.msgpack.Decoder(Ended)
+_ended: msgspec.msgpack.Decoder[WorkerEnded] = msgspec.msgpack.Decoder(WorkerEnded)
 
 
 def encode_about(about: About) -> bytes:
@@ -46,11 +46,11 @@ def decode_about(data: bytes) -> About:
     return _decoded(_about, data)
 
 
-def encode_ended(ended: Ended) -> bytes:
+def encode_ended(ended: WorkerEnded) -> bytes:
     return _ENDED + _encoder.encode(ended)
 
 
-def decode_reply(data: bytes) -> tuple[Message | Ended, list[Array]]:
+def decode_reply(data: bytes) -> tuple[Message | WorkerEnded, list[Array]]:
     """A worker's message with its tensors, or how the worker ended. Raises `WireError`."""
     if data.startswith(_ENDED):
         return _decoded(_ended, data[len(_ENDED) :]), []

@@ -17,28 +17,37 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import encode_operator
 from tapml_fuzz.platforms.base import (
     BuildRejected,
+    BuildSpec,
     Info,
+    MachineUnreachable,
     NeedsStatic,
     NotSupported,
     Relayed,
+    Reproducer,
     Run,
-    Script,
-    Unit,
-    Unreachable,
 )
 from tapml_fuzz.platforms.remote.parcel import Shelf, pack
-from tapml_fuzz.platforms.remote.protocol import ABOUT, ASK, OPEN, VERSION, About, Ended, decode_about, decode_reply
+from tapml_fuzz.platforms.remote.protocol import (
+    ABOUT,
+    ASK,
+    OPEN,
+    VERSION,
+    About,
+    WorkerEnded,
+    decode_about,
+    decode_reply,
+)
 from tapml_fuzz.platforms.session.wire import (
     BuildReply,
     BuildRequest,
     CaseSpec,
-    Failure,
+    FailureReply,
     Hello,
     Message,
+    ReproducerReply,
+    ReproducerRequest,
     RunReply,
     RunRequest,
-    ScriptReply,
-    ScriptRequest,
     frame,
     specs_of,
 )
@@ -77,11 +86,11 @@ class Served:
             return Info(self.name, False, "the server is of another version", "install the same tapml_fuzz there")
         reply, _ = self._called(self._session.get_function(OPEN), self.name)
         if not isinstance(reply, Hello):
-            raise Unreachable(f"the server began with {type(reply).__name__}")
+            raise MachineUnreachable(f"the server began with {type(reply).__name__}")
         return reply.info
 
-    def build(self, unit: Unit) -> ServedBuild:
-        request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
+    def build(self, spec: BuildSpec) -> ServedBuild:
+        request = BuildRequest(encode_operator(spec.operator), spec.dtypes, spec.sizes, tuple(self._dropped))
         self._dropped.clear()
         reply, _ = self._exchange(request)
         if not isinstance(reply, BuildReply):
@@ -102,14 +111,14 @@ class Served:
         facts = (list(reply.unwritten), list(reply.mutated), list(reply.aliased))
         return Run(list(outputs), reply.seconds, *facts)
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script | None:
-        facts = (encode_operator(unit.operator), unit.dtypes, unit.sizes, dict(sizes), tuple(layouts))
-        reply, _ = self._exchange(ScriptRequest(*facts, careful))
-        if not isinstance(reply, ScriptReply):
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer | None:
+        facts = (encode_operator(spec.operator), spec.dtypes, spec.sizes, dict(sizes), tuple(layouts))
+        reply, _ = self._exchange(ReproducerRequest(*facts, careful))
+        if not isinstance(reply, ReproducerReply):
             raise _failed(reply)
-        return reply.script
+        return reply.reproducer
 
     def _exchange(self, request: Message, tensors: Sequence[Array] = ()) -> tuple[Message, list[Array]]:
         return self._called(self._ask, pack(frame(request, tensors), self._shelf))
@@ -119,16 +128,16 @@ class Served:
             reply, tensors = decode_reply(bytes(function(argument)))
         except Exception as error:  # TVM raises many types when a connection breaks, and for what our server refuses
             said = str(error).strip().splitlines() or [type(error).__name__]
-            raise Unreachable(f"lost the connection to its server: {said[-1][:200]}") from error
-        if isinstance(reply, Ended):
+            raise MachineUnreachable(f"lost the connection to its server: {said[-1][:200]}") from error
+        if isinstance(reply, WorkerEnded):
             end_like(reply)
         return reply, tensors
 
 
 def _failed(reply: Message) -> Exception:
     """The exception on the other side, here."""
-    if not isinstance(reply, Failure):
-        return Unreachable(f"the server answered with {type(reply).__name__}")
+    if not isinstance(reply, FailureReply):
+        return MachineUnreachable(f"the server answered with {type(reply).__name__}")
     match reply.kind:
         case "needs-static":
             return NeedsStatic(reply.message, reply.axes)
@@ -140,7 +149,7 @@ def _failed(reply: Message) -> Exception:
             return Relayed(reply.message, lost=reply.lost)
 
 
-def end_like(ended: Ended) -> NoReturn:
+def end_like(ended: WorkerEnded) -> NoReturn:
     """End as the worker over there did, with its last words: what our supervisor then sees is the same crash."""
     sys.stderr.write(ended.stderr)
     sys.stderr.flush()

@@ -21,11 +21,20 @@ from tapml_fuzz.core.outcome import Crash
 from tapml_fuzz.core.version import __version__
 from tapml_fuzz.platforms.registry import known, location
 from tapml_fuzz.platforms.remote.parcel import Shelf, unpack
-from tapml_fuzz.platforms.remote.protocol import ABOUT, ASK, OPEN, VERSION, About, Ended, encode_about, encode_ended
+from tapml_fuzz.platforms.remote.protocol import (
+    ABOUT,
+    ASK,
+    OPEN,
+    VERSION,
+    About,
+    WorkerEnded,
+    encode_about,
+    encode_ended,
+)
 from tapml_fuzz.platforms.session.wire import (
     BuildRequest,
+    ReproducerRequest,
     RunRequest,
-    ScriptRequest,
     WireError,
     frame,
     unframed,
@@ -60,7 +69,7 @@ class Host:
     def ask(self, parcel: bytes) -> bytes:
         """Hand a request to the worker. Raises `WireError` for what is no request, or before `open`."""
         request, tensors = unframed(unpack(parcel, self._shelf))
-        if not isinstance(request, BuildRequest | RunRequest | ScriptRequest):
+        if not isinstance(request, BuildRequest | RunRequest | ReproducerRequest):
             raise WireError(f"a server takes no {type(request).__name__}")
         if isinstance(request, RunRequest) and len(request.cases) != 1:  # one call has one answer
             raise WireError(f"a server takes one case at a time, not {len(request.cases)}")
@@ -98,7 +107,7 @@ class Host:
     def _ended(self, worker: WorkerProcess) -> bytes:
         crash: Crash = worker.crash()
         self.close()
-        return encode_ended(Ended(crash.exit_code, crash.stderr))
+        return encode_ended(WorkerEnded(crash.exit_code, crash.stderr))
 
 
 def register(host: Host, folder: Path) -> None:

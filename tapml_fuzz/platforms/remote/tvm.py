@@ -14,16 +14,16 @@ from tapml_fuzz.core.dtypes import Array, name_of, to_bits
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import (
     BuildRejected,
+    BuildSpec,
     Info,
+    MachineUnreachable,
     NeedsStatic,
     NotSupported,
     Platform,
     Relayed,
+    Reproducer,
     Run,
-    Script,
-    Unit,
-    Unreachable,
-    script_of,
+    reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.tvm.native import KINDS, Kind
@@ -69,8 +69,8 @@ class RemoteTvm(TvmRuntime):
         except Exception as error:
             raise self._meant(error) from error
         if triple is None:
-            mend = f"add ?triple=TRIPLE to its address, such as aarch64-linux-android; or {_OURS}"
-            return Info(self.name, False, "the server's TVM cannot say what processor it has", mend)
+            hint = f"add ?triple=TRIPLE to its address, such as aarch64-linux-android; or {_OURS}"
+            return Info(self.name, False, "the server's TVM cannot say what processor it has", hint)
         here = str(tvm.get_global_func("target.llvm_get_system_triple")())
         # Linked here where that makes a library for there, else by the server.
         self._suffix = "so" if triple == here else "tar"
@@ -104,14 +104,14 @@ class RemoteTvm(TvmRuntime):
                 raise self._meant(error) from error
         return self._modules[name]
 
-    def build(self, unit: Unit) -> RuntimeBuild:
-        for dtype in unit.dtypes:
+    def build(self, spec: BuildSpec) -> RuntimeBuild:
+        for dtype in spec.dtypes:
             if dtype not in self.kind.dtypes:
                 raise NotSupported(f"{self.kind.device} has no {dtype}")
         try:
-            return super().build(unit)
+            return super().build(spec)
         except (BuildRejected, NotSupported, NeedsStatic) as error:
-            if isinstance(error.__cause__, Unreachable):
+            if isinstance(error.__cause__, MachineUnreachable):
                 raise error.__cause__ from error
             raise
 
@@ -157,12 +157,12 @@ class RemoteTvm(TvmRuntime):
             self._input_bytes -= gone
         return tensor
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script | None:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer | None:
         local: Platform = load(location(self.name))
         # OpenCL's is made from the device's own kernels, which a platform that was never activated does not have.
-        return None if self.name == "tvm-opencl" else script_of(local, unit, sizes, layouts, careful=careful)
+        return None if self.name == "tvm-opencl" else reproducer_of(local, spec, sizes, layouts, careful=careful)
 
     def _asked(self, function: str) -> str | None:
         """The answer of a function there; None where the server has none of that name."""
@@ -173,12 +173,12 @@ class RemoteTvm(TvmRuntime):
         return str(found())
 
     def _meant(self, error: Exception) -> Exception:
-        """An error from over there as it is, or `Unreachable` when there is nobody any more to have raised it."""
+        """An error from over there as it is, or `MachineUnreachable` when nobody is left to have raised it."""
         try:
             self._session.get_function("tvm.rpc.server.upload")
         except Exception:
             said = str(error).strip().splitlines() or [type(error).__name__]
-            return Unreachable(f"lost the connection to its server: {said[-1][:200]}")
+            return MachineUnreachable(f"lost the connection to its server: {said[-1][:200]}")
         if type(error).__name__ == "RPCError":
             return Relayed(f"RPCError: {' '.join(str(error).split())[:2000]}")
         return error

@@ -10,19 +10,19 @@ from tapml_fuzz.core.outcome import BuildError, BuildOutcome, Built, Ok, RunErro
 from tapml_fuzz.platforms import base
 from tapml_fuzz.platforms.base import (
     BuildRejected,
+    BuildSpec,
     Info,
     NeedsStatic,
     NotSupported,
     Platform,
-    Script,
-    Unit,
-    script_of,
+    Reproducer,
+    reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.session.session import NeedsSizes, Session
 
 
-class Local(Session):
+class InProcessSession(Session):
     """Runs a `Platform` (or the known one of that name) here. A crash or a hang of it is a crash or a hang of us."""
 
     def __init__(self, platform: Platform | str) -> None:
@@ -43,17 +43,17 @@ class Local(Session):
         """The platform's own object behind a `Built`, for whoever computes with it here."""
         return self._builds[handle]
 
-    def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
+    def _build(self, spec: BuildSpec) -> BuildOutcome | NeedsSizes:
         while self._dropped:
             self._builds.pop(self._dropped.pop(), None)
         started = time.perf_counter()
         try:
-            build = self._platform.build(unit)
+            build = self._platform.build(spec)
         except NeedsStatic as error:
-            return needs_sizes(unit, error.axes, str(error))
+            return needs_sizes(spec, error.axes, str(error))
         except NotSupported as error:
             return Unsupported(str(error))
-        except base.Unreachable as error:
+        except base.MachineUnreachable as error:
             return Unreachable(str(error))
         except BuildRejected as error:
             return BuildError(str(error), error.source)
@@ -61,7 +61,7 @@ class Local(Session):
             return BuildError(f"{type(error).__name__}: {error}")
         handle = len(self._builds) + 1 if not self._builds else max(self._builds) + 1
         self._builds[handle] = build
-        symbolic = len(unit.sizes) < len(unit.operator.axis_names)
+        symbolic = len(spec.sizes) < len(spec.operator.axis_names)
         return Built(handle, time.perf_counter() - started, symbolic)
 
     def _run(self, handle: int, case: Case) -> RunOutcome:
@@ -69,22 +69,22 @@ class Local(Session):
             run = self._platform.run(self._builds[handle], case.tensors, case.layouts, case.sizes)
         except NotSupported as error:
             return Unsupported(str(error))
-        except base.Unreachable as error:
+        except base.MachineUnreachable as error:
             return Unreachable(str(error))
         except Exception as error:
             return RunError(f"{type(error).__name__}: {error}")
         facts = (tuple(run.unwritten), tuple(run.mutated), tuple(run.aliased))
         return Ok(tuple(run.outputs), run.seconds, *facts)
 
-    def _script(self, unit: Unit, case: Case) -> Script | None:
+    def _reproducer(self, spec: BuildSpec, case: Case) -> Reproducer | None:
         try:
-            return script_of(self._platform, unit, case.sizes, case.layouts)
+            return reproducer_of(self._platform, spec, case.sizes, case.layouts)
         except Exception:  # whatever is in its way, the finding stands without
             return None
 
 
-def needs_sizes(unit: Unit, axes: tuple[str, ...], reason: str) -> NeedsSizes | BuildError:
-    """A refusal to leave axes open; from a unit with none open it is a fault of the platform itself."""
-    if set(unit.operator.axis_names) <= set(unit.sizes):
+def needs_sizes(spec: BuildSpec, axes: tuple[str, ...], reason: str) -> NeedsSizes | BuildError:
+    """A refusal to leave axes open; from a build spec with none open it is a fault of the platform itself."""
+    if set(spec.operator.axis_names) <= set(spec.sizes):
         return BuildError(f"asks for sizes that it was given: {reason}")
     return NeedsSizes(axes, reason)

@@ -22,21 +22,21 @@ from tapml_fuzz.core.outcome import (
     Unsupported,
 )
 from tapml_fuzz.platforms.address import is_remote
-from tapml_fuzz.platforms.base import Info, Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
 from tapml_fuzz.platforms.registry import location
 from tapml_fuzz.platforms.session.batch import batch_from, run_request
-from tapml_fuzz.platforms.session.in_process import Local, needs_sizes
+from tapml_fuzz.platforms.session.in_process import InProcessSession, needs_sizes
 from tapml_fuzz.platforms.session.reconnection import Absence
 from tapml_fuzz.platforms.session.session import NeedsSizes, Session
 from tapml_fuzz.platforms.session.wire import (
     BuildReply,
     BuildRequest,
-    Failure,
+    FailureReply,
     Hello,
     Message,
+    ReproducerReply,
+    ReproducerRequest,
     RunReply,
-    ScriptReply,
-    ScriptRequest,
     WireError,
 )
 from tapml_fuzz.platforms.session.worker_process import WorkerProcess
@@ -47,7 +47,7 @@ RESIDENT_LIMIT = 2 << 30  # bytes
 _SCRIPT_TIMEOUT_S = 30.0  # a finding waits for its script before it is filed
 
 
-class Isolated(Session):
+class WorkerSession(Session):
     """The platform `name` in a worker of its own, restarted when it dies and replaced before it grows old.
 
     `where` overrides the registry with a `module:Class` of the caller's own. Timeouts are in seconds; a worker
@@ -105,13 +105,13 @@ class Isolated(Session):
         done = 0
         while done < len(cases):
             case = cases[done]
-            unit, built = self._settled(case.operator, case.dtypes, case.sizes)
+            spec, built = self._settled(case.operator, case.dtypes, case.sizes)
             if not isinstance(built, Built):
                 yield built
                 done += 1
                 continue
             # Fewer than were sent when one has cost the worker: the next worker runs those after it.
-            outcomes = self._run_batch(built.handle, batch_from(cases, done, unit))
+            outcomes = self._run_batch(built.handle, batch_from(cases, done, spec))
             yield from outcomes
             done += len(outcomes)
 
@@ -148,7 +148,7 @@ class Isolated(Session):
             return message.info
         return Info(self.name, False, f"worker began with {type(message).__name__}")
 
-    def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
+    def _build(self, spec: BuildSpec) -> BuildOutcome | NeedsSizes:
         if self._absence is not None and not self._returned(self._absence):
             return Unreachable(self._absence.reason)
         said = self._ready()
@@ -156,27 +156,27 @@ class Isolated(Session):
             return self._gone(said.reason)
         if not said.available:
             raise MachineryFailure(
-                f"{self.name} does not come back: {said.reason}", mend="free its device and run again"
+                f"{self.name} does not come back: {said.reason}", hint="free its device and run again"
             )
-        request = BuildRequest(encode_operator(unit.operator), unit.dtypes, unit.sizes, tuple(self._dropped))
+        request = BuildRequest(encode_operator(spec.operator), spec.dtypes, spec.sizes, tuple(self._dropped))
         self._dropped.clear()
         reply = self._ask(request, (), self._build_timeout)
-        if isinstance(reply, Failure) and reply.lost and reply.kind != "unreachable":
+        if isinstance(reply, FailureReply) and reply.lost and reply.kind != "unreachable":
             # An earlier run may have lost the device without a word: the build deserves a worker of its own.
             self._replace()
             if self._ready().available:
                 reply = self._ask(request, (), self._build_timeout)
         match reply:
             case BuildReply():
-                symbolic = len(unit.sizes) < len(unit.operator.axis_names)
+                symbolic = len(spec.sizes) < len(spec.operator.axis_names)
                 return Built(reply.handle, reply.seconds, symbolic)
-            case Failure(kind="needs-static"):
-                return needs_sizes(unit, reply.axes, reply.message)
-            case Failure(kind="unsupported"):
+            case FailureReply(kind="needs-static"):
+                return needs_sizes(spec, reply.axes, reply.message)
+            case FailureReply(kind="unsupported"):
                 return Unsupported(reply.message)
-            case Failure(kind="unreachable"):
+            case FailureReply(kind="unreachable"):
                 return self._gone(reply.message)
-            case Failure():
+            case FailureReply():
                 if reply.lost:
                     self._replace()
                 return BuildError(reply.message, reply.source)
@@ -205,9 +205,9 @@ class Isolated(Session):
                 self._resident = max(self._resident, reply.rss)
                 facts = (reply.unwritten, reply.mutated, reply.aliased)
                 return Ok(tuple(self._tensors), reply.seconds, *facts)
-            case Failure(kind="unreachable"):
+            case FailureReply(kind="unreachable"):
                 return self._gone(reply.message)
-            case Failure():
+            case FailureReply():
                 if reply.lost:
                     self._replace()
                 return Unsupported(reply.message) if reply.kind == "unsupported" else RunError(reply.message)
@@ -215,17 +215,17 @@ class Isolated(Session):
                 return reply
         return self._misspoke(reply)
 
-    def _script(self, unit: Unit, case: Case) -> Script | None:
+    def _reproducer(self, spec: BuildSpec, case: Case) -> Reproducer | None:
         """A platform that dies or hangs while it writes is asked once more, not to compile anything this time."""
         for careful in (False, True):
             if self._absence is not None and not self._returned(self._absence):
                 return None
             if not self._ready().available:
                 return None
-            facts = (encode_operator(unit.operator), unit.dtypes, unit.sizes, dict(case.sizes), case.layouts)
-            reply = self._ask(ScriptRequest(*facts, careful), (), _SCRIPT_TIMEOUT_S)
+            facts = (encode_operator(spec.operator), spec.dtypes, spec.sizes, dict(case.sizes), case.layouts)
+            reply = self._ask(ReproducerRequest(*facts, careful), (), _SCRIPT_TIMEOUT_S)
             if not isinstance(reply, Crash | Timeout):
-                return reply.script if isinstance(reply, ScriptReply) else None
+                return reply.reproducer if isinstance(reply, ReproducerReply) else None
         return None
 
     def _gone(self, reason: str) -> Unreachable:
@@ -285,4 +285,4 @@ class Isolated(Session):
         return Crash(0, f"answered with {type(reply).__name__}")
 
 
-__all__ = ["Isolated", "Local"]
+__all__ = ["InProcessSession", "WorkerSession"]

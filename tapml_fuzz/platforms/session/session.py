@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import BuildOutcome, Built, RunOutcome, Unreachable, Unsupported
-from tapml_fuzz.platforms.base import Info, Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
 
 # Builds kept at a time. A symbolic build is one per signature and dtype; static ones are one per shape, so they
 # are what this bounds. TVM's compiled operators take on the order of a megabyte.
@@ -20,7 +20,7 @@ _Key = tuple[str, tuple[str, ...], tuple[tuple[str, int], ...]]
 
 @dataclass(frozen=True)
 class NeedsSizes:
-    """The unit could not be built with these axes open (none named: with any open)."""
+    """The build spec could not be built with these axes open (none named: with any open)."""
 
     axes: tuple[str, ...]
     reason: str
@@ -29,7 +29,7 @@ class NeedsSizes:
 class Session:
     """A platform that builds each operator once and runs cases. Use as a context manager.
 
-    A subclass says how one unit is built and how one case is run; which axes must be fixed, what is cached and
+    A subclass says how one build spec is built and how one case is run; which axes must be fixed, what is cached and
     what a failed build means is decided here. Build errors, crashes and timeouts are cached like builds.
 
     Attributes:
@@ -76,36 +76,36 @@ class Session:
         """
         return map(self.run, cases)
 
-    def script(self, case: Case) -> Script | None:
+    def reproducer(self, case: Case) -> Reproducer | None:
         """The platform's part of a standalone reproducer of `case`, building first when needed.
 
         None where the platform has none, does not support the case, or fails at writing it.
         """
-        unit, outcome = self._settled(case.operator, case.dtypes, case.sizes)
-        return None if isinstance(outcome, Unsupported) else self._script(unit, case)
+        spec, outcome = self._settled(case.operator, case.dtypes, case.sizes)
+        return None if isinstance(outcome, Unsupported) else self._reproducer(spec, case)
 
     def _settled(
         self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]
-    ) -> tuple[Unit, BuildOutcome]:
-        """The unit with as many open axes as the platform can build, and what came of building it."""
+    ) -> tuple[BuildSpec, BuildOutcome]:
+        """The build spec with as many open axes as the platform can build, and what came of building it."""
         info = self.info()
         if not info.available:
-            return Unit(operator, dtypes, dict(sizes)), Unsupported(f"{self.name} is unavailable: {info.reason}")
+            return BuildSpec(operator, dtypes, dict(sizes)), Unsupported(f"{self.name} is unavailable: {info.reason}")
         fixed = self._axes_to_fix(operator, info)
         while True:
-            unit = Unit(operator, dtypes, {name: sizes[name] for name in operator.axis_names if name in fixed})
-            outcome = self._built(unit, info)
+            spec = BuildSpec(operator, dtypes, {name: sizes[name] for name in operator.axis_names if name in fixed})
+            outcome = self._built(spec, info)
             if not isinstance(outcome, NeedsSizes):
-                return unit, outcome
+                return spec, outcome
             fixed = _more(outcome, operator, fixed)
 
-    def _build(self, unit: Unit) -> BuildOutcome | NeedsSizes:
+    def _build(self, spec: BuildSpec) -> BuildOutcome | NeedsSizes:
         raise NotImplementedError
 
     def _run(self, handle: int, case: Case) -> RunOutcome:
         raise NotImplementedError
 
-    def _script(self, unit: Unit, case: Case) -> Script | None:
+    def _reproducer(self, spec: BuildSpec, case: Case) -> Reproducer | None:
         raise NotImplementedError
 
     def _axes_to_fix(self, operator: Operator, info: Info) -> frozenset[str]:
@@ -117,16 +117,16 @@ class Session:
             return every
         return every - operator.symbolic_axes
 
-    def _built(self, unit: Unit, info: Info) -> BuildOutcome | NeedsSizes:
-        """The unit's build, from the cache if it was asked for before; a refusal is an answer too."""
-        key = (unit.operator.key, unit.dtypes, tuple(sorted(unit.sizes.items())))
+    def _built(self, spec: BuildSpec, info: Info) -> BuildOutcome | NeedsSizes:
+        """The build spec's build, from the cache if it was asked for before; a refusal is an answer too."""
+        key = (spec.operator.key, spec.dtypes, tuple(sorted(spec.sizes.items())))
         found = self._outcomes.get(key)
         if found is not None:
             self._outcomes.move_to_end(key)
             return found
-        outcome = self._build(unit)
+        outcome = self._build(spec)
         if isinstance(outcome, Unreachable):
-            return outcome  # says nothing about the unit: to be asked again
+            return outcome  # says nothing about the build spec: to be asked again
         if isinstance(outcome, Built):
             self.builds += 0 if info.eager else 1
             self.build_seconds += outcome.seconds

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from tapml_fuzz.core.dtypes import NAMES, Array, from_bits, name_of, numpy_dtype, to_bits
-from tapml_fuzz.platforms.base import Info, Script
+from tapml_fuzz.platforms.base import Info, Reproducer
 
 _PREFIX = struct.Struct("<4sIQ")
 _MAGIC = b"tfz1"
@@ -73,8 +73,8 @@ class RunRequest(msgspec.Struct, frozen=True, tag="run"):
     cases: tuple[CaseSpec, ...]
 
 
-class ScriptRequest(msgspec.Struct, frozen=True, tag="script"):
-    """Write down how a unit (as in `BuildRequest`) runs at `sizes`; `careful` as in `base.Scripted`."""
+class ReproducerRequest(msgspec.Struct, frozen=True, tag="script"):
+    """Write down how a build spec (as in `BuildRequest`) runs at `sizes`; `careful` as in `base.Reproducible`."""
 
     operator: bytes
     dtypes: tuple[str, ...]
@@ -101,13 +101,13 @@ class RunReply(msgspec.Struct, frozen=True, tag="ran"):
     rss: int
 
 
-class ScriptReply(msgspec.Struct, frozen=True, tag="scripted"):
-    """`script` is None from a platform that writes none."""
+class ReproducerReply(msgspec.Struct, frozen=True, tag="scripted"):
+    """`reproducer` is None from a platform that writes none."""
 
-    script: Script | None
+    reproducer: Reproducer | None
 
 
-class Failure(msgspec.Struct, frozen=True, tag="failure"):
+class FailureReply(msgspec.Struct, frozen=True, tag="failure"):
     """What came instead of a build, a run or a script. With `lost` the worker's device is unusable from now on."""
 
     kind: str  # "needs-static", "unsupported", "unreachable", "build-error" or "run-error"
@@ -117,7 +117,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     lost: bool = False
 
 
-Message = Hello | BuildRequest | RunRequest | ScriptRequest | BuildReply | RunReply | ScriptReply | Failure
+Message = Hello | BuildRequest | RunRequest | ReproducerRequest | BuildReply | RunReply | ReproducerReply | FailureReply
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

@@ -21,15 +21,15 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import decode_operator
 from tapml_fuzz.platforms.base import (
     BuildRejected,
+    BuildSpec,
     DeviceLost,
     Info,
+    MachineUnreachable,
     NeedsStatic,
     NotSupported,
     Platform,
     Relayed,
-    Unit,
-    Unreachable,
-    script_of,
+    reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load
 from tapml_fuzz.platforms.session.wire import (
@@ -37,12 +37,12 @@ from tapml_fuzz.platforms.session.wire import (
     BuildRequest,
     CaseSpec,
     Channel,
-    Failure,
+    FailureReply,
     Hello,
+    ReproducerReply,
+    ReproducerRequest,
     RunReply,
     RunRequest,
-    ScriptReply,
-    ScriptRequest,
     WireError,
     specs_of,
 )
@@ -79,8 +79,8 @@ class _Server:
                 for case in request.cases:
                     self._arm()
                     self._run(request.handle, case, list(islice(left, len(case.tensors))))
-            elif isinstance(request, ScriptRequest):
-                self._channel.send(self._script(request))
+            elif isinstance(request, ReproducerRequest):
+                self._channel.send(self._reproducer(request))
             else:
                 raise WireError(f"a worker takes no {type(request).__name__}")
 
@@ -90,13 +90,13 @@ class _Server:
             faulthandler.dump_traceback_later(_WATCHDOG_S, exit=True)
             self._armed = now
 
-    def _build(self, request: BuildRequest) -> BuildReply | Failure:
+    def _build(self, request: BuildRequest) -> BuildReply | FailureReply:
         for handle in request.drop:
             self._builds.pop(handle, None)
         started = time.perf_counter()
         try:
-            unit = Unit(decode_operator(request.operator), request.dtypes, request.sizes)
-            build = self._platform.build(unit)
+            spec = BuildSpec(decode_operator(request.operator), request.dtypes, request.sizes)
+            build = self._platform.build(spec)
         except Exception as error:
             return build_failure(error)
         self._next += 1
@@ -125,43 +125,43 @@ class _Server:
         """This process's memory, or that of the process that a remote platform has elsewhere."""
         return max(_resident_bytes(), int(getattr(self._platform, "resident_elsewhere", 0)))
 
-    def _script(self, request: ScriptRequest) -> ScriptReply | Failure:
+    def _reproducer(self, request: ReproducerRequest) -> ReproducerReply | FailureReply:
         layouts = cast("tuple[Layout, ...]", request.layouts)
         try:
-            unit = Unit(decode_operator(request.operator), request.dtypes, request.fixed)
-            return ScriptReply(script_of(self._platform, unit, request.sizes, layouts, careful=request.careful))
+            spec = BuildSpec(decode_operator(request.operator), request.dtypes, request.fixed)
+            return ReproducerReply(reproducer_of(self._platform, spec, request.sizes, layouts, careful=request.careful))
         except Exception as error:
             return build_failure(error)
 
 
-def build_failure(error: Exception) -> Failure:
-    """How an exception from `Platform.build` (or `Scripted.script`) goes over the wire."""
+def build_failure(error: Exception) -> FailureReply:
+    """How an exception from `Platform.build` (or `Reproducible.reproducer`) goes over the wire."""
     match error:
         case NeedsStatic():
-            return Failure("needs-static", str(error), axes=error.axes)
+            return FailureReply("needs-static", str(error), axes=error.axes)
         case NotSupported():
-            return Failure("unsupported", str(error))
-        case Unreachable():
-            return Failure("unreachable", str(error), lost=True)
+            return FailureReply("unsupported", str(error))
+        case MachineUnreachable():
+            return FailureReply("unreachable", str(error), lost=True)
         case BuildRejected():
-            return Failure("build-error", str(error), error.source[: 1 << 20])
+            return FailureReply("build-error", str(error), error.source[: 1 << 20])
         case _:
             return _fault("build-error", error)
 
 
-def run_failure(error: Exception) -> Failure:
+def run_failure(error: Exception) -> FailureReply:
     """How an exception from `Platform.run` goes over the wire."""
     if isinstance(error, NotSupported):
-        return Failure("unsupported", str(error))
-    if isinstance(error, Unreachable):
-        return Failure("unreachable", str(error), lost=True)
+        return FailureReply("unsupported", str(error))
+    if isinstance(error, MachineUnreachable):
+        return FailureReply("unreachable", str(error), lost=True)
     return _fault("run-error", error)
 
 
-def _fault(kind: str, error: Exception) -> Failure:
+def _fault(kind: str, error: Exception) -> FailureReply:
     if isinstance(error, Relayed):
-        return Failure(kind, str(error), lost=error.lost)
-    return Failure(kind, f"{type(error).__name__}: {error}"[:4000], lost=isinstance(error, DeviceLost))
+        return FailureReply(kind, str(error), lost=error.lost)
+    return FailureReply(kind, f"{type(error).__name__}: {error}"[:4000], lost=isinstance(error, DeviceLost))
 
 
 def _resident_bytes() -> int:

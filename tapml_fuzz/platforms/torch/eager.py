@@ -1,4 +1,4 @@
-"""torch in eager mode, on the CPU and on CUDA: the source platforms, which the emerging ones are held against."""
+"""torch in eager mode, on the CPU and on CUDA: the reference platforms, which the emerging ones are held against."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from tapml_fuzz.core.case import Layout, as_laid_out
 from tapml_fuzz.core.dtypes import NAMES, Array, to_bits
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Run
 from tapml_fuzz.platforms.device_tensors import on_device
-from tapml_fuzz.platforms.torch.reproducers import torch_script
+from tapml_fuzz.platforms.torch.reproducers import torch_reproducer
 
 
 class _TorchEager:
@@ -22,15 +22,15 @@ class _TorchEager:
     name: str
     device: str
 
-    def build(self, unit: Unit) -> Any:
+    def build(self, spec: BuildSpec) -> Any:
         from tapml_fuzz.core.errors import UnknownOperator
         from tapml_fuzz.operators.invoke import resolve
 
         try:
-            resolve(unit.operator.name)
+            resolve(spec.operator.name)
         except UnknownOperator as error:
             raise BuildRejected(str(error)) from error
-        return unit.operator
+        return spec.operator
 
     def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`."""
@@ -105,10 +105,10 @@ class _TorchEager:
 
         return to_numpy(tensor)
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
-        return torch_script(unit, sizes, self.device)
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
+        return torch_reproducer(spec, sizes, self.device)
 
     def _placed(self, array: Array, layout: Layout) -> Any:
         """A tensor on the device with `array`'s values and strides, in memory of its own."""
@@ -157,16 +157,16 @@ class TorchCuda(_TorchEager):
     device = "cuda"
 
     def activate(self) -> Info:
-        mend = "an NVIDIA GPU with its driver, and a CUDA build of torch (see pytorch.org)"
+        hint = "an NVIDIA GPU with its driver, and a CUDA build of torch (see pytorch.org)"
         try:
             import torch
 
             if not torch.cuda.is_available():
                 why = "no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
-                return Info(self.name, False, why, mend)
+                return Info(self.name, False, why, hint)
             torch.zeros(1, device="cuda")
         except (ImportError, OSError, RuntimeError) as error:
-            return Info(self.name, False, f"torch cannot use CUDA: {error}", mend)
+            return Info(self.name, False, f"torch cannot use CUDA: {error}", hint)
         torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

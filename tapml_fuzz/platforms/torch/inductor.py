@@ -20,11 +20,20 @@ import msgspec
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.base import (
+    BuildRejected,
+    BuildSpec,
+    DeviceLost,
+    Info,
+    NeedsStatic,
+    NotSupported,
+    Reproducer,
+    Run,
+)
 from tapml_fuzz.platforms.build_cache import bound, cache_folder
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.torch.eager import TorchCpu, TorchCuda, _TorchEager
-from tapml_fuzz.platforms.torch.inductor_reproducer import inductor_script
+from tapml_fuzz.platforms.torch.inductor_reproducer import inductor_reproducer
 
 # Sizes of open axes while compiling: primes, so that none is a multiple of another, none of them 0 or 1. The second
 # row checks that nothing was specialised to the first.
@@ -36,9 +45,9 @@ _SAID = 600  # characters of a compiler's message that are kept
 
 @dataclass(frozen=True)
 class _Build:
-    """A unit and its compiled call, which returns whatever the operator does."""
+    """A build spec and its compiled call, which returns whatever the operator does."""
 
-    unit: Unit
+    spec: BuildSpec
     compiled: Any
 
 
@@ -57,8 +66,8 @@ class _Inductor(_TorchEager):
             folder = cache_folder("torch-inductor")
             bound(folder, _CACHE_LIMIT)
         except OSError as error:
-            mend = "set XDG_CACHE_HOME to a folder that can be written"
-            return Info(self.name, False, f"no folder for compiled kernels: {error}", mend)
+            hint = "set XDG_CACHE_HOME to a folder that can be written"
+            return Info(self.name, False, f"no folder for compiled kernels: {error}", hint)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # read when inductor is imported, so no sooner
         importlib.import_module("torch._inductor.compile_fx")  # some seconds, which no build should be charged with
@@ -74,31 +83,33 @@ class _Inductor(_TorchEager):
     def policy(self) -> Policy:
         raise NotImplementedError
 
-    def build(self, unit: Unit) -> _Build:
+    def build(self, spec: BuildSpec) -> _Build:
         """Compile by running once on examples, then on others, until every kind of size has its kernel.
 
-        Raises `NeedsStatic` for a unit with open axes that does not compile, or whose axis torch fixes.
+        Raises `NeedsStatic` for a build spec with open axes that does not compile, or whose axis torch fixes.
         """
         import torch
 
-        super().build(unit)
-        operator = unit.operator
-        opened = [name for name in operator.axis_names if name not in unit.sizes]
-        module = traced(unit)
+        super().build(spec)
+        operator = spec.operator
+        opened = [name for name in operator.axis_names if name not in spec.sizes]
+        module = traced(spec)
         compiled: Any = torch.compile(module)
-        first, other = ({**dict(zip(opened, row, strict=False)), **unit.sizes} for row in _EXAMPLES)
+        first, other = ({**dict(zip(opened, row, strict=False)), **spec.sizes} for row in _EXAMPLES)
         with torch.no_grad():
             try:
                 with _oblivious():
-                    compiled(*self._examples(unit, first))
+                    compiled(*self._examples(spec, first))
             except Exception as error:
                 self._give_up_a_lost_device(error)
-                raise self._refusal(unit, module, first, error, opened) from error
+                raise self._refusal(spec, module, first, error, opened) from error
             if opened:
-                self._settle(unit, compiled, module, opened, other)
-        return _Build(unit, compiled)
+                self._settle(spec, compiled, module, opened, other)
+        return _Build(spec, compiled)
 
-    def _settle(self, unit: Unit, compiled: Any, module: Any, opened: Sequence[str], sizes: Mapping[str, int]) -> None:
+    def _settle(
+        self, spec: BuildSpec, compiled: Any, module: Any, opened: Sequence[str], sizes: Mapping[str, int]
+    ) -> None:
         """Make sure that `compiled` serves other sizes, and compile what sizes of 0 and 1 need besides, as torch does.
 
         Raises `NeedsStatic` where it does not.
@@ -107,18 +118,18 @@ class _Inductor(_TorchEager):
 
         try:
             with torch.compiler.set_stance("fail_on_recompile"):
-                compiled(*self._examples(unit, sizes))
+                compiled(*self._examples(spec, sizes))
         except Exception as error:
             self._give_up_a_lost_device(error)
             raise NeedsStatic(f"torch.compile fixes a size: {_complaint(error)}") from error
         for special in [*({name: size} for name in opened for size in (0, 1)), dict.fromkeys(opened, 0)]:
-            if any(index.extent.value({**sizes, **special}) == 0 for index in unit.operator.indexes):
+            if any(index.extent.value({**sizes, **special}) == 0 for index in spec.operator.indexes):
                 continue  # no index is valid there, and on CUDA an invalid one costs the device
             try:
-                compiled(*self._examples(unit, {**sizes, **special}))
+                compiled(*self._examples(spec, {**sizes, **special}))
             except Exception as error:
                 self._give_up_a_lost_device(error)
-                if _runs(module, self._examples(unit, {**sizes, **special})):
+                if _runs(module, self._examples(spec, {**sizes, **special})):
                     raise NeedsStatic(f"with {special}: {_complaint(error)}", tuple(special)) from error
 
     def _give_up_a_lost_device(self, error: Exception) -> None:
@@ -127,13 +138,13 @@ class _Inductor(_TorchEager):
             raise DeviceLost(str(error)) from error
 
     def _refusal(
-        self, unit: Unit, module: Any, sizes: Mapping[str, int], error: Exception, opened: Sequence[str]
+        self, spec: BuildSpec, module: Any, sizes: Mapping[str, int], error: Exception, opened: Sequence[str]
     ) -> Exception:
         """What an exception while compiling means: try static, torch itself does not run it, or a compiler broke."""
         message = f"{type(error).__name__}: {_complaint(error)}"
         if opened:
             return NeedsStatic(message)
-        if not _runs(module, self._examples(unit, sizes)):
+        if not _runs(module, self._examples(spec, sizes)):
             return NotSupported(f"eager torch does not run it either: {message}")
         return BuildRejected(message, module.code)
 
@@ -152,7 +163,7 @@ class _Inductor(_TorchEager):
     def results(self, build: _Build, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
         from tapml_fuzz.operators.invoke import flatten
 
-        operator = build.unit.operator
+        operator = build.spec.operator
         expected = operator.shapes(sizes)
         if any(tuple(tensor.shape) != shape for tensor, shape in zip(tensors, expected, strict=True)):
             raise ValueError(f"inputs have shapes {[tuple(tensor.shape) for tensor in tensors]}, not {list(expected)}")
@@ -170,26 +181,26 @@ class _Inductor(_TorchEager):
         tensor = to_torch(array)
         return torch.empty(tensor.shape, dtype=tensor.dtype, device=self.device).copy_(tensor)
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
-        return inductor_script(unit, self.device)
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
+        return inductor_reproducer(spec, self.device)
 
-    def _examples(self, unit: Unit, sizes: Mapping[str, int]) -> list[Any]:
+    def _examples(self, spec: BuildSpec, sizes: Mapping[str, int]) -> list[Any]:
         """Tensors to compile with: ones, so that nothing is divided by zero, and zeros as indices."""
         import torch
         from torch._dynamo.decorators import maybe_mark_dynamic
 
         from tapml_fuzz.operators.invoke import torch_dtype
 
-        indices = {index.slot for index in unit.operator.indexes}
+        indices = {index.slot for index in spec.operator.indexes}
         made = []
-        for slot, (axes, dtype) in enumerate(zip(unit.operator.axes, unit.dtypes, strict=True)):
+        for slot, (axes, dtype) in enumerate(zip(spec.operator.axes, spec.dtypes, strict=True)):
             shape = [size.value(sizes) for size in axes]
             fill = torch.zeros if slot in indices else torch.ones
             tensor = fill(shape, dtype=torch_dtype(dtype), device=self.device)
             for axis, size in enumerate(axes):
-                if any(name not in unit.sizes for name in size.axes):
+                if any(name not in spec.sizes for name in size.axes):
                     maybe_mark_dynamic(tensor, axis)
             made.append(tensor)
         return made
@@ -226,7 +237,7 @@ class TorchInductorCuda(_Inductor, TorchCuda):
         return Policy(accuracy="triton", source="PTX ISA, div.full.f32: Triton's division; no TF32, no half sums")
 
 
-def traced(unit: Unit) -> Any:
+def traced(spec: BuildSpec) -> Any:
     """A `torch.fx.GraphModule` that is the operator's call: tensors in, whatever the operator returns out."""
     import torch
     from torch.fx import Graph, GraphModule, Proxy
@@ -237,16 +248,16 @@ def traced(unit: Unit) -> Any:
     from tapml_fuzz.operators.export import carriers
     from tapml_fuzz.operators.invoke import resolve, torch_dtype
 
-    operator = unit.operator
+    operator = spec.operator
     graph = Graph()
     tracer = GraphAppendingTracer(graph)
     tensors: list[Any] = [Proxy(graph.placeholder(f"x{slot}"), tracer) for slot in range(len(operator.axes))]
-    places = {name: place for name, place in carriers(operator).items() if name not in unit.sizes}
-    hidden = [name for name in operator.axis_names if name not in unit.sizes and name not in places]
+    places = {name: place for name, place in carriers(operator).items() if name not in spec.sizes}
+    hidden = [name for name in operator.axis_names if name not in spec.sizes and name not in places]
     if hidden:
         raise NeedsStatic(f"no tensor carries axis {', '.join(hidden)} alone", tuple(hidden))
-    sizes: dict[str, Any] = {**unit.sizes, **{n: tensors[slot].shape[axis] for n, (slot, axis) in places.items()}}
-    floating = next((torch_dtype(name) for name in unit.dtypes if is_float(name)), torch.float32)
+    sizes: dict[str, Any] = {**spec.sizes, **{n: tensors[slot].shape[axis] for n, (slot, axis) in places.items()}}
+    floating = next((torch_dtype(name) for name in spec.dtypes if is_float(name)), torch.float32)
     args, kwargs = operator.bind(
         tensors, sizes, dtype_of=lambda name: floating if name == "input" else torch_dtype(name)
     )

@@ -6,7 +6,7 @@ import math
 
 from tapml_fuzz.core.operator import Product
 from tapml_fuzz.operators.export import carriers
-from tapml_fuzz.platforms.base import Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Reproducer
 from tapml_fuzz.platforms.python_source import arguments, attribute, function, parameters, results
 from tapml_fuzz.platforms.torch.reproducers import EXACT_PRODUCTS
 
@@ -19,19 +19,19 @@ _EXAMPLES_FIRST = [
 ]
 
 
-def inductor_script(unit: Unit, device: str) -> Script:
+def inductor_reproducer(spec: BuildSpec, device: str) -> Reproducer:
     """`compute` for `"cpu"` or `"cuda"`: compiled on examples with the open axes dynamic, then called."""
-    operator, count = unit.operator, len(unit.operator.axes)
-    opened = [name for name in operator.axis_names if name not in unit.sizes]
+    operator, count = spec.operator, len(spec.operator.axes)
+    opened = [name for name in operator.axis_names if name not in spec.sizes]
     places = carriers(operator)
 
     def size(product: Product) -> str:
-        factor = math.prod((unit.sizes[name] for name in product.axes if name in unit.sizes), start=product.constant)
-        read = [f"x{places[name][0]}.shape[{places[name][1]}]" for name in product.axes if name not in unit.sizes]
+        factor = math.prod((spec.sizes[name] for name in product.axes if name in spec.sizes), start=product.constant)
+        read = [f"x{places[name][0]}.shape[{places[name][1]}]" for name in product.axes if name not in spec.sizes]
         return " * ".join(([] if factor == 1 and read else [str(factor)]) + read)
 
-    shown = arguments(operator, size, "x{}".format, dtypes=unit.dtypes)
-    examples = operator.shapes({**dict(zip(opened, _EXAMPLES, strict=False)), **unit.sizes})
+    shown = arguments(operator, size, "x{}".format, dtypes=spec.dtypes)
+    examples = operator.shapes({**dict(zip(opened, _EXAMPLES, strict=False)), **spec.sizes})
     indices = {index.slot for index in operator.indexes}
     on = ', device="cuda"' if device == "cuda" else ""
     lines = [
@@ -48,7 +48,7 @@ def inductor_script(unit: Unit, device: str) -> Script:
             '    print("device:", torch.cuda.get_device_name(0))',
         ]
     lines.append("    compiled, examples = torch.compile(operator), []")
-    for slot, (shape, dtype) in enumerate(zip(examples, unit.dtypes, strict=True)):
+    for slot, (shape, dtype) in enumerate(zip(examples, spec.dtypes, strict=True)):
         make = "zeros" if slot in indices else "ones"
         lines.append(f"    examples.append(torch.{make}({shape!r}, dtype={attribute('torch', dtype)}{on}))")
         lines += [
@@ -66,4 +66,4 @@ def inductor_script(unit: Unit, device: str) -> Script:
         "",
     ]
     imports = ("import torch.fx.experimental._config", "from torch._dynamo.decorators import maybe_mark_dynamic")
-    return Script(imports, "\n".join(lines))
+    return Reproducer(imports, "\n".join(lines))

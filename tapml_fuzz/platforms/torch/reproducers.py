@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.platforms.base import Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Reproducer
 from tapml_fuzz.platforms.python_source import arguments, function, parameters, results
 
 # What torch may do faster and less exactly on CUDA: factors of 10 bits, and sums of halves (split-K) in halves. The
@@ -36,21 +36,21 @@ specification.loader.exec_module(candidate)
 """
 
 
-def torch_script(unit: Unit, sizes: Mapping[str, int], device: str) -> Script:
+def torch_reproducer(spec: BuildSpec, sizes: Mapping[str, int], device: str) -> Reproducer:
     """`compute` for `"cpu"` or `"cuda"`; strides are kept on the device."""
-    operator = unit.operator
-    shown = arguments(operator, lambda size: str(size.value(sizes)), "x{}".format, dtypes=unit.dtypes)
-    return Script((), _called(f"{function(operator.name)}({shown})", operator, device))
+    operator = spec.operator
+    shown = arguments(operator, lambda size: str(size.value(sizes)), "x{}".format, dtypes=spec.dtypes)
+    return Reproducer((), _called(f"{function(operator.name)}({shown})", operator, device))
 
 
-def callable_script(module: str, path: Path | None, call: str, operator: Operator, device: str) -> Script:
+def callable_reproducer(module: str, path: Path | None, call: str, operator: Operator, device: str) -> Reproducer:
     """`compute` for a callable of a user's: `call` on `candidate`, which is the module, or else the file `path`."""
     if path is None:
-        return Script(
+        return Reproducer(
             ("import importlib",),
             f"candidate = importlib.import_module({module!r})\n\n\n" + _called(call, operator, device),
         )
-    return Script(
+    return Reproducer(
         ("import importlib.util", "import sys", "from pathlib import Path"),
         _FROM_FILE.format(path=str(path)) + _called(call, operator, device),
     )

@@ -11,10 +11,10 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info, NotSupported, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NotSupported, Reproducer
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
-from tapml_fuzz.platforms.tvm.reproducers import c_script
+from tapml_fuzz.platforms.tvm.reproducers import c_reproducer
 from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild, TvmRuntime
 
 _COMPILER = "gcc"
@@ -61,11 +61,11 @@ class TvmC(TvmRuntime):
 
         return pipeline
 
-    def build(self, unit: Unit) -> RuntimeBuild:
-        for dtype in unit.dtypes:
+    def build(self, spec: BuildSpec) -> RuntimeBuild:
+        for dtype in spec.dtypes:
             if dtype not in _DTYPES:
                 raise NotSupported(f"TVM's C has no {dtype}")
-        return super().build(unit)
+        return super().build(spec)
 
     def compiled(self, functions: Any) -> Any:
         """Raises `BuildRejected` with the C source when gcc refuses it."""
@@ -80,11 +80,11 @@ class TvmC(TvmRuntime):
             path.write_bytes(raw)
             return tvm.runtime.load_module(str(path))
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """By way of Relax's virtual machine, as a library of C."""
-        return c_script(unit, sizes, layouts, _COMPILER, _OPTIONS)
+        return c_reproducer(spec, sizes, layouts, _COMPILER, _OPTIONS)
 
 
 def _library(module: Any, source: str) -> bytes:

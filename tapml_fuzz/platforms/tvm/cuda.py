@@ -13,10 +13,10 @@ from typing import Any
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, Info, Run, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Run
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.tvm.pool import Pool, PooledRuntime
-from tapml_fuzz.platforms.tvm.reproducers import cuda_script
+from tapml_fuzz.platforms.tvm.reproducers import cuda_reproducer
 from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild
 
 _NO_DEVICE = "an NVIDIA GPU with its driver"
@@ -119,11 +119,11 @@ class TvmCuda(PooledRuntime):
                 raise DeviceLost(str(error)) from error
             raise
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """By way of Relax's virtual machine on the device."""
-        return cuda_script(unit, sizes, layouts)
+        return cuda_reproducer(spec, sizes, layouts)
 
     def _binary(self, code: str) -> bytes:
         """TVM's callback: the binary of a source, made when it was built."""

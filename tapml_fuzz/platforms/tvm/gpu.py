@@ -11,11 +11,11 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of
-from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported, Reproducer, Run
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch, compile_kernels
 from tapml_fuzz.platforms.tvm.lowering import Program, failure, lower
-from tapml_fuzz.platforms.tvm.reproducers import compile_script
+from tapml_fuzz.platforms.tvm.reproducers import compile_reproducer
 from tapml_fuzz.platforms.tvm.tir_expression import Scalars
 
 
@@ -60,20 +60,20 @@ class GpuRunner:
         """Wait for every launch; raises when one failed."""
         raise NotImplementedError
 
-    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Reproducer:
         """Source that makes the kernels and the buffers, launches and reads back, for inputs of these shapes."""
         raise NotImplementedError
 
-    def build(self, unit: Unit) -> GpuBuild:
-        """Lower `unit` and compile its kernels."""
-        program, host = self._lowered(unit)
+    def build(self, spec: BuildSpec) -> GpuBuild:
+        """Lower `spec` and compile its kernels."""
+        program, host = self._lowered(spec)
         return GpuBuild(program, host, self.compile_source(host) if host.kernels else {})
 
-    def _lowered(self, unit: Unit) -> tuple[Program, HostProgram]:
-        """What TVM makes of `unit`, before a driver sees it."""
+    def _lowered(self, spec: BuildSpec) -> tuple[Program, HostProgram]:
+        """What TVM makes of `spec`, before a driver sees it."""
         from tvm.relax.backend.gpu_generic import pipeline
 
-        program = lower(unit, self.target, pipeline)
+        program = lower(spec, self.target, pipeline)
         opened = bool(program.axes)
         if not program.calls:
             return program, HostProgram({}, {}, "")
@@ -88,17 +88,17 @@ class GpuRunner:
             raise BuildRejected(f"TVM generated no host function for {', '.join(sorted(missing))}", host.source)
         return program, host
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """The kernels and launches of this very case; where TVM makes none, the TVM program that should."""
         if careful:
-            return compile_script(unit, self.target_options)
+            return compile_reproducer(spec, self.target_options)
         try:
-            program, host = self._lowered(unit)
+            program, host = self._lowered(spec)
         except BuildRejected:
-            return compile_script(unit, self.target_options)
-        return self.spelled(program, host, unit.operator.shapes(sizes))
+            return compile_reproducer(spec, self.target_options)
+        return self.spelled(program, host, spec.operator.shapes(sizes))
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]

@@ -44,7 +44,7 @@ class Allocate:
 
 
 @dataclass(frozen=True)
-class Check:
+class HostCheck:
     condition: Function
     message: str
 
@@ -64,7 +64,7 @@ class Loop:
     body: tuple[Step, ...]
 
 
-Step = Launch | Let | Allocate | Check | Branch | Loop
+Step = Launch | Let | Allocate | HostCheck | Branch | Loop
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _interpret(
                 scalars[variable] = value(scalars)
             case Allocate(buffer, dims, dtype):
                 buffers[buffer] = allocate(tuple(int(dim(scalars)) for dim in dims), dtype)
-            case Check(condition, message):
+            case HostCheck(condition, message):
                 if not condition(scalars):
                     raise ValueError(message)
             case Branch(condition, then, otherwise):
@@ -262,7 +262,7 @@ def _walk(statement: Any, aliases: dict[int, int]) -> list[Step]:
             return _walk(statement.body, aliases)
         case "AssertStmt":
             message = "".join(str(part.value) for part in statement.message_parts)
-            return [Check(compiled(statement.condition), message)]
+            return [HostCheck(compiled(statement.condition), message)]
         case "IfThenElse":
             otherwise = () if statement.else_case is None else tuple(_walk(statement.else_case, aliases))
             return [Branch(compiled(statement.condition), tuple(_walk(statement.then_case, aliases)), otherwise)]

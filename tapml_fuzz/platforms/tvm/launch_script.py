@@ -18,7 +18,7 @@ from tapml_fuzz.platforms.tvm.lowering import Program
 Shape = tuple[int, ...]
 
 
-class Steps:
+class LaunchRecorder:
     """The lines of `compute`, from `b0 = buffer(x0)` to the last launch, and the expression of its outputs.
 
     `spell` gives the line of a launch, whose buffers are names here.

@@ -7,9 +7,9 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import Info, Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
-from tapml_fuzz.platforms.tvm.reproducers import cpu_script
+from tapml_fuzz.platforms.tvm.reproducers import cpu_reproducer
 from tapml_fuzz.platforms.tvm.runtime import DTYPES, TvmRuntime
 
 
@@ -44,8 +44,8 @@ class TvmLlvm(TvmRuntime):
 
         return pipeline
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """By way of Relax's virtual machine, which a developer of TVM knows better than the bare tensor programs."""
-        return cpu_script(unit, sizes, layouts)
+        return cpu_reproducer(spec, sizes, layouts)

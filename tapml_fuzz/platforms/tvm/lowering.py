@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms.base import BuildRejected, NeedsStatic, NotSupported, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported
 from tapml_fuzz.platforms.tvm.host_program import HostFunction, ReadyLaunch
 from tapml_fuzz.platforms.tvm.tir_expression import Function, Scalars, compiled, dtype_name, key
 
@@ -24,7 +24,7 @@ _CONSTANTS = ("Constant", "GenericConst")
 
 
 @dataclass(frozen=True)
-class Value:
+class TensorValue:
     """A tensor: a storage seen with a shape (several values may share one storage, by reshape)."""
 
     storage: int
@@ -36,11 +36,11 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Call:
+class TensorProgramCall:
     """One tensor-program call: its name and, in order, tensors and scalars."""
 
     function: str
-    arguments: tuple[Value | Function, ...]
+    arguments: tuple[TensorValue | Function, ...]
 
 
 class Shaped(Protocol):
@@ -64,12 +64,12 @@ class Program:
         functions: TVM module with the tensor programs called.
     """
 
-    inputs: list[Value] = field(default_factory=list)
+    inputs: list[TensorValue] = field(default_factory=list)
     axes: dict[int, tuple[int, int]] = field(default_factory=dict)
-    allocated: list[Value] = field(default_factory=list)
+    allocated: list[TensorValue] = field(default_factory=list)
     constants: dict[int, Array] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
+    calls: list[TensorProgramCall] = field(default_factory=list)
+    outputs: list[TensorValue] = field(default_factory=list)
     functions: Any = None
     storages: int = 0
 
@@ -96,7 +96,8 @@ class Program:
         """
         for call in self.calls:
             arguments = [
-                (a.shape(scalars), storages[a.storage]) if isinstance(a, Value) else a(scalars) for a in call.arguments
+                (a.shape(scalars), storages[a.storage]) if isinstance(a, TensorValue) else a(scalars)
+                for a in call.arguments
             ]
             yield from functions[call.function].launches(arguments, temporary)
 
@@ -105,10 +106,10 @@ class Program:
         return self.storages - 1
 
 
-def lower(unit: Unit, target: Any, pipeline: Any) -> Program:
-    """Export `unit`, import it into Relax and lower it for `target` with the passes of module `pipeline`.
+def lower(spec: BuildSpec, target: Any, pipeline: Any) -> Program:
+    """Export `spec`, import it into Relax and lower it for `target` with the passes of module `pipeline`.
 
-    `pipeline` is `tvm.relax.backend.cpu_generic.pipeline` or its GPU twin. Raises `NeedsStatic` when a unit with
+    `pipeline` is `tvm.relax.backend.cpu_generic.pipeline` or its GPU twin. Raises `NeedsStatic` when a build spec with
     open axes fails at any step, else `NotSupported` (no converter, or no lowering) or `BuildRejected`.
     """
     import tvm
@@ -117,10 +118,10 @@ def lower(unit: Unit, target: Any, pipeline: Any) -> Program:
     from tapml_fuzz.operators.export import NotExpressible, export, open_axes
 
     try:
-        opened = bool(open_axes(unit.operator, unit.sizes))
-        program = export(unit.operator, unit.dtypes, unit.sizes)
+        opened = bool(open_axes(spec.operator, spec.sizes))
+        program = export(spec.operator, spec.dtypes, spec.sizes)
     except NotExpressible as error:
-        fixed = set(unit.operator.axis_names) <= set(unit.sizes)
+        fixed = set(spec.operator.axis_names) <= set(spec.sizes)
         raise (NotSupported(str(error)) if fixed else NeedsStatic(str(error), error.axes)) from error
     try:
         module = from_exported_program(program, run_ep_decomposition=False)  # `export` has decomposed it
@@ -165,7 +166,7 @@ def _walk(module: Any) -> Program:
     known: dict[Any, Any] = {}  # Relax variable -> Value, tuple of them, or scalar Function
     for index, parameter in enumerate(main.params):
         dims = _dims(parameter.ty.shape)
-        value = Value(program.new_storage(), tuple(map(compiled, dims)), dtype_name(parameter))
+        value = TensorValue(program.new_storage(), tuple(map(compiled, dims)), dtype_name(parameter))
         program.inputs.append(value)
         known[parameter] = value
         for axis, dim in enumerate(dims):
@@ -199,7 +200,7 @@ def _evaluate(node: Any, known: Mapping[Any, Any], program: Program) -> Any:
         return _evaluate(node.tuple_value, known, program)[int(node.index)]
     if kind in _CONSTANTS:
         return _constant(node, program)
-    if kind == "Call":
+    if kind == "TensorProgramCall":
         return _call(node, known, program)
     raise NotSupported(f"Relax expression of kind {kind}: {str(node)[:120]}")
 
@@ -207,38 +208,38 @@ def _evaluate(node: Any, known: Mapping[Any, Any], program: Program) -> Any:
 def _call(node: Any, known: Mapping[Any, Any], program: Program) -> Any:
     if type(node.op).__name__ == "GlobalVar":
         arguments = tuple(_argument(argument, known, program) for argument in node.args)
-        program.calls.append(Call(node.op.name_hint, arguments))
+        program.calls.append(TensorProgramCall(node.op.name_hint, arguments))
         return ()
     name = (
         str(node.op.global_symbol) if type(node.op).__name__ == "ExternFunc" else str(getattr(node.op, "name", node.op))
     )
     if name == "relax.builtin.alloc_tensor":
         dims = tuple(map(compiled, _dims(node.args[0])))
-        value = Value(program.new_storage(), dims, str(node.args[1].value))
+        value = TensorValue(program.new_storage(), dims, str(node.args[1].value))
         program.allocated.append(value)
         return value
     if name in ("relax.reshape", "vm.builtin.reshape"):
         source = _evaluate(node.args[0], known, program)
-        return Value(source.storage, tuple(map(compiled, _dims(node.args[1]))), source.dtype)
+        return TensorValue(source.storage, tuple(map(compiled, _dims(node.args[1]))), source.dtype)
     raise NotSupported(f"TVM left {name} unlowered")
 
 
-def _argument(node: Any, known: Mapping[Any, Any], program: Program) -> Value | Function:
+def _argument(node: Any, known: Mapping[Any, Any], program: Program) -> TensorValue | Function:
     if type(node).__name__ in ("Var", "DataflowVar") and node not in known:
         return compiled(node)  # a shape variable
     if type(node).__name__ in ("Var", "DataflowVar", *_CONSTANTS, "TupleGetItem"):
         value = _evaluate(node, known, program)
-        if not isinstance(value, Value):
+        if not isinstance(value, TensorValue):
             raise NotSupported(f"tensor program called with {str(node)[:120]}")
         return value
     return compiled(node)
 
 
-def _constant(node: Any, program: Program) -> Value:
+def _constant(node: Any, program: Program) -> TensorValue:
     tensor = node.data if type(node).__name__ == "Constant" else node.value
     data: Array = tensor.numpy()
     dims = tuple(compiled(int(extent)) for extent in data.shape)
-    value = Value(program.new_storage(), dims, str(tensor.dtype))
+    value = TensorValue(program.new_storage(), dims, str(tensor.dtype))
     program.constants[value.storage] = data
     return value
 
@@ -249,8 +250,8 @@ def _dims(shape: Any) -> list[Any]:
     return list(shape.values)
 
 
-def _flat(value: Any) -> list[Value]:
-    if isinstance(value, Value):
+def _flat(value: Any) -> list[TensorValue]:
+    if isinstance(value, TensorValue):
         return [value]
     if isinstance(value, tuple):
         return [leaf for item in value for leaf in _flat(item)]

@@ -11,9 +11,9 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import Info, NotSupported, Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer
 from tapml_fuzz.platforms.tvm.cuda import FAST_MATH
-from tapml_fuzz.platforms.tvm.reproducers import device_script
+from tapml_fuzz.platforms.tvm.reproducers import device_reproducer
 from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild, TvmRuntime
 
 # Metal has neither float64 (Metal Shading Language specification 3.2, 2.1) nor, before its version 3.1, bfloat16.
@@ -118,17 +118,17 @@ class TvmDevice(TvmRuntime):
     def passes(self) -> Any:
         return self.kind.passes()
 
-    def build(self, unit: Unit) -> RuntimeBuild:
-        for dtype in unit.dtypes:
+    def build(self, spec: BuildSpec) -> RuntimeBuild:
+        for dtype in spec.dtypes:
             if dtype not in self.kind.dtypes:
                 raise NotSupported(f"{self.kind.device} has no {dtype}")
-        return super().build(unit)
+        return super().build(spec)
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
         """By way of Relax's virtual machine on the device."""
-        return device_script(unit, sizes, layouts, self.kind.device)
+        return device_reproducer(spec, sizes, layouts, self.kind.device)
 
 
 def _is_wheel_without(device: str) -> bool:

@@ -9,14 +9,14 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, name_of, numpy_dtype
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import Info, NotSupported, Script, Unavailable, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch
-from tapml_fuzz.platforms.tvm.launch_script import Steps, compute_source
+from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder, compute_source
 from tapml_fuzz.platforms.tvm.lowering import Program
 
 _HOST = 1  # DLPack's number for the processor
@@ -50,7 +50,7 @@ class TvmOpenCL(GpuRunner):
         try:
             self._device = OpenCLDevice()
         except Unavailable as error:
-            return Info(self.name, False, str(error), error.mend)
+            return Info(self.name, False, str(error), error.hint)
         threads = min(256, self._device.group_size)
         self.target_options = {"kind": "opencl", "max_num_threads": threads, "host": {"kind": "llvm"}}
         self.target = tvm.target.Target(self.target_options)
@@ -63,16 +63,16 @@ class TvmOpenCL(GpuRunner):
             policy=POLICY,
         )
 
-    def build(self, unit: Unit) -> GpuBuild:
-        for dtype in unit.dtypes:
+    def build(self, spec: BuildSpec) -> GpuBuild:
+        for dtype in spec.dtypes:
             if dtype not in self._device.dtypes:
                 raise NotSupported(f"the OpenCL device has no {dtype}")
-        return super().build(unit)
+        return super().build(spec)
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         return self._device.kernels(host.source, host.kernels)
 
-    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Reproducer:
         kernels = {name: f"kernel_{number}" for number, name in enumerate(host.kernels)}
 
         def spell(launch: ReadyLaunch) -> str:
@@ -81,12 +81,12 @@ class TvmOpenCL(GpuRunner):
             given = "".join(f", {argument}" for argument in (*launch.buffers, *scalars))
             return f"launch({kernels[launch.kernel]}, {_extents(launch)}, {launch.block}{given})"
 
-        steps = Steps(spell)
+        steps = LaunchRecorder(spell)
         outputs = steps.record(program, host, shapes, [f"x{slot}" for slot in range(len(shapes))])
         prologue = ["program = cl.Program(context, SOURCE).build()"] if kernels else []
         prologue += [f"{variable} = cl.Kernel(program, {name!r})" for name, variable in kernels.items()]
         source = f"# As TVM generated it for this device.\nSOURCE = {text_block(host.source)}\n\n" if kernels else ""
-        return Script(
+        return Reproducer(
             ("import pyopencl as cl",),
             source + HELPERS + compute_source(parameters(len(shapes)), prologue, steps.lines, outputs),
         )

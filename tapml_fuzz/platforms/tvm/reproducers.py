@@ -1,6 +1,6 @@
 """An operator's way through TVM as source: export from torch, import into Relax, compile, run.
 
-It spells out what `operators.export` and `tvm_program.lower` do, for one unit: the axes it leaves open are open in
+It spells out what `operators.export` and `lowering.lower` do, for one build spec: the axes it leaves open are open in
 the script, the others are numbers.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import Product
 from tapml_fuzz.operators.export import carriers, open_axes
-from tapml_fuzz.platforms.base import Script, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Reproducer
 from tapml_fuzz.platforms.python_source import arguments, attribute, function, parameters, results
 
 _IMPORTS = (
@@ -36,14 +36,16 @@ if perturb is not None:
 """
 
 
-def cpu_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Script:
+def cpu_reproducer(spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Reproducer:
     """`compute` by way of the Relax virtual machine on the CPU, target `llvm`."""
-    return _machine_script(unit, sizes, layouts, ['    executable = tvm.compile(module, tvm.target.Target("llvm"))'])
+    return _machine_reproducer(
+        spec, sizes, layouts, ['    executable = tvm.compile(module, tvm.target.Target("llvm"))']
+    )
 
 
-def c_script(
-    unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], compiler: str, options: Sequence[str]
-) -> Script:
+def c_reproducer(
+    spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], compiler: str, options: Sequence[str]
+) -> Reproducer:
     """`compute` by way of the Relax virtual machine on the CPU, target `c` through `compiler` with `options`."""
     lines = [
         '    target = tvm.target.Target("c")',
@@ -53,10 +55,10 @@ def c_script(
         '        executable = tvm.runtime.load_module(f"{folder}/operator.so")',
     ]
     imports = ("import tempfile", "from tvm.relax.backend.cpu_generic import get_default_pipeline")
-    return _machine_script(unit, sizes, layouts, lines, imports)
+    return _machine_reproducer(spec, sizes, layouts, lines, imports)
 
 
-def cuda_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Script:
+def cuda_reproducer(spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout]) -> Reproducer:
     """`compute` by way of the Relax virtual machine on the first CUDA device, compiled by what TVM chooses."""
     lines = [
         "    target = tvm.target.Target.from_device(tvm.cuda())",
@@ -64,10 +66,10 @@ def cuda_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout])
         "    with target:",
         "        executable = tvm.compile(module, target)",
     ]
-    return _machine_script(unit, sizes, layouts, lines, device="tvm.cuda()")
+    return _machine_reproducer(spec, sizes, layouts, lines, device="tvm.cuda()")
 
 
-def device_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], kind: str) -> Script:
+def device_reproducer(spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], kind: str) -> Reproducer:
     """`compute` by way of the Relax virtual machine on the first device of `kind` (`"metal"`, `"vulkan"`)."""
     device = f"tvm.device({kind!r})"
     lines = [
@@ -76,20 +78,20 @@ def device_script(unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout
         "    with target:",
         "        executable = tvm.compile(module, target)",
     ]
-    return _machine_script(unit, sizes, layouts, lines, device=device)
+    return _machine_reproducer(spec, sizes, layouts, lines, device=device)
 
 
-def _machine_script(
-    unit: Unit,
+def _machine_reproducer(
+    spec: BuildSpec,
     sizes: Mapping[str, int],
     layouts: Sequence[Layout],
     compiling: Sequence[str],
     imports: Sequence[str] = (),
     device: str = "tvm.cpu()",
-) -> Script:
+) -> Reproducer:
     """`compute` that makes `executable` from `module` by the lines given and runs it in Relax's virtual machine."""
     there, back = ("", "") if device == "tvm.cpu()" else (f".copyto({device})", ".copyto(tvm.cpu())")
-    slots = enumerate(zip(unit.operator.shapes(sizes), unit.dtypes, layouts, strict=True))
+    slots = enumerate(zip(spec.operator.shapes(sizes), spec.dtypes, layouts, strict=True))
     given = ", ".join(f"{_handed(slot, *tensor)}{there}" for slot, tensor in slots)
     lines = [
         f"def compute({parameters(len(layouts))}):",
@@ -101,7 +103,7 @@ def _machine_script(
         f"    return [torch.from_dlpack(tensor{back}).clone() for tensor in results]",
         "",
     ]
-    return Script(("import ctypes", *_IMPORTS, *imports), _POISON + exported(unit) + "\n\n" + "\n".join(lines))
+    return Reproducer(("import ctypes", *_IMPORTS, *imports), _POISON + exported(spec) + "\n\n" + "\n".join(lines))
 
 
 def _handed(slot: int, shape: tuple[int, ...], dtype: str, layout: Layout) -> str:
@@ -112,10 +114,10 @@ def _handed(slot: int, shape: tuple[int, ...], dtype: str, layout: Layout) -> st
     return f"tvm.runtime.from_dlpack(x{slot}{packed})"
 
 
-def compile_script(unit: Unit, target: Mapping[str, object]) -> Script:
+def compile_reproducer(spec: BuildSpec, target: Mapping[str, object]) -> Reproducer:
     """`compute` that compiles for `target` (as a dictionary) and runs nothing: for what TVM itself refuses."""
     body = (
-        f"def compute({parameters(len(unit.operator.axes))}):\n"
+        f"def compute({parameters(len(spec.operator.axes))}):\n"
         '    """Compile; there is no kernel to run."""\n'
         "    module = from_exported_program(exported(), run_ep_decomposition=False)\n"
         f"    target = tvm.target.Target({dict(target)!r})\n"
@@ -124,16 +126,16 @@ def compile_script(unit: Unit, target: Mapping[str, object]) -> Script:
         "    return []\n"
     )
     imports = tuple(line for line in _IMPORTS if line != "from tvm import relax")
-    return Script(imports, exported(unit) + "\n\n" + body)
+    return Reproducer(imports, exported(spec) + "\n\n" + body)
 
 
-def exported(unit: Unit) -> str:
+def exported(spec: BuildSpec) -> str:
     """A module that calls the operator, and `exported()`, its decomposed program."""
-    operator, tensors = unit.operator, len(unit.operator.axes)
-    opened = open_axes(operator, unit.sizes)
+    operator, tensors = spec.operator, len(spec.operator.axes)
+    opened = open_axes(operator, spec.sizes)
     variables = {name: _variable(name, number) for number, name in enumerate(opened)}
-    size = _Sizes(unit.sizes, variables)
-    shown = arguments(operator, size, "x{}".format, dtypes=unit.dtypes)
+    size = _Sizes(spec.sizes, variables)
+    shown = arguments(operator, size, "x{}".format, dtypes=spec.dtypes)
     places = carriers(operator)
     reads = [
         f"        {variable} = x{places[name][0]}.shape[{places[name][1]}]"
@@ -155,7 +157,7 @@ def exported(unit: Unit) -> str:
         "def exported():",
         *dims,
         "    examples = (",
-        *_examples(unit, opened),
+        *_examples(spec, opened),
         "    )",
         "    with torch.no_grad():",
         f"        program = torch.export.export(Operator(), examples{option})",
@@ -164,11 +166,11 @@ def exported(unit: Unit) -> str:
     ])  # fmt: skip
 
 
-def _examples(unit: Unit, opened: Sequence[str]) -> list[str]:
-    shapes = unit.operator.shapes({**dict(zip(opened, _EXAMPLES, strict=False)), **unit.sizes})
+def _examples(spec: BuildSpec, opened: Sequence[str]) -> list[str]:
+    shapes = spec.operator.shapes({**dict(zip(opened, _EXAMPLES, strict=False)), **spec.sizes})
     return [
         f"        torch.zeros({shape!r}, dtype={attribute('torch', dtype)}),"
-        for shape, dtype in zip(shapes, unit.dtypes, strict=True)
+        for shape, dtype in zip(shapes, spec.dtypes, strict=True)
     ]
 
 

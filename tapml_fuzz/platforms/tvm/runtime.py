@@ -11,10 +11,10 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
-from tapml_fuzz.platforms.base import BuildRejected, NotSupported, Run, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported, Run
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
-from tapml_fuzz.platforms.tvm.lowering import Program, Shaped, Value, failure, lower
+from tapml_fuzz.platforms.tvm.lowering import Program, Shaped, TensorValue, failure, lower
 from tapml_fuzz.platforms.tvm.tir_expression import Scalars
 
 # What TVM's code generators for CPUs take; those that cannot print a dtype refuse it at build.
@@ -60,9 +60,9 @@ class TvmRuntime:
 
         return tvm.tirx.build(functions, target=self.target)
 
-    def build(self, unit: Unit) -> RuntimeBuild:
-        """Lower `unit` and compile its tensor programs; a program that only moves shapes has none."""
-        program = lower(unit, self.target, self.passes())
+    def build(self, spec: BuildSpec) -> RuntimeBuild:
+        """Lower `spec` and compile its tensor programs; a program that only moves shapes has none."""
+        program = lower(spec, self.target, self.passes())
         functions: dict[str, Any] = {}
         try:
             if program.calls:
@@ -179,7 +179,8 @@ def _called(build: RuntimeBuild, storages: Mapping[int, Any], scalars: Scalars) 
     """Call the functions of a build in order; the outputs, which a device may still be computing."""
     for call in build.program.calls:
         arguments = [
-            _seen(storages[a.storage], a.shape(scalars)) if isinstance(a, Value) else a(scalars) for a in call.arguments
+            _seen(storages[a.storage], a.shape(scalars)) if isinstance(a, TensorValue) else a(scalars)
+            for a in call.arguments
         ]
         build.functions[call.function](*arguments)
     return [_seen(storages[v.storage], v.shape(scalars)) for v in build.program.outputs]

@@ -11,7 +11,7 @@ from typing import Any
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import Info, NotSupported, Run, Script, Unavailable, Unit
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Run, Unavailable
 from tapml_fuzz.platforms.devices.webgpu import (
     BACKENDS,
     RAISED_LIMITS,
@@ -19,11 +19,11 @@ from tapml_fuzz.platforms.devices.webgpu import (
     WebGPUDevice,
 )
 from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
-from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_unit, refuse_outputs
+from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec, refuse_outputs
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch
-from tapml_fuzz.platforms.tvm.launch_script import Steps, compute_source
+from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder, compute_source
 from tapml_fuzz.platforms.tvm.lowering import Program
 
 _MARK = re.compile(r"^// Function: (\w+)$", re.MULTILINE)
@@ -55,7 +55,7 @@ class TvmWebGPU(GpuRunner):
         try:
             self._device = WebGPUDevice()
         except Unavailable as error:
-            return Info(self.name, False, str(error), error.mend)
+            return Info(self.name, False, str(error), error.hint)
         self.target_options = {"kind": "webgpu", "host": {"kind": "llvm"}}
         self.target = tvm.target.Target(self.target_options)
         return Info(
@@ -69,18 +69,18 @@ class TvmWebGPU(GpuRunner):
             policy=POLICY,
         )
 
-    def build(self, unit: Unit) -> GpuBuild:
-        build = super().build(self._narrow(unit))
+    def build(self, spec: BuildSpec) -> GpuBuild:
+        build = super().build(self._narrow(spec))
         refuse_outputs(build.program)
         return build
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
-        return super().script(self._narrow(unit), sizes, layouts, careful=careful)
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
+        return super().reproducer(self._narrow(spec), sizes, layouts, careful=careful)
 
-    def _narrow(self, unit: Unit) -> Unit:
-        return narrowed_unit(unit, half="float16" in self._device.dtypes)
+    def _narrow(self, spec: BuildSpec) -> BuildSpec:
+        return narrowed_spec(spec, half="float16" in self._device.dtypes)
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
@@ -104,7 +104,7 @@ class TvmWebGPU(GpuRunner):
         """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""
         return {name: self._pipeline(host.kernels[name], text) for name, text in _split(host).items()}
 
-    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Script:
+    def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Reproducer:
         sources = _split(host) if host.kernels else {}
         numbers = {name: number for number, name in enumerate(sources)}
 
@@ -116,7 +116,7 @@ class TvmWebGPU(GpuRunner):
             number, buffers = numbers[launch.kernel], "".join(f", {name}" for name in launch.buffers)
             return f"launch(kernel_{number}, {grid}, struct.pack({values}){buffers})"
 
-        steps = Steps(spell)
+        steps = LaunchRecorder(spell)
         # WGSL has no 64-bit integers: an int64 tensor goes as int32.
         given = [f"x{n}.int()" if value.dtype == "int32" else f"x{n}" for n, value in enumerate(program.inputs)]
         outputs = steps.record(program, host, shapes, given)
@@ -126,7 +126,7 @@ class TvmWebGPU(GpuRunner):
             for name, number in numbers.items()
         ]
         head = "# As TVM generated it.\n" if texts else ""
-        return Script(
+        return Reproducer(
             ("import struct", "import wgpu"),
             f"{head}{''.join(texts)}\n{helpers(BACKENDS, RAISED_LIMITS)}"
             + compute_source(parameters(len(shapes)), prologue, steps.lines, outputs),

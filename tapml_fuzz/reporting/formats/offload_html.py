@@ -135,7 +135,7 @@ def _square(node: Mapping[str, Any]) -> str:
 def _growth(summary: Mapping[str, Any]) -> Iterable[str]:
     """A chart of the final run, and one of the way of every failure that only the model shows."""
     nodes = summary["nodes"]
-    yield "<p>Distance from the source run at every node, over what rounding may cause there; 1 is the bound.</p>"
+    yield "<p>Distance from the reference run at every node, over what rounding may cause there; 1 is the bound.</p>"
     yield _chart([node["ratio"] for node in nodes], [f"{n['node']} in {n['module'] or 'the model'}" for n in nodes])
     for unit in summary["units"]:
         if unit["growth"]:

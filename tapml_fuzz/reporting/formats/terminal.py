@@ -57,8 +57,8 @@ class Terminal:
 
     def __call__(self, event: events.Event) -> None:
         match event:
-            case events.PlatformUnavailable(platform, reason, mend):
-                self._print(f"{platform}: not available here: {reason}" + (f" ({mend})" if mend else ""), "dim")
+            case events.PlatformUnavailable(platform, reason, hint):
+                self._print(f"{platform}: not available here: {reason}" + (f" ({hint})" if hint else ""), "dim")
             case events.PlatformLost(platform, reason):
                 self._print(f"lost     {platform}: {reason}; going on without it", "yellow")
             case events.PlatformReturned(platform):
@@ -146,7 +146,7 @@ class Terminal:
                 missed = f", {facts['unreached']} cases missed: it did not answer" if facts.get("unreached") else ""
                 self._print(f"  {name}: {facts['trials']} trials, {facts['findings']} findings{missed}")
             elif facts["findings"]:
-                self._print(f"  {name} (source platform): {facts['findings']} findings")
+                self._print(f"  {name} (reference platform): {facts['findings']} findings")
         operators: dict[str, dict[str, object]] = summary["operators"]  # type: ignore[assignment]
         unjudged: dict[str, str] = summary["unjudged"]  # type: ignore[assignment]
         for key, reason in unjudged.items():

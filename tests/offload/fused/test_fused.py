@@ -20,11 +20,11 @@ from tapml_fuzz.api.offloading_libraries import LibraryOptions, offload_librarie
 from tapml_fuzz.cli.main import main
 from tapml_fuzz.core.errors import BadCorpus, BadInputs, BadLibrary, BadOption
 from tapml_fuzz.offload.fused.call import Again, made
-from tapml_fuzz.offload.fused.library import Call, Library
+from tapml_fuzz.offload.fused.library import Library, LibraryCall
 from tapml_fuzz.offload.fused.messages import Checked
 from tapml_fuzz.offload.fused.process import Pair
 from tapml_fuzz.offload.fused.report import LibrariesReport
-from tapml_fuzz.offload.fused.runs import Runs
+from tapml_fuzz.offload.fused.runs import FusedRuns
 from tapml_fuzz.offload.ledger import UnitResult
 from tapml_fuzz.offload.walk import Settled
 from tapml_fuzz.platforms.session.worker_process import environment
@@ -214,7 +214,7 @@ def test_a_function_that_is_wrong_at_some_runs_only(a: Path, fault: str, reason:
 
             return sometimes if name == SOFTMAX else right
 
-    runs = Runs(Library(a, MAIN), Flaky(a, MAIN), inputs(), lambda calling: None)
+    runs = FusedRuns(Library(a, MAIN), Flaky(a, MAIN), inputs(), lambda calling: None)
     failed = {fact.name: fact.reason for fact in runs.survey(frozenset()).calls if fact.seen == "failed"}
     assert failed.keys() == {SOFTMAX}
     assert reason in failed[SOFTMAX]
@@ -233,7 +233,7 @@ def test_a_slow_function_runs_once_for_each_call(a: Path) -> None:
             return slowly if name == SOFTMAX else right
 
     ran: list[str] = []
-    runs = Runs(Library(a, MAIN), Slow(a, MAIN), inputs(), lambda calling: None)
+    runs = FusedRuns(Library(a, MAIN), Slow(a, MAIN), inputs(), lambda calling: None)
     calls = sum(fact.name == SOFTMAX for fact in runs.survey(frozenset()).calls)
     assert calls + 1 == len(ran), "once more after the first, then the second is over"
 
@@ -245,7 +245,7 @@ def test_another_device_gets_copies(a: Path, with_wrong_gelu: Path) -> None:
     for device in (tvm.cpu(0), tvm.cpu(1)):  # two names of one device, between which tensors are copied all the same
         b = Library(with_wrong_gelu, MAIN)
         b.device = device
-        runs = Runs(Library(a, MAIN), b, inputs(), lambda calling: None)
+        runs = FusedRuns(Library(a, MAIN), b, inputs(), lambda calling: None)
         facts = runs.survey(frozenset()).calls
         assert {fact.name for fact in facts if fact.seen == "failed"} == {GELU}
         checked.append(runs.check(frozenset(FUNCTIONS)))
@@ -263,7 +263,7 @@ def test_what_a_call_changes_in_place_is_an_output(a: Path) -> None:
 
     x, total, result = (tvm.runtime.tensor(np.full(3, n, np.float32)) for n in (1, 10, 0))
     library = Library(a, MAIN)
-    done = made(library, Call(0, "accumulate", accumulate, (x, total, result), frozenset({2})))
+    done = made(library, LibraryCall(0, "accumulate", accumulate, (x, total, result), frozenset({2})))
     assert {position: array.tolist() for position, array in done.outputs.items()} == {1: [11] * 3, 2: [22] * 3}
     # Made again, it begins with what was there before.
     assert [array.tolist() for array in Again(library, accumulate, done).checked()] == [[11] * 3, [22] * 3]

@@ -14,7 +14,7 @@ import safetensors.numpy
 from tapml_fuzz import offloading_libraries
 from tapml_fuzz.api.offloading_libraries import read_inputs
 from tapml_fuzz.core.errors import BadCorpus, BadInputs
-from tapml_fuzz.offload.fused.functions import Function, Fused
+from tapml_fuzz.offload.fused.functions import Fused, FusedFunction
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.walk import Walker
 
@@ -46,8 +46,8 @@ def walked(told: Told, folder: Path, *, resume: bool = False) -> list[Any]:
     ledger = Ledger(folder)
     ledger.begin(Walk(FORMAT, "a.so", "0", "a.so", "b.so", {}), resume=resume)
     model = Fused(cast(Any, told), "b.so")
-    walker: Walker[Function] = Walker(model, "b.so", ledger, model.alone)
-    return walker.walk([Function(fact.name, (cast(Any, fact),)) for fact in told.facts])
+    walker: Walker[FusedFunction] = Walker(model, "b.so", ledger, model.alone)
+    return walker.walk([FusedFunction(fact.name, (cast(Any, fact),)) for fact in told.facts])
 
 
 def test_functions_that_fail_only_together_are_named_together(tmp_path: Path) -> None:

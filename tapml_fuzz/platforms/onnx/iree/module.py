@@ -64,7 +64,7 @@ def compile_mlir(source: str, flags: Sequence[str]) -> bytes:
     return done.stdout
 
 
-class Function:
+class IreeFunction:
     """`main_graph` of a compiled module on one device."""
 
     def __init__(self, runtime: Any, config: Any, module: bytes, results: Sequence[str]) -> None:

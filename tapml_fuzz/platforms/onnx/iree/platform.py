@@ -13,11 +13,11 @@ from typing import Any
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, Info, NeedsStatic, NotSupported, Run, Script, Unit
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Run
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.onnx.export import declared_dtype, exporter_missing, onnx_model
-from tapml_fuzz.platforms.onnx.iree.module import FLAGS, Function, compile_mlir, onnx_to_mlir
-from tapml_fuzz.platforms.onnx.reproducers import iree_script
+from tapml_fuzz.platforms.onnx.iree.module import FLAGS, IreeFunction, compile_mlir, onnx_to_mlir
+from tapml_fuzz.platforms.onnx.reproducers import iree_reproducer
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
 _MEND = "pip install 'tapml_fuzz[iree]'"
@@ -28,12 +28,12 @@ _CPU_DTYPES = (
 
 @dataclass(frozen=True)
 class _Build:
-    unit: Unit
-    function: Function
+    spec: BuildSpec
+    function: IreeFunction
 
     def check(self, tensors: Sequence[Array], sizes: Mapping[str, int]) -> None:
-        """Raise `ValueError` for shapes that are not those of the unit: IREE would read beyond the smaller tensor."""
-        wanted = self.unit.operator.shapes({**sizes, **self.unit.sizes})
+        """Raise `ValueError` for shapes that are not those of the build: IREE would read beyond the smaller tensor."""
+        wanted = self.spec.operator.shapes({**sizes, **self.spec.sizes})
         for number, (tensor, shape) in enumerate(zip(tensors, wanted, strict=True)):
             if tensor.shape != shape:
                 raise ValueError(f"input {number} has shape {tensor.shape}, built for {shape}")
@@ -87,9 +87,9 @@ class _Iree:
     def device(self, found: Mapping[str, Any]) -> str:
         return str(found["name"])
 
-    def build(self, unit: Unit) -> _Build:
-        _refuse_unless(unit.dtypes, (*self.dtypes, *self.also), self.name)
-        model = onnx_model(unit)
+    def build(self, spec: BuildSpec) -> _Build:
+        _refuse_unless(spec.dtypes, (*self.dtypes, *self.also), self.name)
+        model = onnx_model(spec)
         results = [declared_dtype(value) for value in model.graph.output]
         _refuse_unless(results, (*self.dtypes, *self.also), self.name)
         try:
@@ -99,14 +99,14 @@ class _Iree:
                 raise BuildRejected(f"IREE's ONNX importer: {_line(error)}") from error
             module = self._cache.made(lambda: compile_mlir(source, self._flags), *self._compiler, source)
             try:
-                function = Function(self._runtime, self._config, module, results)
+                function = IreeFunction(self._runtime, self._config, module, results)
             except Exception as error:
                 raise BuildRejected(f"IREE's runtime cannot load the module: {_line(error)}", source) from error
         except BuildRejected as error:
-            if set(unit.operator.axis_names) <= set(unit.sizes):
+            if set(spec.operator.axis_names) <= set(spec.sizes):
                 raise
             raise NeedsStatic(str(error)) from error
-        return _Build(unit, function)
+        return _Build(spec, function)
 
     def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
         build.check(tensors, sizes)
@@ -116,10 +116,10 @@ class _Iree:
         outputs = build.function(tensors)
         return Run(outputs, time.perf_counter() - started, [0] * len(outputs))
 
-    def script(
-        self, unit: Unit, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
-    ) -> Script:
-        return iree_script(unit, layouts, self.driver, (*FLAGS, *self._flags))
+    def reproducer(
+        self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
+    ) -> Reproducer:
+        return iree_reproducer(spec, layouts, self.driver, (*FLAGS, *self._flags))
 
 
 class IreeLlvmCpu(_Iree):
