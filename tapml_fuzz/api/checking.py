@@ -8,24 +8,25 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from strategies import SeedSet, realism
+from strategies import SeedSet
 from strategies.seed_set import from_examples, seed_set_of
 from tapml_fuzz.api.report import Finding, Report
 from tapml_fuzz.core.dtypes import FLOATS
 from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
-from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
+from tapml_fuzz.engine.failures import Failure
+from tapml_fuzz.engine.fuzzer import OperatorFuzzer
+from tapml_fuzz.engine.options import FuzzOptions, Stop
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.operators.invoke import register, to_torch
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
 from tapml_fuzz.reporting.standalone import callable_reproducer
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
-from tapml_fuzz.storage.findings import Evidence, finite
-from tapml_fuzz.triage.fingerprint import fingerprint_of, more_realistic
+from tapml_fuzz.triage.evidence import evidence_of, ratio_of, realism_of
+from tapml_fuzz.triage.fingerprint import fingerprint_of
 
 
 def check(
@@ -76,17 +77,17 @@ def check(
     runner = DifferentialRunner(
         "torch-cpu", InProcessSession(TorchCpu()), {session.name: session}, doubt_reference=False, overlap=False
     )
-    caught = _Caught(candidate, arrays, inputs is not None)
+    sink = _Findings(candidate, arrays, inputs is not None)
     limit.start()
     fuzzer = OperatorFuzzer(
         seed_set,
         runner,
-        caught,
-        dtypes=_dtype_names(dtypes),
-        order_seed=seed,
-        expired=lambda: caught.hung or (limit.seconds is not None and limit.used(0) >= 1),
-        stopped=lambda: caught.hung,
-        on_trial=caught.count,
+        sink,
+        FuzzOptions(dtypes=_dtype_names(dtypes), order_seed=seed),
+        Stop(
+            expired=lambda: sink.hung or (limit.seconds is not None and limit.used(0) >= 1),
+            stopped=lambda: sink.hung,
+        ),
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small tensors: handing them to other threads costs more than it gains
@@ -95,11 +96,11 @@ def check(
     finally:
         torch.set_num_threads(threads)
         runner.close()
-    return Report(name, session.name, caught.trials, limit.elapsed, caught.worst, tuple(caught.findings.values()))
+    return Report(name, session.name, sink.trials, limit.elapsed, sink.worst, tuple(sink.findings.values()))
 
 
-class _Caught:
-    """Findings in memory; see `campaign.fuzzer.FailureSink`."""
+class _Findings:
+    """An `engine.failures.FailureSink` that keeps findings in memory and counts trials."""
 
     def __init__(self, candidate: Callable[..., Any], arrays: str, positional: bool) -> None:
         self._candidate, self._arrays, self._positional = candidate, arrays, positional
@@ -108,49 +109,49 @@ class _Caught:
         self.worst = 0.0
         self.hung = False
 
-    def count(self, results: list[Result]) -> None:
-        for result in results:
-            if result.platform != "torch-cpu":
-                self.trials += 1
-                if result.verdict.kind is None:
-                    self.worst = max(self.worst, result.verdict.metrics.ratio)
+    def tried(self, trial: Trial) -> None:
+        for result in trial.results:
+            self.trials += 1
+            if result.verdict.kind is None:
+                self.worst = max(self.worst, result.verdict.metrics.ratio)
 
-    def claim(self, id_: str) -> bool:
-        return id_ not in self.findings
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None:
+        return fingerprint_of(result, seed_set)
+
+    def claim(self, fingerprint: str) -> bool:
+        return fingerprint not in self.findings
 
     def found(self, failure: Failure) -> None:
         # A candidate that hangs costs the time limit at every step of a reduction, so the first hang ends the check.
         self.hung = self.hung or failure.found.verdict.kind == "timeout"
-        self.findings[failure.id] = self._finding(failure)
+        self.findings[failure.fingerprint] = self._finding(failure)
 
     def reduced(self, failure: Failure) -> None:
-        final = fingerprint_of(failure.best, failure.seed_set) or failure.id
-        if final != failure.id:
-            del self.findings[failure.id]
+        final = fingerprint_of(failure.best, failure.seed_set) or failure.fingerprint
+        if final != failure.fingerprint:
+            del self.findings[failure.fingerprint]
             if final in self.findings:
                 return
         self.findings[final] = self._finding(failure)
 
     def _finding(self, failure: Failure) -> Finding:
-        found, best, seed_set = failure.found, failure.best, failure.seed_set
-        verdict, case = best.verdict, best.case
-        outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
-        ratio = finite(verdict.metrics.ratio) if verdict.kind in COMPARED else None
-        evidence = Evidence(case, tuple(best.truth.values), outputs, best.bounds)
+        best, case = failure.best, failure.best.case
+        kind = best.verdict.kind or "wrong"
+        evidence = evidence_of(best)
         return Finding(
-            kind=verdict.kind or "wrong",
-            ratio=verdict.metrics.ratio,
-            realism=more_realistic(realism(found.case, seed_set), realism(case, seed_set)),
-            message=verdict.message,
+            kind=kind,
+            ratio=best.verdict.metrics.ratio,
+            realism=realism_of(failure),
+            message=best.verdict.message,
             inputs=case.tensors,
             expected=evidence.expected,
-            actual=outputs,
-            metrics=verdict.metrics,
+            actual=evidence.actual,
+            metrics=best.verdict.metrics,
             elements=case.elements,
-            found_elements=found.case.elements,
+            found_elements=failure.found.case.elements,
             case=case,
             _reproducer=lambda: callable_reproducer(
-                evidence, verdict.kind or "wrong", ratio, self._candidate, self._arrays, self._positional
+                evidence, kind, ratio_of(best), self._candidate, self._arrays, self._positional
             ),
         )
 

@@ -5,29 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from strategies import SeedSet
-from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import BadOption, UnavailablePlatform
 from tapml_fuzz.core.events import Event
-from tapml_fuzz.core.outcome import Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
-from tapml_fuzz.core.profile import profile_of
 from tapml_fuzz.core.version import __version__
-from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
-from tapml_fuzz.offload.cases import cases_of
-from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, lost
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
-from tapml_fuzz.offload.repetition import FlakyRun
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
-from tapml_fuzz.offload.units import OffloadUnit, ordered, units_of
-from tapml_fuzz.offload.walk import Alone, Graph, Settled, Started, Walker
+from tapml_fuzz.offload.units import ordered, units_of
+from tapml_fuzz.offload.validation import Validation
+from tapml_fuzz.offload.walk import Graph, Settled, Started, Walker
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.registry import load, location
 from tapml_fuzz.platforms.session.isolated import WorkerSession
@@ -35,7 +29,6 @@ from tapml_fuzz.platforms.session.session import Session
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
 from tapml_fuzz.triage.filing import Filer
-from tapml_fuzz.triage.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,9 @@ class Prepared:
         for note in store.notes:
             listener(Preparing(note))
         try:
-            validate = _Validation(subject, self.runner, self.candidate, store, options, self.infos, listener)
+            facts = {"offload": subject.name, "platforms": [options.target], "version": __version__}
+            filer = Filer(store, store.begin_run(facts), listener, options.reference, self.infos, reproducers)
+            validate = Validation(subject, self.runner, self.candidate, filer, fuzz=options.fuzz, reduce=options.reduce)
             graph = Graph(subject, self.hybrid, validate.file)
             walker = Walker(graph, options.target, ledger, validate, listener)
             walker.walk(ordered(units_of(subject), options.order))
@@ -186,90 +181,3 @@ def _walk_of(subject: Subject, options: OffloadOptions, infos: dict[str, Info]) 
     return Walk(
         FORMAT, subject.name, subject.digest, options.reference, options.target, {"tapml_fuzz": __version__, **versions}
     )
-
-
-def _source(cases: Sequence[Case]) -> SeedSet:
-    """The calls of one operator as seeds, with what their values look like."""
-    columns = zip(*(case.tensors for case in cases), strict=True)
-    return SeedSet(cases[0].operator, tuple(profile_of(list(column)) for column in columns), tuple(cases))
-
-
-@dataclass
-class _Validation:
-    """A unit alone: its own calls first, then recipes around them; what fails is reduced and filed as in a campaign."""
-
-    subject: Subject
-    runner: DifferentialRunner
-    candidate: Session
-    store: FindingStore
-    options: OffloadOptions
-    infos: dict[str, Info]
-    listener: Callable[[OffloadEvent], None]
-    _filer: Filer = field(init=False)
-
-    def __post_init__(self) -> None:
-        facts = {"offload": self.subject.name, "platforms": [self.options.target], "version": __version__}
-        run = self.store.begin_run(facts)
-        self._filer = Filer(self.store, run, self.listener, self.infos, reproducers)
-
-    def __call__(self, unit: OffloadUnit) -> Alone:
-        cases = cases_of(self.subject.recordings, unit.key)
-        refused = self._refused(cases[0])
-        if refused:
-            return Alone(unsupported=True, reason=refused)
-        reference = _source(cases)
-        failures: list[Result] = []
-        until = [float("inf")]
-        fuzzer = OperatorFuzzer(
-            reference,
-            self.runner,
-            self._filer,
-            expired=lambda: time.monotonic() > until[0],
-            on_trial=lambda results: failures.extend(r for r in results if r.verdict.failed),
-            reduce_seconds=self.options.reduce,
-        )
-        before = {record.id for record in self._filer.met()}
-        fuzzer.replay(len(cases))
-        self._insist()
-        on_its_calls = list(failures)
-        if self.options.fuzz and not on_its_calls:
-            until[0] = time.monotonic() + self.options.fuzz
-            for number in range(1 << 20):
-                if fuzzer.expired():
-                    break
-                fuzzer.search(64, 64 * number, number)
-        findings = tuple(r.id for r in self._filer.met() if r.id not in before or r.operator_key == unit.key)
-        if not on_its_calls:
-            return Alone(findings=findings)
-        worst = max(on_its_calls, key=lambda r: r.verdict.metrics.ratio)
-        told = f"{len(on_its_calls)} of its {len(cases)} calls: {worst.verdict.kind}, {worst.verdict.message}"
-        return Alone(failed=True, reason=told, findings=findings)
-
-    def file(self, key: str, flaky: FlakyRun) -> tuple[str, ...]:
-        """The finding of a unit that is right at some runs only; none where the oracle cannot say what is right."""
-        if flaky.truth is None:
-            return ()
-        reference = _source(cases_of(self.subject.recordings, key))
-        result = Result(self.options.target, flaky.case, flaky.verdict, flaky.outcome, flaky.truth)
-        id_ = fingerprint_of(result, reference)
-        assert id_ is not None
-        if self._filer.claim(id_):
-            failure = Failure(id_, result, result, reference)
-            self._filer.found(
-                failure
-            )  # as it is: what comes at some runs only cannot be seen to stay while it is reduced
-            self._filer.reduced(replace(failure, reproducer=self.runner.reproducer(result.platform, flaky.case)))
-        return (id_,)
-
-    def _insist(self) -> None:
-        """A target that went away has not passed."""
-        for name, reason in self.runner.absent.items():
-            raise lost(name, reason)
-
-    def _refused(self, case: Case) -> str:
-        """Why the target does not take the unit, in its own words; empty when it does."""
-        built = self.candidate.build(case.operator, case.dtypes, case.sizes)
-        outcome = built if isinstance(built, Unsupported) else self.candidate.run(case)
-        if isinstance(outcome, Unreachable):
-            raise lost(self.candidate.name, outcome.reason)
-        return outcome.reason if isinstance(outcome, Unsupported) else ""

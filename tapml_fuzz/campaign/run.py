@@ -1,4 +1,4 @@
-"""The campaign: operators in turn through the bench until the budget is used; what fails is reduced and stored."""
+"""The campaign: operators in turn are fuzzed until the budget is used; what fails is reduced and stored."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strategies import SeedSet
+from tapml_fuzz.campaign.attendance import Attendance
 from tapml_fuzz.campaign.plan import Task, plan
 from tapml_fuzz.campaign.tally import Tally, summary
 from tapml_fuzz.core.events import (
@@ -18,15 +19,16 @@ from tapml_fuzz.core.events import (
     CampaignStarted,
     Listener,
     OperatorUnjudged,
-    PlatformLost,
-    PlatformReturned,
     Progress,
 )
 from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.failures import Failure
 from tapml_fuzz.engine.fuzzer import OperatorFuzzer
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
+from tapml_fuzz.engine.options import FuzzOptions, Stop
+from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.seeding import slice_seed
-from tapml_fuzz.engine.times import Times
+from tapml_fuzz.engine.stopwatch import Times
+from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.oracle import NoTruth
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.storage.findings import FindingStore
@@ -51,7 +53,7 @@ class CampaignOptions:
 
 @dataclass
 class Campaign:
-    """Fuzzes `seed_sets` (by operator key) on benches made by `make_runner`, one bench per worker.
+    """Fuzzes `seed_sets` (by operator key) on runners made by `make_runner`, one per worker.
 
     Everything found goes to `store` at once; `listener` hears of it. `run` gives the summary.
     """
@@ -72,12 +74,11 @@ class Campaign:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _errors: list[BaseException] = field(default_factory=list)
     _runners: list[DifferentialRunner] = field(default_factory=list)
-    _absent: set[str] = field(default_factory=set)
     _left: int = 0
     _gone: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def run(self) -> dict[str, Any]:
-        """Run until the budget is used, `stop` is called or Ctrl-C; always gives a summary and closes every bench.
+        """Run until the budget is used, `stop` is called or Ctrl-C; always gives a summary and closes every runner.
 
         Raises whatever broke the machinery in a worker, after the findings are safe.
         """
@@ -87,7 +88,8 @@ class Campaign:
         run_number = self.store.begin_run(
             {"seed": options.seed, "budget": options.budget.text, "platforms": candidates, "version": self.version}
         )
-        self.filer = Filer(self.store, run_number, self.listener, self.infos, self.writer)
+        self.filer = Filer(self.store, run_number, self.listener, self.reference, self.infos, self.writer)
+        self._attendance = Attendance(candidates)
         self.listener(
             CampaignStarted(
                 self.version,
@@ -101,7 +103,7 @@ class Campaign:
         seeds = {key: len(seed_set.seeds) for key, seed_set in self.seed_sets.items()}
         tasks = plan(seeds, len(candidates), options.budget, options.seed)
         threads = [
-            threading.Thread(target=self._work, args=(tasks,), name=f"worker-{n}", daemon=True)
+            threading.Thread(target=self._work, args=(tasks, n), name=f"worker-{n}", daemon=True)
             for n in range(options.workers)
         ]
         interrupted = False
@@ -147,8 +149,8 @@ class Campaign:
             interrupted=interrupted,
         )
 
-    def _work(self, tasks: Iterator[Task]) -> None:
-        """One worker: takes tasks until there are none, on a bench of its own."""
+    def _work(self, tasks: Iterator[Task], worker: int) -> None:
+        """One worker: takes tasks until there are none, on a runner of its own."""
         runner = None
         try:
             runner = self.make_runner()
@@ -159,7 +161,7 @@ class Campaign:
                 if task is None or len(self.tally.unjudged) == len(self.seed_sets):
                     return
                 if task.operator not in self.tally.unjudged:
-                    self._do(task, runner)
+                    self._do(task, runner, worker)
         except BaseException as error:
             if not self._stop.is_set():  # what breaks while everything is being stopped says nothing
                 self._errors.append(error)
@@ -167,7 +169,7 @@ class Campaign:
         finally:
             if runner is not None:
                 with self._lock:
-                    self.times.add(runner.times)
+                    self.times.add(runner.stopwatch.times)
                     for name, session in runner.candidates.items():
                         self._builds[name] = self._builds.get(name, 0) + session.builds
                 runner.close()
@@ -183,20 +185,20 @@ class Campaign:
     def _expired(self) -> bool:
         return self._stop.is_set() or (self.options.budget.seconds is not None and self.options.budget.used(0) >= 1.0)
 
-    def _do(self, task: Task, runner: DifferentialRunner) -> None:
+    def _do(self, task: Task, runner: DifferentialRunner, worker: int) -> None:
         seed_set, options = self.seed_sets[task.operator], self.options
         fuzzer = OperatorFuzzer(
             seed_set,
             runner,
-            self.filer,
-            dtypes=() if task.as_recorded else self._dtypes(seed_set),
-            max_elements=options.max_elements,
-            order_seed=slice_seed(options.seed, task.operator, -1),
-            shrink_seconds=options.shrink_seconds,
-            reduce_seconds=options.reduce_seconds,
-            expired=self._expired,
-            stopped=self._stop.is_set,
-            on_trial=lambda results: self._count(task.operator, results, runner),
+            _WorkerSink(self, worker, task.operator),
+            FuzzOptions(
+                dtypes=() if task.as_recorded else self._dtypes(seed_set),
+                max_elements=options.max_elements,
+                order_seed=slice_seed(options.seed, task.operator, -1),
+                shrink_seconds=options.shrink_seconds,
+                reduce_seconds=options.reduce_seconds,
+            ),
+            Stop(expired=self._expired, stopped=self._stop.is_set),
         )
         try:
             if task.replay:
@@ -214,19 +216,11 @@ class Campaign:
         if self.tally.leave(key, reason):
             self.listener(OperatorUnjudged(self.seed_sets[key].operator.describe(), reason))
 
-    def _count(self, key: str, results: list[Result], runner: DifferentialRunner) -> None:
-        """Count a case, and say who has stopped or begun to answer."""
-        self.tally.add(key, results, self.reference, runner.missed, runner.refused)
-        if not runner.absent and not self._absent:
-            return
-        with self._lock:
-            lost = {name: why for name, why in runner.absent.items() if name not in self._absent}
-            back = {name for name in self._absent if name not in runner.absent}
-            self._absent = (self._absent | set(lost)) - back
-        for name, why in lost.items():
-            self.listener(PlatformLost(name, why))
-        for name in back:
-            self.listener(PlatformReturned(name))
+    def count(self, key: str, trial: Trial, worker: int) -> None:
+        """Count a case of an operator, and say who has stopped or begun to answer."""
+        self.tally.add(key, trial, self.reference)
+        for event in self._attendance.noted(worker, trial):
+            self.listener(event)
 
     def _dtypes(self, seed_set: SeedSet) -> Sequence[str]:
         """Recorded dtypes for half of the draws; for the others float dtypes that some candidate has."""
@@ -236,3 +230,27 @@ class Campaign:
         offered = {d for info in candidates if info.capabilities for d in info.capabilities.dtypes}
         extra = tuple(d for d in self.options.dtypes if d in offered)
         return ("",) * max(1, len(extra)) + extra
+
+
+@dataclass(frozen=True)
+class _WorkerSink:
+    """What one worker's fuzzing of one operator gives: counted by the campaign, filed by its filer."""
+
+    campaign: Campaign
+    worker: int
+    operator: str
+
+    def tried(self, trial: Trial) -> None:
+        self.campaign.count(self.operator, trial, self.worker)
+
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None:
+        return self.campaign.filer.fingerprint(result, seed_set)
+
+    def claim(self, fingerprint: str) -> bool:
+        return self.campaign.filer.claim(fingerprint)
+
+    def found(self, failure: Failure) -> None:
+        self.campaign.filer.found(failure)
+
+    def reduced(self, failure: Failure) -> None:
+        self.campaign.filer.reduced(failure)

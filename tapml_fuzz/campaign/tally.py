@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,8 @@ import msgspec
 
 from tapml_fuzz.core.text import printable
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.runner import Result
-from tapml_fuzz.engine.times import Times
+from tapml_fuzz.engine.stopwatch import Times
+from tapml_fuzz.engine.trial import Trial
 from tapml_fuzz.storage.findings import FindingRecord
 
 # Characters of a platform's reason that fit a line with those of others.
@@ -43,26 +43,16 @@ class Tally:
     unjudged: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(
-        self,
-        key: str,
-        results: list[Result],
-        reference: str,
-        missed: Collection[str] = (),
-        refused: Mapping[str, str] | None = None,
-    ) -> None:
-        """Count one case: a trial per candidate that could run it.
-
-        `missed` are those that did not answer, `refused` those that could not run it, with the reason.
-        """
+    def add(self, key: str, trial: Trial, reference: str) -> None:
+        """Count one case of the operator `key`: a trial per candidate that could run it."""
         with self._lock:
             self.cases += 1
-            for name in missed:
+            for name in trial.missed:
                 self.unreached[name] += 1
-            for name, reason in (refused or {}).items():
+            for name, reason in trial.refused.items():
                 self.refused[name] += 1
                 self.refusals.setdefault(name, reason)
-            for result in results:
+            for result in trial.results:
                 if result.platform == reference:
                     continue
                 self.trials += 1

@@ -1,4 +1,4 @@
-"""Putting a campaign together: corpus, platforms, bench, store, reports."""
+"""Putting a campaign together: corpus, platforms, runners, store, reports."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _implemented(seed_sets: Mapping[str, SeedSet], infos: Sequence[Info], termin
 
 
 class _Pool:
-    """Sessions that were started to ask what a platform is, handed on to the first bench."""
+    """Sessions that were started to ask what a platform is, handed on to the first runner."""
 
     def __init__(self) -> None:
         self._idle: dict[str, WorkerSession] = {}

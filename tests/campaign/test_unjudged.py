@@ -19,10 +19,12 @@ from tapml_fuzz.cli.run import exit_code
 from tapml_fuzz.core import events
 from tapml_fuzz.core.errors import NothingRan
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.engine import runner as benches
+from tapml_fuzz.engine import runner as running
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.explore import Exploration
+from tapml_fuzz.engine.explore import explore
+from tapml_fuzz.engine.options import FuzzOptions, Stop
 from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.oracle import NoTruth, OracleFailure, Truth, truth
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
@@ -138,7 +140,7 @@ def test_a_rule_that_fails_is_not_tried_again(
     tanh: SeedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     failing = Failing(tanh.operator.name, after)
-    monkeypatch.setattr(benches, "truth", failing)
+    monkeypatch.setattr(running, "truth", failing)
     relu = from_examples("aten.relu.default", [([torch.randn(5, 6)], {})])
     summary, heard, _ = campaign([tanh, relu], tmp_path, torch.relu, budget="200trials")
     assert summary["unjudged"] == {tanh.operator.key: "the oracle failed: ValueError: first line"}
@@ -147,15 +149,25 @@ def test_a_rule_that_fails_is_not_tried_again(
     assert sum(isinstance(e, events.OperatorUnjudged) for e in heard) == 1
 
 
+class Unclaimed:
+    """An `engine.failures.FailureSink` that wants nothing."""
+
+    def tried(self, trial: Trial) -> None: ...
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None: ...
+    def claim(self, fingerprint: str) -> bool:
+        raise AssertionError("nothing has a fingerprint")
+
+    found = reduced = claim  # type: ignore[assignment]
+
+
 def test_hypothesis_does_not_shrink_an_error_of_the_oracle(tanh: SeedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = Failing(tanh.operator.name, 10)
-    monkeypatch.setattr(benches, "truth", failing)
+    monkeypatch.setattr(running, "truth", failing)
     candidate = CallableSession("candidate", torch.tanh, arrays="torch", positional=True, timeout=5.0)
     runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=False)
-    exploration = Exploration(tanh, runner, examples=60, seed=1, identify=lambda _: None, claim=lambda _: False)
     try:
         with pytest.raises(OracleFailure, match="ValueError"):
-            exploration.run()
+            explore(tanh, runner, Unclaimed(), FuzzOptions(), Stop(), examples=60, seed=1)
     finally:
         runner.close()
     assert failing.asked == 11
@@ -168,6 +180,6 @@ def test_check_says_why_it_cannot_judge(monkeypatch: pytest.MonkeyPatch) -> None
     def failing(*_: Any, **__: Any) -> Truth:
         raise ValueError("no such axis")
 
-    monkeypatch.setattr(benches, "truth", failing)
+    monkeypatch.setattr(running, "truth", failing)
     with pytest.raises(OracleFailure, match="ValueError: no such axis"):
         check("aten.relu.default", torch.relu, inputs=[(torch.rand(3, 4),)], budget="20trials")

@@ -13,7 +13,7 @@ from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import BuildError, Crash, Ok, RunError, RunOutcome, Timeout, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Verdict
-from tapml_fuzz.judge import judge, judge_pair
+from tapml_fuzz.judge import judge, judge_differing, judge_not_repeated, judge_pair, judge_reference, judge_repeated
 from tapml_fuzz.oracle import Truth, truth
 
 X = np.linspace(-3, 3, 60, dtype=np.float32).reshape(4, 15)
@@ -380,3 +380,51 @@ def test_tritons_division_is_permitted_two_units() -> None:
 def test_driver_messages_lose_their_frames() -> None:
     drawn = "invalid shader: no definition in scope for identifier: `i8` ┌─ wgsl:5:68 │ 5 │ var<storage> x"
     assert _on(BuildError(drawn)).message == "invalid shader: no definition in scope for identifier: `i8`"
+
+
+RIGHT, FAR, FARTHER = Ok((EXP,)), Ok((EXP * np.float32(1.001),)), Ok((EXP * np.float32(1.002),))
+ALSO_RIGHT = Ok((np.nextafter(EXP, np.float32(np.inf)),))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"), [(RIGHT, None), (FAR, "reference-suspect"), (Crash(-11), "crash"), (Timeout(5.0), "timeout")]
+)
+def test_outputs_of_the_reference_outside_the_bound_put_it_in_doubt(outcome: RunOutcome, kind: str | None) -> None:
+    case, found = _case("aten.exp.default", [X])
+    assert judge_reference(case, outcome, found).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "kind"),
+    [
+        (RIGHT, RIGHT, None),
+        (RIGHT, ALSO_RIGHT, None),  # sums in another order every time
+        (RIGHT, FAR, "nondeterministic"),
+        (RIGHT, Crash(-11), "crash"),
+        (RIGHT, Unsupported("gone"), None),
+        (FAR, FAR, "wrong"),
+        (FAR, FARTHER, "nondeterministic"),
+        (FAR, RIGHT, "nondeterministic"),
+        (FAR, Timeout(5.0), "wrong"),
+    ],
+)
+def test_two_runs_are_judged_together(first: Ok, again: RunOutcome, kind: str | None) -> None:
+    case, found = _case("aten.exp.default", [X])
+    verdict = judge_repeated(case, first, judge(case, first, found), again, found)
+    assert verdict.kind == kind
+
+
+def test_the_wrong_one_of_runs_that_differ_is_named() -> None:
+    case, found = _case("aten.exp.default", [X])
+    assert judge_differing(case, [RIGHT, ALSO_RIGHT], found) is None
+    wrong = judge_differing(case, [RIGHT, FAR, FARTHER], found)
+    assert wrong is not None
+    assert wrong[0] is FAR
+    assert wrong[1].kind == "nondeterministic"
+    assert wrong[1].message.startswith("runs on the same values differ, and not all are right: wrong, output 0")
+
+
+def test_what_does_not_run_again_is_nondeterministic() -> None:
+    verdict = judge_not_repeated("out of memory")
+    assert (verdict.kind, verdict.failed) == ("nondeterministic", True)
+    assert "out of memory" in verdict.message
