@@ -40,6 +40,8 @@ class Finding:
         """A standalone Python script that shows the failure."""
         return self._reproducer()
 
+    script = reproducer  # its name before 0.2
+
     def __str__(self) -> str:
         shapes = " ".join(f"{t.dtype}{list(t.shape)}" for t in self.inputs)
         return (

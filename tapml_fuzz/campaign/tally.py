@@ -149,7 +149,7 @@ def summary(
 
 
 def why_nothing_ran(summary: Mapping[str, Any], budget: Budget) -> tuple[str, str]:
-    """Why a run cannot say anything about any platform, and the mend; both empty when it can.
+    """Why a run cannot say anything about any platform, and the hint; both empty when it can.
 
     It can when there was a trial, or a finding: a reference platform in doubt is one without a trial.
     """

@@ -116,7 +116,7 @@ def test_view_is_fine_where_the_operator_gives_one() -> None:
 def test_script_runs_as_it_is(tmp_path: Path) -> None:
     report = check("aten.tanh.default", tanh_overflowing, budget="100trials")
     script = tmp_path / "reproduce.py"
-    script.write_text(next(f for f in report.findings if f.kind == "nonfinite").script())
+    script.write_text(next(f for f in report.findings if f.kind == "nonfinite").reproducer())
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parent)}
     )

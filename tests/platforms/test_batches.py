@@ -14,9 +14,9 @@ from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.outcome import Crash, Ok, RunError, RunOutcome, Timeout, Unreachable
 from tapml_fuzz.platforms.remote.session import Host
+from tapml_fuzz.platforms.session import batch
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.session.isolated import WorkerSession
-from tapml_fuzz.platforms.session.session import batch
 from tapml_fuzz.platforms.session.wire import CaseSpec, Channel, Message, RunRequest, WireError, frame
 from tests.platforms.fakes import WHERE
 from tests.platforms.operators import MINILM, SOFTMAX, SUB, case, clone

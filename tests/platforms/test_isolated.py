@@ -215,10 +215,10 @@ def test_worker_ends_with_its_parent(busy: bool) -> None:
 
 _PARENT = """
 import os, signal, sys, threading, time
-from tapml_fuzz.platforms.session.isolated import Isolated
+from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.fakes import WHERE
 from tests.platforms.operators import clone, case
-session = Isolated("fake", where=WHERE + "Stuck", run_timeout=60)
+session = WorkerSession("fake", where=WHERE + "Stuck", run_timeout=60)
 session.info()
 print(session._worker._process.pid, flush=True)
 if int(sys.argv[1]):

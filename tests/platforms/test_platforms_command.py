@@ -43,7 +43,7 @@ def test_json_goes_to_standard_output_or_a_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(command.platforms, ["--json", "-"])
     listed = json.loads(result.output)["platforms"]
     assert [(p["name"], p["available"]) for p in listed] == [("here", True), ("absent", False)]
-    assert listed[1]["mend"] == "pip install 'tapml_fuzz[absent]'"
+    assert listed[1]["hint"] == "pip install 'tapml_fuzz[absent]'"
     CliRunner().invoke(command.platforms, ["--json", str(tmp_path / "p.json")])
     assert json.loads((tmp_path / "p.json").read_text())["platforms"] == listed
 

@@ -15,8 +15,8 @@ import pytest
 
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Timeout
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost
-from tapml_fuzz.platforms.browser.chromium import chromium as browser
-from tapml_fuzz.platforms.browser.chromium import toolchain as tvmjs_toolchain
+from tapml_fuzz.platforms.browser import chromium as browser
+from tapml_fuzz.platforms.browser import toolchain as tvmjs_toolchain
 from tapml_fuzz.platforms.browser.platform import BrowserBuild, BrowserError, TvmWebGPUBrowser
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.browser_faults import patched

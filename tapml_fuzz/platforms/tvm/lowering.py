@@ -200,7 +200,7 @@ def _evaluate(node: Any, known: Mapping[Any, Any], program: Program) -> Any:
         return _evaluate(node.tuple_value, known, program)[int(node.index)]
     if kind in _CONSTANTS:
         return _constant(node, program)
-    if kind == "TensorProgramCall":
+    if kind == "Call":
         return _call(node, known, program)
     raise NotSupported(f"Relax expression of kind {kind}: {str(node)[:120]}")
 

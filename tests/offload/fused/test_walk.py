@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tapml_fuzz import offloading_libraries
+from tapml_fuzz.api import offloading_libraries
 from tapml_fuzz.api.offloading_libraries import read_inputs
 from tapml_fuzz.core.errors import BadCorpus, BadInputs
 from tapml_fuzz.offload.fused.functions import Fused, FusedFunction
