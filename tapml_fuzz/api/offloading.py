@@ -18,12 +18,12 @@ from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk
 from tapml_fuzz.offload.report import OffloadReport
-from tapml_fuzz.offload.subject import SOURCES, Subject, prepare
+from tapml_fuzz.offload.subject import Subject, prepare
 from tapml_fuzz.offload.units import ordered, units_of
 from tapml_fuzz.offload.validation import Validation
 from tapml_fuzz.offload.walk import Graph, Settled, Started, Walker
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.registry import load, location
+from tapml_fuzz.platforms.registry import load, location, references
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.session import Session
 from tapml_fuzz.reporting.reproducers import reproducers
@@ -67,8 +67,9 @@ class OffloadOptions:
     reduce: float = 3.5
 
     def __post_init__(self) -> None:
-        if self.reference not in SOURCES:
-            raise BadOption(f"--from {self.reference!r} is no reference platform", hint=f"one of {', '.join(SOURCES)}")
+        if self.reference not in references():
+            known = ", ".join(references())
+            raise BadOption(f"--from {self.reference!r} is no reference platform", hint=f"one of {known}")
         if self.target == self.reference:
             raise BadOption("source and target are the same platform", hint="give another --to")
 

@@ -15,11 +15,11 @@ from tapml_fuzz.core.operator import decode_operator
 from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.registry import SOURCES
+from tapml_fuzz.platforms.registry import references
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 
 # The reference platform that runs everywhere.
-_EVERYWHERE = SOURCES[-1]
+_EVERYWHERE = list(references())[-1]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.registry import SOURCES, candidates
+from tapml_fuzz.platforms.registry import candidates, references
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.reporting.files import write_reports
 from tapml_fuzz.reporting.formats.terminal import Terminal
@@ -46,7 +46,7 @@ def conduct(
     pool = _Pool()
     terminal.say("starting platforms (not counted in the budget)")
     try:
-        reference = _source_platform(pool)
+        reference = _reference_platform(pool)
         infos = _available(pool, platforms, reference, terminal)
         seed_sets = _implemented(seed_sets, [info for name, info in infos.items() if name != reference], terminal)
 
@@ -128,13 +128,14 @@ class _Pool:
             self.drop(name)
 
 
-def _source_platform(pool: _Pool) -> str:
+def _reference_platform(pool: _Pool) -> str:
     """The most mature platform that runs here: CUDA where there is a GPU, else the CPU."""
-    for name in SOURCES[:-1]:
+    *better, last = references()
+    for name in better:
         if pool.info(name).available:
             return name
         pool.drop(name)
-    return SOURCES[-1]
+    return last
 
 
 def _available(pool: _Pool, wanted: Sequence[str], reference: str, terminal: Terminal) -> Mapping[str, Info]:

@@ -19,9 +19,7 @@ from tapml_fuzz.offload.recording import RecordedStep, Recording, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
 from tapml_fuzz.offload.views import View, view
 from tapml_fuzz.operators.invoke import to_numpy
-
-_DEVICES = {"torch-cpu": "cpu", "torch-cuda": "cuda"}
-SOURCES = tuple(_DEVICES)
+from tapml_fuzz.platforms.registry import references
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ def prepare(
     Batches are spread over the lengths of the texts, padded and unpadded ones among them. A model that generates text
     runs the prefill of each and then `steps` decode steps. Raises `BadModel`.
     """
-    device = _DEVICES[reference]
+    device = references()[reference]
     progress("loading and tracing the model")
     loaded = models.load(model, device)
     chosen = _some(texts, batches)
@@ -215,4 +213,4 @@ def _spread(batches: Sequence[sentences.Batch], count: int) -> list[sentences.Ba
     return [batches[(2 * i + 1) * len(batches) // (8 * count)] for i in range(count)]
 
 
-__all__ = ["SOURCES", "Grown", "ModelCheck", "Subject", "prepare", "subject_of"]
+__all__ = ["Grown", "ModelCheck", "Subject", "prepare", "subject_of"]

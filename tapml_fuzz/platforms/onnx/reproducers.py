@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.platforms.base import BuildSpec, Reproducer
+from tapml_fuzz.platforms.exported_program import exported
 from tapml_fuzz.platforms.python_source import parameters
-from tapml_fuzz.platforms.tvm.reproducers import exported
 
 _IMPORTS = ("import ml_dtypes", "import onnx.reference", "from torch.export import Dim")
 
