@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from strategies.multi_mutation import leading, multi_mutation_recipes
-from strategies.recipes import FLOAT_STEPS, PHASES, Phase, Recipe, Step, structure_choices
+from strategies.recipe import PHASES, Phase, Recipe, Step
+from strategies.recipes import FLOAT_STEPS, structure_choices
 from strategies.seed_set import SeedSet
 from strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
 from strategies.specials import SPECIALS

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from strategies.recipes import PHASES, Phase, Recipe, Step, structure_choices
+from strategies.recipe import PHASES, Phase, Recipe, Step
+from strategies.recipes import structure_choices
 from strategies.seed_set import SeedSet
 from strategies.shapes import TELLING_SIZES, elements, fit
 from tapml_fuzz.core.case import LAYOUTS, Layout

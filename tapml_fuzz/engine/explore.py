@@ -15,7 +15,7 @@ from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.reporting import with_reporter
 
 from strategies import PHASES, Recipe, SeedSet, realise, recipes
-from strategies.recipes import Phase
+from strategies.recipe import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.oracle import NoTruth

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Protocol
 
 from strategies import PHASES, Recipe, SeedSet, enumerated_recipes, realise, realism
-from strategies.recipes import Phase
+from strategies.recipe import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.engine.budget import Budget
