@@ -23,7 +23,8 @@ from tapml_fuzz.core.verdict import Kind, Metrics, Verdict
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import Truth
 from tapml_fuzz.oracle import truth as compute_truth
-from tapml_fuzz.oracle.compare import Difference, arranged, difference, metrics, selection_difference
+from tapml_fuzz.oracle.difference import Difference, difference, metrics
+from tapml_fuzz.oracle.selection import arranged, selection_difference
 
 STRICT = Policy()
 
