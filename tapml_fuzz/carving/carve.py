@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 
 from tapml_fuzz.carving import models, recognise, sentences, trace, window
-from tapml_fuzz.carving import select_seeds as choose
-from tapml_fuzz.carving.infer_sizes import as_call
-from tapml_fuzz.carving.select_seeds import Sighting
+from tapml_fuzz.carving.infer_sizes import infer_sizes
+from tapml_fuzz.carving.select_seeds import Sighting, select_seeds
 from tapml_fuzz.carving.trace import Recorded
 from tapml_fuzz.core.errors import BadModel, BadOption
 from tapml_fuzz.core.operator import Operator
@@ -119,7 +118,7 @@ def _carve(
     for number in range(len(carving.batches)):
         carving.look(number)
         progress(CarveProgress("look", number + 1, len(carving.batches)))
-    wanted = carving.choose()
+    wanted = carving.select()
     for done, number in enumerate(sorted(wanted)):
         carving.keep(number, wanted[number])
         progress(CarveProgress("keep", done + 1, len(wanted)))
@@ -177,7 +176,7 @@ class _Carving:
         foreign = any(sentences.script(text) not in (self._main_script, "NONE") for text in batch.texts)
 
         def observe(recorded: Recorded) -> None:
-            if (call := self._as_call(recorded)) is None:
+            if (call := self._inferred(recorded)) is None:
                 return
             self.calls += 1
             signature = self._signature(call.operator)
@@ -197,12 +196,12 @@ class _Carving:
         with torch.no_grad():
             self._check(outputs[0], self._model.module(inputs)[0])
 
-    def choose(self) -> dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]]:
+    def select(self) -> dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]]:
         """The calls to keep, by batch and node, each with the number of elements its seed may have."""
         wanted: dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]] = {}
         for signature in self._signatures.values():
             share = _MOVER_SHARE if _moves_data(signature.operator) else 1
-            for rank, sighting in enumerate(choose.diverse(signature.sightings, _CANDIDATES)):
+            for rank, sighting in enumerate(select_seeds(signature.sightings, _CANDIDATES)):
                 limit = max(64, _LIMITS[min(rank, len(_LIMITS) - 1)] // share)
                 wanted.setdefault(sighting.batch, {}).setdefault(sighting.node, []).append((signature, sighting, limit))
         return wanted
@@ -213,7 +212,7 @@ class _Carving:
 
         def observe(recorded: Recorded) -> None:
             for signature, sighting, limit in wanted.get(recorded.node, ()):
-                call = self._as_call(recorded)
+                call = self._inferred(recorded)
                 if call is not None and call.operator.key == signature.operator.key:
                     seed = self._seed(call, recorded, batch, limit)
                     if seed is not None:
@@ -225,7 +224,7 @@ class _Carving:
         """Signatures with their seeds, unlike in content; a signature seen in too few ways is skipped."""
         kept = []
         for signature in self._signatures.values():
-            order = [s for s in choose.diverse(signature.sightings, _CANDIDATES) if s in signature.seeds]
+            order = [s for s in select_seeds(signature.sightings, _CANDIDATES) if s in signature.seeds]
             distinct = {signature.seeds[s].id: signature.seeds[s] for s in order}
             seeds = list(distinct.values())[: len(_LIMITS)]
             if len(seeds) < _MIN_SEEDS:
@@ -234,11 +233,11 @@ class _Carving:
                 kept.append((signature, seeds))
         return kept
 
-    def _as_call(self, recorded: Recorded) -> InferredCall | None:
+    def _inferred(self, recorded: Recorded) -> InferredCall | None:
         operator = self._operators.get(recorded.node)
         if operator is None:
             return None
-        call = as_call(operator, recorded.args, recorded.kwargs)
+        call = infer_sizes(operator, recorded.args, recorded.kwargs)
         if call is None:
             self._skip(recorded.operator, f"a call differs from {operator.describe()[:160]}")
         return call
