@@ -20,7 +20,8 @@ from strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
 from strategies.specials import SPECIALS
 from tapml_fuzz.core.case import LAYOUTS, Layout
 
-# Of every this many recipes of the book, one is in another dtype (where there is any).
+# Of every this many enumerated recipes, one is in another dtype (where there is any). Chosen: most stay in the recorded
+# dtype, for which builds exist already.
 _DTYPE_EVERY = 3
 
 

@@ -18,7 +18,8 @@ from strategies.structure import INDEX_STEPS, MASK_STEPS
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import is_float
 
-# Amounts are drawn by number, the mildest first, so that a shrunk recipe is a mild one.
+# Amounts are drawn by number, the mildest first, so that a shrunk recipe is a mild one. Chosen to leave the observed
+# range by steps: doubled, beyond float16 (65504) from ordinary activations, and cancelling to nothing.
 _SCALES = (0.5, 2.0, 4.0, 10.0, 100.0, 1e3, 1e-3, -1.0)
 _SHIFTS = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0, 1e4)
 _COLLAPSES = (1e-2, 1e-4, 1e-6, 0.0)

@@ -21,7 +21,7 @@ from tapml_fuzz.carving.select_seeds import Sighting, select_seeds
 from tapml_fuzz.carving.trace import Recorded
 from tapml_fuzz.core.errors import BadModel, BadOption
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.core.profile import ProfileBuilder
+from tapml_fuzz.core.profile import MASKED_BELOW, ProfileBuilder
 from tapml_fuzz.operators.axes import InferredCall
 from tapml_fuzz.operators.invoke import call as invoke
 from tapml_fuzz.operators.invoke import resolve, to_numpy
@@ -34,11 +34,15 @@ _LIMITS = (window.MAX_ELEMENTS, 8192, 1024, 4096, 2048, 256)
 # Seeds of operators that only move data are smaller: they have no arithmetic to go wrong in a long reduction.
 _MOVER_SHARE = 4
 _MOVERS = frozenset({"aten.clone.default", "aten._to_copy.default", "aten.index.Tensor", "aten.cat.default"})
+# Calls of a signature that are tried for its seeds: chosen, more than are kept, since equal ones drop out.
 _CANDIDATES = 14
+# Limits that corpus/README.md states, so that a corpus stays small enough to be kept in version control.
 _MAX_SEED_BYTES = 250_000
 _MIN_SEEDS = 3
 _MAX_TEXT = 200
-_MASKED_BELOW = -1e4
+# The exported graph's result may be this far from the model's, relative to the larger of 1 and the largest value.
+# Chosen to be far above what sums in another order make in float32, and far below another model's result.
+_SAME_RESULT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -284,7 +288,7 @@ class _Carving:
     def _check(self, traced: torch.Tensor, eager: torch.Tensor) -> None:
         """The graph must compute what the model computes, or its activations are not the model's."""
         error = float((traced.double() - eager.double()).abs().max())
-        if not error <= 1e-3 * max(1.0, float(eager.abs().max())):
+        if not error <= _SAME_RESULT * max(1.0, float(eager.abs().max())):
             raise BadModel(f"the exported graph of {self._model.name} differs from the model by {error:.3g}")
 
     def _skip(self, operator: str, reason: str) -> None:
@@ -303,7 +307,7 @@ def _peak(call: InferredCall, recorded: Recorded) -> float:
     peaks = [0.0]
     for tensor in call.tensors:
         if tensor.is_floating_point() and tensor.numel() and not _among(tensor, recorded.weights):
-            values = torch.where(tensor.isfinite() & (tensor > _MASKED_BELOW), tensor, 0).abs()
+            values = torch.where(tensor.isfinite() & (tensor > MASKED_BELOW), tensor, 0).abs()
             mean = float(values.mean())
             peaks.append(float(values.max()) / mean if mean else 0.0)
     return max(peaks)

@@ -62,7 +62,8 @@ def add(x: Operand, y: Operand) -> Tracked:
     return correctly_rounded(_absorbed(_absorbed(result, x, y), y, x), x, y)
 
 
-# A mask's lowest number next to scores: only where something as large is about is absorption looked for.
+# A mask's lowest number next to scores: only where something as large is about is absorption looked for. Half a unit of
+# 1e18 is 3e10 in float32, more than any score. Below it the sum keeps the bound of an ordinary rounding.
 _HUGE = 1e18
 
 

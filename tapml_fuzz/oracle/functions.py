@@ -14,9 +14,10 @@ from torch import Tensor
 from tapml_fuzz.oracle.elementwise import Operand, add, neg, pair, reciprocal
 from tapml_fuzz.oracle.tracked import Tracked
 
-# Where exp of anything is certainly zero or infinite in float64; keeps |x| * exp(x) free of inf * 0.
+# Where exp of anything is certainly zero or infinite in float64 (below -745.2, above 709.8); keeps |x| * exp(x) free of
+# inf * 0.
 _EXP_RANGE = 800.0
-# Where exp of a float16 overflows: what tanh inherits from it says nothing beyond.
+# Where exp of a float16 overflows (ln 65504 = 11.09): what tanh inherits from it says nothing beyond.
 _HALF_EXP_RANGE = 11.1
 
 
@@ -30,7 +31,7 @@ def exp(x: Operand, *, builtin: str = "exp") -> Tracked:
     relative.add_(2 * accuracy.ulp * a.roundoff)
     inherited: Tensor | None = None
     if x.error is not None:
-        scale = 1.0 if builtin == "exp" else 0.6931471805599453
+        scale = 1.0 if builtin == "exp" else math.log(2)
         widest = float(x.error.amax()) if x.error.numel() else 0.0
         if widest <= 0.1:
             relative = relative.add_(x.error * (1.06 * scale))  # expm1(e) <= 1.06 e for e <= 0.1
@@ -49,7 +50,7 @@ def expm1(x: Operand) -> Tracked:
 
 
 _LOGARITHMS = {"log": torch.log, "log2": torch.log2, "log10": torch.log10, "log1p": torch.log1p}
-_LOG_SCALE = {"log": 1.0, "log2": 1.4426950408889634, "log10": 0.4342944819032518, "log1p": 1.0}
+_LOG_SCALE = {"log": 1.0, "log2": math.log2(math.e), "log10": math.log10(math.e), "log1p": 1.0}
 
 
 def log(x: Operand, *, builtin: str = "log") -> Tracked:
@@ -120,7 +121,7 @@ def erf(x: Operand, *, builtin: str = "erf") -> Tracked:
     error: Tensor | None = None
     if x.error is not None:
         nearest = (x.value.abs() - x.error).clamp_min_(0.0)
-        error = nearest.square_().neg_().exp_().mul_(1.1283791670955126).mul_(x.error)
+        error = nearest.square_().neg_().exp_().mul_(2 / math.sqrt(math.pi)).mul_(x.error)
     accuracy = a.accuracy.of(builtin)
     own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
     return a.rounded(value, error, (x,), own=own, saturates=True, nonnegative=builtin == "erfc")

@@ -105,7 +105,8 @@ def _equal_pairs(sample: Array, spacing: Array) -> Array:
     return share
 
 
-# Terms this many spacings of the sum wide or less may be rounded alike; wider ones scatter over all remainders.
+# Terms this many spacings of the sum wide or less may be rounded alike; wider ones scatter over all remainders, as the
+# random walk of `growth` has them (chosen).
 _TINY = 4.0
 
 
