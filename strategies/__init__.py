@@ -12,7 +12,8 @@ def test_my_softmax(case):
 from strategies.enumerated import enumerated_recipes
 from strategies.realise import realise
 from strategies.realism import realism
-from strategies.recipes import PHASES, Recipe, Step, cases, recipes
+from strategies.recipe import PHASES, Recipe, Step
+from strategies.recipes import cases, recipes
 from strategies.seed_set import SeedSet, from_corpus, from_examples
 
 __all__ = [

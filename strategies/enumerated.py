@@ -13,13 +13,15 @@ import msgspec
 import numpy as np
 
 from strategies.multi_mutation import leading, multi_mutation_recipes
-from strategies.recipes import FLOAT_STEPS, PHASES, Phase, Recipe, Step, structure_choices
+from strategies.recipe import PHASES, Phase, Recipe, Step
+from strategies.recipes import FLOAT_STEPS, structure_choices
 from strategies.seed_set import SeedSet
 from strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
 from strategies.specials import SPECIALS
 from tapml_fuzz.core.case import LAYOUTS, Layout
 
-# Of every this many recipes of the book, one is in another dtype (where there is any).
+# Of every this many enumerated recipes, one is in another dtype (where there is any). Chosen: most stay in the recorded
+# dtype, for which builds exist already.
 _DTYPE_EVERY = 3
 
 

@@ -11,7 +11,7 @@ from benchmarks.detection.model import Control
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
 from strategies import PHASES, SeedSet, realism
-from strategies.recipes import Phase
+from strategies.recipe import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import Realism
 from tapml_fuzz.engine.budget import Budget

@@ -14,7 +14,7 @@ from tapml_fuzz.operators.invoke import call, torch_dtype
 # a batch of 2 shows what a batch does; 8 rows show what rows do; 16 channels, what a reduction does.
 _FLOORS = {0: 16, 1: 8}
 _BATCH_FLOOR = 2
-# An axis that others point into needs rows enough for them to point to.
+# An axis that others point into needs rows enough for them to point to (chosen).
 _INDEXED_FLOOR = 32
 
 

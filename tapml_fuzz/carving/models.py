@@ -23,8 +23,11 @@ from tapml_fuzz.storage.tensors import MALFORMED
 
 Inputs = dict[str, torch.Tensor]
 
+# A bound for files that nobody vouches for; configurations have a few kilobytes.
 _MAX_CONFIG_BYTES = 4 << 20
+# Tokens, for a model that does not say: sentence-transformers' all-MiniLM-L6-v2 cuts there (sentence_bert_config.json).
 _DEFAULT_LENGTH = 256
+# Folders of a package that are looked into: the package, a folder of models in it, a model.
 _SEARCH_DEPTH = 3
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from strategies import PHASES
-from strategies.recipes import Phase
+from strategies.recipe import Phase
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Kind, Metrics, Verdict
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import Truth
-from tapml_fuzz.oracle.compare import Difference, arranged, difference, metrics, selection_difference
+from tapml_fuzz.oracle.difference import Difference, difference, metrics
+from tapml_fuzz.oracle.selection import arranged, selection_difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from tapml_fuzz.offload.ledger import Growth, written
 from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.tolerance import truth_of
 
-# Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
+# Values shown of a failure's way: the first outside the bound, what led there, and the model's result. As many as a
+# screen has lines.
 _SHOWN = 24
 
 

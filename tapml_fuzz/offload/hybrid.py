@@ -14,7 +14,7 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
 from tapml_fuzz.offload.constants import Constants, Homes, memory, origins
-from tapml_fuzz.offload.incremental import PriorRun, Since
+from tapml_fuzz.offload.incremental import IncrementalRun, PriorRun
 from tapml_fuzz.offload.recording import RecordedStep, Recording, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import Info, MachineUnreachable, NotSupported, Platform
@@ -146,32 +146,32 @@ class Hybrid:
         assignment: Assignment,
         *,
         carried: Mapping[str, Array] | None = None,
-        before: PriorRun | None = None,
+        prior: PriorRun | None = None,
         observe: Callable[[RecordedStep, list[Array]], None] | None = None,
         traffic: Traffic | None = None,
     ) -> list[Array]:
         """The model's outputs, in order, with every step where `assignment` puts it.
 
         `carried` gives inputs in place of the recorded ones. Steps that hang on weights alone run once for every
-        assignment of theirs. With `before`, what an earlier run gave, only what `kept.Since` says runs again.
-        `observe` sees what every step gave, as numpy arrays, which are those of `before` where nothing changed.
+        assignment of theirs. With `prior`, an earlier run of it, only what `IncrementalRun` says runs again.
+        `observe` sees what every step gave, as numpy arrays, which are those of `prior` where nothing changed.
         Raises `CannotRun` at the first step that did not run.
         """
         traffic = traffic if traffic is not None else Traffic()
         carried = carried or {}
         sites = {step.name: assignment.get(step.operator.key, self.reference.name) for step in recording.steps}
-        flow, since = _Flow(self, recording, carried, traffic), Since(recording, sites, before, carried)
+        flow, incremental = _Flow(self, recording, carried, traffic), IncrementalRun(recording, sites, prior, carried)
         last, constant = last_uses(recording), origins(recording, sites)
         began = time.perf_counter()
         for number, step in enumerate(recording.steps):
-            site, arrays = self._sites[sites[step.name]], since.known(step)
+            site, arrays = self._sites[sites[step.name]], incremental.known(step)
             if arrays is not None:
                 flow.hosted(step, arrays)
                 traffic.seconds.append(0.0)
             else:
                 self._step(recording, step, site, flow, constant.get(step.name), traffic)
-                if before is not None or observe is not None:
-                    arrays = since.given(step, [flow.fetched(name) for name in step.outputs])
+                if prior is not None or observe is not None:
+                    arrays = incremental.given(step, [flow.fetched(name) for name in step.outputs])
             if observe is not None and arrays is not None:
                 observe(step, arrays)
             for name in last[number]:

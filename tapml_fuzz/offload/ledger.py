@@ -13,7 +13,7 @@ from tapml_fuzz.offload.views import View
 from tapml_fuzz.storage.tensors import MALFORMED
 
 FORMAT = 1
-_MAX_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20  # a bound for a file that nobody vouches for
 
 # Stands for a distance that is infinite (a number where none may be, anything where it must be equal): JSON has no
 # infinity.

@@ -45,13 +45,13 @@ class ModelCheck:
         grown: every value that a step made, in order.
         view: what a user of the model sees of the difference.
         traffic: what the run cost, per recording.
-        kept: what every recording's run gave, for runs after it; empty where nobody can use it.
+        runs: the run of every recording, for checks after this one; empty where nobody can use it.
     """
 
     grown: tuple[Grown, ...]
     view: View
     traffic: tuple[Traffic, ...]
-    kept: tuple[PriorRun, ...] = field(default=(), repr=False)
+    runs: tuple[PriorRun, ...] = field(default=(), repr=False)
 
     @property
     def failed(self) -> bool:
@@ -87,47 +87,47 @@ class Subject:
     operators: Mapping[str, Operator]
     versions: Mapping[str, str]
 
-    def check(self, hybrid: Hybrid, assignment: Assignment, before: Sequence[PriorRun] = ()) -> ModelCheck:
+    def check(self, hybrid: Hybrid, assignment: Assignment, prior: Sequence[PriorRun] = ()) -> ModelCheck:
         """Run every recording with `assignment` and compare each value with the reference run's.
 
-        `before` is what an earlier check kept: what has not changed since is not computed again. A decoder's state
+        `prior` are the runs of an earlier check: what has not changed since is not computed again. A decoder's state
         goes from one recording to the next as the hybrid run made it, its tokens as the reference run chose them.
         Raises `hybrid.CannotRun`.
         """
         grown: list[Grown] = []
         spent: list[Traffic] = []
         given: list[list[Array]] = []
-        kept: list[PriorRun] = []
+        runs: list[PriorRun] = []
         state: list[Array] = []
         for number, (recording, allowed) in enumerate(zip(self.recordings, self.tolerances, strict=True)):
-            earlier = before[number] if before else None
+            earlier = prior[number] if prior else None
             watch = _Watch(number, recording, allowed, earlier)
             traffic = Traffic()
             carried = {name: state[output] for name, output in recording.carried.items()}
-            state = hybrid.run(recording, assignment, carried=carried, before=earlier, observe=watch, traffic=traffic)
+            state = hybrid.run(recording, assignment, carried=carried, prior=earlier, observe=watch, traffic=traffic)
             grown += watch.grown
             given.append(state)
             spent.append(traffic)
             sites = {s.name: assignment.get(s.operator.key, self.reference) for s in recording.steps}
-            kept.append(PriorRun(sites, watch.values, carried, watch.ratios))
+            runs.append(PriorRun(sites, watch.values, carried, watch.ratios))
         hybrid.tidy()
         wanted = [[to_numpy(r.tensor(name)) for name in r.outputs] for r in self.recordings]
-        return ModelCheck(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(kept))
+        return ModelCheck(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(runs))
 
 
 class _Watch:
     """Sees every value of a recording's run: how far it is from the reference run's, and what to keep of it."""
 
-    def __init__(self, number: int, recording: Recording, allowed: Tolerances, before: PriorRun | None) -> None:
-        self._number, self._recording, self._allowed, self._before = number, recording, allowed, before
+    def __init__(self, number: int, recording: Recording, allowed: Tolerances, prior: PriorRun | None) -> None:
+        self._number, self._recording, self._allowed, self._prior = number, recording, allowed, prior
         self.grown: list[Grown] = []
         self.values: dict[str, Array] = {}
         self.ratios: dict[str, float] = {}
 
     def __call__(self, step: RecordedStep, outputs: list[Array]) -> None:
         for name, actual in zip(step.outputs, outputs, strict=True):
-            if self._before is not None and actual is self._before.values.get(name):
-                ratio, value = self._before.ratios[name], actual
+            if self._prior is not None and actual is self._prior.values.get(name):
+                ratio, value = self._prior.ratios[name], actual
             else:
                 reference = to_numpy(self._recording.values[name])
                 ratio, _ = self._allowed.ratio(name, actual, reference)

@@ -57,7 +57,7 @@ class Graph:
         return self.subject.check(self.hybrid, assignment, () if afresh else self._accepted)
 
     def accept(self, check: ModelCheck) -> None:
-        self._accepted = check.kept
+        self._accepted = check.runs
 
     def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
         return blame.growth(self.subject, self.hybrid, assignment, check)

@@ -23,6 +23,7 @@ from tapml_fuzz.operators.indexes import with_indexes
 from tapml_fuzz.operators.invoke import resolve
 
 Example = tuple[Sequence[Any], Mapping[str, Any]]
+# A size is scaled by this to see which others agree with it. Chosen: small, since every trial runs at the scaled size.
 _FACTOR = 3
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from tapml_fuzz.oracle.accuracy import Builtin
-from tapml_fuzz.oracle.elementwise import Operand, mul, pair, reciprocal, rsqrt, sqrt, square
+from tapml_fuzz.oracle.elementwise import Operand, mul, pair, reciprocal, square
+from tapml_fuzz.oracle.functions import rsqrt, sqrt
 from tapml_fuzz.oracle.tracked import Arithmetic, Tracked
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle.accuracy import HALF_TABLES, TABLES, Accuracy
+from tapml_fuzz.oracle.selection import Selection, Unordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,29 +145,6 @@ def arithmetic(working: str, accuracy: str, flush: bool, half: bool = False) -> 
         accuracy=table,
         flush=flush,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What an index output selects from: where ties or rounding leave several right answers.
-
-    `source` holds the values that were compared along `dim`; `distinct` asks that no index repeats along `dim`
-    (top-k, sort).
-    """
-
-    source: Tensor
-    error: Tensor | None
-    dim: int | None
-    keepdim: bool
-    distinct: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unordered:
-    """Along `dim` any order is right, the same one in all outputs that share this object; the truth is sorted."""
-
-    dim: int
-    descending: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.operators import invoke
+from tapml_fuzz.oracle.apply import Undecided, apply, known
 from tapml_fuzz.oracle.constants import K
-from tapml_fuzz.oracle.engine import Undecided, apply, known, trace
 from tapml_fuzz.oracle.registry import NoAnswer
-from tapml_fuzz.oracle.tracked import Arithmetic, Selection, Tracked, Unordered, arithmetic
+from tapml_fuzz.oracle.selection import Selection, Unordered
+from tapml_fuzz.oracle.trace import trace
+from tapml_fuzz.oracle.tracked import Arithmetic, Tracked, arithmetic
 
 
 @dataclass(frozen=True, slots=True)

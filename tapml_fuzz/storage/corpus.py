@@ -25,6 +25,7 @@ from tapml_fuzz.storage.seeds import Provenance, Seed
 from tapml_fuzz.storage.tensors import MALFORMED, read_bounded, write_atomically
 
 FORMAT = 1
+# Bounds for files that nobody vouches for, far above what a corpus has.
 _MAX_JSON_BYTES = 8 << 20
 _MAX_OPERATORS = 4096
 _MAX_SEEDS = 4096

@@ -29,7 +29,8 @@ from tapml_fuzz.storage.tensors import MALFORMED, pack, read_bounded, unpack, wr
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,120}")
 _RECORD = "finding.json"
 _TENSORS = "case.safetensors"
-# The largest file of tensors that is read back, and the largest record.
+# The largest file of tensors that is read back, twice the largest outputs that strategies allow (2**22 elements in
+# float64), and the largest record.
 _MAX_BYTES = 64 << 20
 _MAX_RECORD_BYTES = 1 << 20
 

@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS findings (
 """
 # The run of findings whose row was lost; runs count from 1.
 _UNKNOWN_RUN = 0
-_MAX_REASON = 300
+_MAX_REASON = 300  # characters: a line or two of a terminal
 
 
 def finding_id(platform: str, operator: Operator, kind: str, dtype: str, special: bool) -> str:
@@ -108,10 +108,6 @@ class FindingStore:
     def finish_run(self, number: int, summary: Mapping[str, Any]) -> None:
         with self._lock:
             self._database.execute("UPDATE runs SET summary = ? WHERE number = ?", (_json(dict(summary)), number))
-
-    def knows(self, id_: str) -> bool:
-        with self._lock:
-            return self._database.execute("SELECT 1 FROM findings WHERE id = ?", (id_,)).fetchone() is not None
 
     def lookup(self, id_: str) -> FindingRecord | None:
         """The stored finding of exactly this id; None where there is none, or none that can be read."""

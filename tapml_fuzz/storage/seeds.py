@@ -28,11 +28,13 @@ from tapml_fuzz.core.operator import (
 from tapml_fuzz.storage.tensors import MALFORMED, content_hash, pack, read_bounded, unpack, write_atomically
 
 FORMAT = 1
+# Bounds for files that nobody vouches for: 64 times the elements that `carve` gives a seed, and more nesting, outputs
+# and text than an aten overload needs.
 MAX_ELEMENTS = 1 << 20
 _MAX_NESTING = 4
-_OPEN_END = 2**63 - 1
 _MAX_OUTPUTS = 64
 _MAX_TEXT = 32
+_OPEN_END = 2**63 - 1  # as torch's exporter writes the end of a slice that has none
 
 _ID = re.compile(r"[0-9a-f]{32}")
 # aten.<operator>.<overload>; in-place operators end in an underscore and `out` overloads write into an argument.

@@ -29,10 +29,10 @@ from tapml_fuzz.core.errors import BadCorpus
 MAX_FILE_BYTES = 4 << 20
 MAX_HEADER_BYTES = 256 << 10
 MAX_TENSORS = 128
+MAX_RANK = 8
 
 # All that decoding untrusted JSON can raise: msgspec lets a wrong UTF-8 sequence out as what it is.
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-MAX_RANK = 8
 
 # The safetensors format: the length of the JSON header as an unsigned 64-bit little-endian integer, the header,
 # then the data. `__metadata__` is the header's only entry that is not a tensor.

@@ -19,7 +19,7 @@ from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import truth
-from tapml_fuzz.oracle.compare import difference
+from tapml_fuzz.oracle.difference import difference
 from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.reporting.error_ratio import ratio
 from tapml_fuzz.reporting.standalone import standalone_reproducer

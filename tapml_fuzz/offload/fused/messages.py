@@ -8,7 +8,7 @@ import msgspec
 
 from tapml_fuzz.offload.views import View
 
-MAX_MESSAGE = 1 << 30  # bytes
+MAX_MESSAGE = 1 << 30  # bytes: a message is one tensor, and both processes hold it
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -20,10 +20,15 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """Both libraries are loaded: the parameters of their `main`, by name, and the kinds of device they run on."""
+    """Both libraries are loaded.
+
+    Attributes:
+        parameters: names of the parameters of A's `main`.
+        devices: the kinds of device that A and B run on, as TVM names them.
+        versions: versions of the packages that run them.
+    """
 
     parameters: tuple[str, ...]
-    parameters_b: tuple[str, ...]
     devices: tuple[str, str]
     versions: dict[str, str]
 

@@ -1,4 +1,4 @@
-"""Runs whose calls' outputs are moved within what each may be off, and how far they go apart."""
+"""Monte Carlo runs: every call's outputs are moved within what each may be off, and the spread of the runs is taken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapml_fuzz.offload.tolerance import carried_to
 DRAWS = 6
 
 
-class Spread:
+class SpreadEstimate:
     """How far runs go apart at one value."""
 
     def __init__(self, plain: Array) -> None:
@@ -46,7 +46,7 @@ class Spread:
         return np.where(self._lost, np.inf, allowed)
 
 
-def shifted(array: Array, allowed: Array, random: np.random.Generator, draw: int | None) -> Array:
+def perturbed(array: Array, allowed: Array, random: np.random.Generator, draw: int | None) -> Array:
     if draw is None:
         return np.where(np.isinf(allowed), np.asarray(np.nan, array.dtype), array)
     together = draw % 2 == 1

@@ -28,6 +28,7 @@ from tapml_fuzz.offload.fused.messages import (
 from tapml_fuzz.platforms.session.worker_process import WorkerProcess
 
 _MODULE = "tapml_fuzz.offload.fused.worker"
+# Seconds for a process to import TVM and load two libraries: chosen for a busy machine.
 _START_LIMIT_S = 120.0
 
 R = TypeVar("R", Ready, Surveyed, Checked | RunStopped, OwnRun)

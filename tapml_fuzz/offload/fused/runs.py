@@ -25,7 +25,7 @@ from tapml_fuzz.offload.fused.messages import (
     Seen,
     Surveyed,
 )
-from tapml_fuzz.offload.fused.monte_carlo import DRAWS, Spread, shifted
+from tapml_fuzz.offload.fused.monte_carlo import DRAWS, SpreadEstimate, perturbed
 from tapml_fuzz.offload.fused.tolerance import reduction, slack, tolerance
 from tapml_fuzz.offload.tolerance import Tolerances
 from tapml_fuzz.offload.views import view
@@ -225,7 +225,7 @@ class FusedRuns:
         own = {f"{n}:{p}": a for n, known in enumerate(self._known) for p, a in known.allowed.items()}
         for i, output in enumerate(self._outputs):
             plain[f"output:{i}"], own[f"output:{i}"] = output, None
-        spreads = {key: Spread(array) for key, array in plain.items()}
+        spreads = {key: SpreadEstimate(array) for key, array in plain.items()}
         for draw in range(DRAWS):
             for key, array in self._moved(draw).items():
                 spreads[key].add(array)
@@ -247,7 +247,7 @@ class FusedRuns:
                 tensor = call.arguments[position]
                 array = tensor.numpy()
                 if allowed is not None and dtypes.is_float(dtypes.name_of(array)):
-                    array = shifted(array, allowed, random, draw)
+                    array = perturbed(array, allowed, random, draw)
                     tensor.copyfrom(array)
                 seen[f"{call.number}:{position}"] = array
 

@@ -1,8 +1,7 @@
-"""Elementwise operators: arithmetic, functions, activations, rounding to integers."""
+"""Elementwise arithmetic, extrema, rounding to whole numbers and remainders."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise as e
-from tapml_fuzz.oracle import movement, powers
+from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle.elementwise import Operand
 from tapml_fuzz.oracle.registry import rule
-from tapml_fuzz.oracle.rules.indexing import where
 from tapml_fuzz.oracle.tracked import Tracked, errors_of
 
 
@@ -28,7 +26,7 @@ def scaled(x: Operand, factor: Operand, like: Tracked | None = None) -> Operand:
     return e.store_intermediate(e.mul(x, factor if isinstance(factor, Tracked) else e.scalar(factor, like)), like)
 
 
-def _operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
+def operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
     """Two operands of the program, of which one may be a scalar."""
     if not isinstance(other, Tracked):
         assert isinstance(x, Tracked)
@@ -38,30 +36,30 @@ def _operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
 
 @rule("aten.add")
 def add(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    x, other = _operands(x, other)
+    x, other = operands(x, other)
     return e.add(x, scaled(other, alpha, x))
 
 
 @rule("aten.sub")
 def sub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    x, other = _operands(x, other)
+    x, other = operands(x, other)
     return e.sub(x, scaled(other, alpha, x))
 
 
 @rule("aten.rsub")
 def rsub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    x, other = _operands(x, other)
+    x, other = operands(x, other)
     return e.sub(other, scaled(x, alpha, other))
 
 
 @rule("aten.mul")
 def mul(x: Operand, other: Operand) -> Tracked:
-    return e.square(x) if x is other else e.mul(*_operands(x, other))
+    return e.square(x) if x is other else e.mul(*operands(x, other))
 
 
 @rule("aten.div", "aten.true_divide")
 def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tracked:
-    quotient = e.div(*_operands(x, other))
+    quotient = e.div(*operands(x, other))
     return quotient if rounding_mode is None else _whole(quotient, getattr(torch, rounding_mode))
 
 
@@ -83,104 +81,7 @@ def lerp(start: Tracked, end: Tracked, weight: Operand) -> Tracked:
 rule("aten.neg")(e.neg)
 rule("aten.abs")(e.absolute)
 rule("aten.reciprocal")(e.reciprocal)
-rule("aten.sqrt")(e.sqrt)
-rule("aten.rsqrt")(e.rsqrt)
 rule("aten.square")(e.square)
-rule("aten.tanh")(e.tanh)
-rule("aten.exp")(e.exp)
-rule("aten.expm1")(e.expm1)
-rule("aten.sigmoid")(e.sigmoid)
-
-
-@rule("aten.pow")
-def power(x: Operand, exponent: Operand) -> Tracked:
-    """The scalar exponents that have a product or root of their own are exact; a cube keeps its square."""
-    if isinstance(exponent, Tracked) or not isinstance(x, Tracked):
-        return powers.power(*_operands(x, exponent))
-    if exponent == 3:
-        return powers.or_called(e.mul(e.store_intermediate(e.square(x), x), x), x, 3.0)
-    simple = powers.simple_power(x, float(exponent))
-    return powers.power(x, e.scalar(exponent, x)) if simple is None else simple
-
-
-def _builtin(packet: str, primitive: Callable[..., Tracked]) -> None:
-    @rule(f"aten.{packet}")
-    def _(x: Tracked) -> Tracked:
-        return primitive(x, builtin=packet)
-
-
-for _packet in ("log", "log2", "log10", "log1p"):
-    _builtin(_packet, e.log)
-for _packet in ("sin", "cos", "atan", "asinh"):
-    _builtin(_packet, e.bounded_slope)
-for _packet in ("tan", "asin", "acos", "sinh", "cosh", "acosh", "atanh"):
-    _builtin(_packet, e.by_ends)
-for _packet in ("erf", "erfc"):
-    _builtin(_packet, e.erf)
-_builtin("exp2", e.exp)
-
-
-@rule("aten.gelu")
-def gelu(x: Tracked, approximate: str = "none") -> Tracked:
-    """x/2 (1 + erf(x/sqrt 2)), or x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016)."""
-    half = e.mul(x, 0.5)
-    if approximate == "none":
-        tail = e.add(e.erf(e.mul(x, math.sqrt(0.5)), builtin="erf_of_gelu"), 1.0)
-        return _open_at_minus_infinity(x, e.mul(half, tail))
-    inner = e.add(x, e.mul(e.mul(e.square(x), x), 0.044715))
-    tail = e.add(e.tanh(e.mul(inner, math.sqrt(2 / math.pi))), 1.0)
-    return _open_at_minus_infinity(x, e.mul(half, tail))
-
-
-def _open_at_minus_infinity(x: Tracked, y: Tracked) -> Tracked:
-    """At -inf the formula says inf * 0, NaN, and the limit says 0: both are right, so it is unjudged."""
-    pole = x.value == -torch.inf
-    return y.with_error(torch.where(pole, torch.inf, movement.dense_error(y))) if bool(pole.any()) else y
-
-
-@rule("aten.silu")
-def silu(x: Tracked) -> Tracked:
-    return _open_at_minus_infinity(x, e.mul(x, e.sigmoid(x)))
-
-
-@rule("aten.softplus")
-def softplus(x: Tracked, beta: float = 1, threshold: float = 20) -> Tracked:
-    """log(1 + exp(beta x)) / beta, x itself beyond the threshold."""
-    scale = scaled(x, beta)
-    assert isinstance(scale, Tracked)
-    linear = scale.value > threshold
-    bounded = replace(scale, value=scale.value.clamp(max=threshold), overflows=False)
-    curve = e.log(e.exp(bounded), builtin="log1p")
-    curve = curve if beta == 1 else e.div(curve, beta)
-    # At the threshold itself rounding decides the branch; the two differ by exp(-threshold) there.
-    chosen = where(Tracked(linear, x.arithmetic), x, curve)
-    gap = math.exp(-threshold) / beta
-    near = (scale.value - threshold).abs() <= 1e-5 * abs(threshold)
-    return chosen.with_error(torch.where(near, movement.dense_error(chosen) + gap, movement.dense_error(chosen)))
-
-
-@rule("aten.relu")
-def relu(x: Tracked) -> Tracked:
-    return maximum(x, 0)
-
-
-@rule("aten.leaky_relu")
-def leaky_relu(x: Tracked, negative_slope: float = 0.01) -> Tracked:
-    return where(Tracked(x.value > 0, x.arithmetic), x, e.mul(x, negative_slope))
-
-
-@rule("aten.elu")
-def elu(x: Tracked, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tracked:
-    curve = scaled(e.expm1(scaled(replace(x, value=x.value.clamp(max=0.0)), input_scale)), alpha * scale)
-    assert isinstance(curve, Tracked)
-    line = scaled(x, scale)
-    assert isinstance(line, Tracked)
-    return where(Tracked(x.value > 0, x.arithmetic), line, curve)
-
-
-@rule("aten.hardtanh")
-def hardtanh(x: Tracked, min_val: float = -1, max_val: float = 1) -> Tracked:
-    return clamp(x, min_val, max_val)
 
 
 def _extremum(x: Tracked, other: Operand, function: Callable[[Tensor, Tensor], Tensor]) -> Tracked:
@@ -262,7 +163,7 @@ def sign(x: Tracked) -> Tracked:
 @rule("aten.floor_divide")
 def floor_divide(x: Operand, other: Operand) -> Tracked:
     """floor(x / y), or (x - x mod y) / y, whose difference and quotient are stages; infinite x is lost in that."""
-    x, other = _operands(x, other)
+    x, other = operands(x, other)
     quotient = e.div(x, other)
     roundoff = dtypes.unit_roundoff(str(x.storage_dtype).removeprefix("torch.")) if x.is_floating else 0.0
     error = torch.add(movement.dense_error(quotient), quotient.value.abs(), alpha=2 * roundoff)
@@ -298,17 +199,3 @@ def remainder(x: Operand, other: Operand) -> Tracked:
 @rule("aten.fmod")
 def fmod(x: Operand, other: Operand) -> Tracked:
     return _remainder(x, other, torch.fmod)
-
-
-@rule("aten.atan2")
-def atan2(x: Tracked, other: Tracked) -> Tracked:
-    """The gradient has length 1 / |(x, y)|, smallest distance over the error box."""
-    a = x.arithmetic
-    x, other = e.floating(x, a), e.floating(other, a)
-    value = torch.atan2(x.value, other.value)
-    slack = errors_of(x, other)
-    error = None
-    if slack is not None:
-        closest = torch.hypot(x.value, other.value) - slack
-        error = torch.where(closest > 0, slack / closest, torch.inf)
-    return a.rounded(value, error, (x, other), units=2 * a.accuracy.of("atan2").ulp)

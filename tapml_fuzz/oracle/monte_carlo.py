@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_map
 
 from tapml_fuzz.oracle.tracked import Arithmetic, Tracked
 
+# Chosen, not derived: runs, by what their largest deviation is multiplied, and the roundings of the result itself.
 _RUNS = 4
 _SAFETY = 2.0
-# Roundings granted to the result itself.
 _UNITS = 4.0
 
 

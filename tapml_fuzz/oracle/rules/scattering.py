@@ -1,38 +1,16 @@
-"""Writing into a copy: where, masked_fill, scatter, index_put and their like. Exact unless they accumulate."""
+"""Writing into a copy: scatter, index_copy, index_put and their like. Exact unless they accumulate."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tapml_fuzz.core import dtypes
-from tapml_fuzz.oracle import elementwise, movement
+from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.tracked import Tracked
-
-
-@rule("aten.where.self")
-def where(condition: Tracked, x: Tracked, y: Tracked) -> Tracked:
-    """Where rounding decides the condition both branches are right, so the error spans both."""
-    chosen = movement.merged(lambda p: torch.where(condition.value, p[0], p[1]), [x, y])
-    if condition.error is None or not chosen.is_floating:
-        return chosen
-    one, other = movement.alike([x, y])
-    span = (one.value - other.value).abs() + movement.dense_error(one) + movement.dense_error(other)
-    span = torch.where(torch.isnan(span), torch.inf, span)
-    return chosen.with_error(torch.where(condition.error > 0, span, movement.dense_error(chosen)))
-
-
-@rule("aten.masked_fill")
-def masked_fill(x: Tracked, mask: Tracked, value: Tracked | float) -> Tracked:
-    filled = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.storage_dtype)
-    if not x.is_floating:
-        number = value.value if isinstance(value, Tracked) else value
-        return movement.moved(torch.ops.aten.masked_fill, x, mask, number)  # type: ignore[no-any-return]
-    return where(mask, replace(filled, storage_dtype=x.storage_dtype), x)
 
 
 def _writing(packet: str) -> None:
@@ -110,18 +88,3 @@ def _hits(x: Tracked, places: list[Tensor | None], values: Tracked) -> Tensor:
     return torch.ops.aten.index_put.default(  # type: ignore[no-any-return]
         none.expand(x.value.shape).clone(), places, one.expand(values.value.shape), True
     )
-
-
-@rule("aten.fill")
-def fill(x: Tracked, value: Tracked | float) -> Tracked:
-    number = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.storage_dtype)
-    blank = replace(x, value=torch.zeros_like(x.value), error=None, overflows=False)
-    return elementwise_fill(blank, number)
-
-
-def elementwise_fill(blank: Tracked, number: Tracked) -> Tracked:
-    """`number` spread over the shape of `blank`."""
-    if not blank.is_floating:
-        return replace(blank, value=torch.ones_like(blank.value) * number.value.to(blank.value.dtype))
-    number = elementwise.floating(number, blank.arithmetic)
-    return movement.moved(lambda t: t.expand(blank.value.shape), replace(number, storage_dtype=blank.storage_dtype))  # type: ignore[no-any-return]
