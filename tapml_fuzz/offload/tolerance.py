@@ -30,7 +30,7 @@ from tapml_fuzz.oracle import Truth, truth
 
 _DRAWS = 6
 # Spreads are estimated from few draws: four of them hold every element of a normally distributed error that matters
-# (two-sided 6e-5 of one that fills E entirely; correct platforms use a tenth of it, see docs/offloading.md).
+# (two-sided 6e-5 of one that fills E entirely; correct platforms use a tenth of it, see docs/reference/offloading.md).
 _SPREADS = 4.0
 # Numbers this many times the median magnitude of a tensor are no measure of what its other numbers may be away.
 _MASKS = 1e4
