@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import shutil
 import signal
@@ -121,6 +122,26 @@ def test_a_browser_that_shows_no_page_is_unavailable(
     info = TvmWebGPUBrowser().activate()
     assert not info.available
     assert "status 1" in info.reason
+
+
+def test_a_program_that_is_no_browser_says_how_it_ended() -> None:
+    """Whoever lacks a browser sees here that the keeper starts what it is given, and tells its exit status."""
+    pytest.importorskip("websockets")
+    with pytest.raises(browser.Gone, match="status 1"):
+        browser.Browser("/bin/false", {})
+
+
+def test_a_compiler_that_is_slow_goes_on_and_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A worker waits no longer than it may; what it started goes on, and leaves no process that nobody waits for."""
+    compiler = tmp_path / "emcc"
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "emcc (a slow one) 9.9.9 (x)" || exec sleep 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tvmjs_toolchain, "_WAIT_S", 0.3)
+    with pytest.raises(tvmjs_toolchain.Missing, match="still being compiled"):
+        tvmjs_toolchain.find_toolchain()
+    gc.collect()
 
 
 def test_runs_in_the_browser(platform: TvmWebGPUBrowser, build: BrowserBuild) -> None:
