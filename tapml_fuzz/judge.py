@@ -29,7 +29,7 @@ STRICT = Policy()
 
 
 def judge(
-    case: Case, actual: RunOutcome, truth: Truth, *, reference: Ok | None = None, policy: Policy = STRICT
+    case: Case, actual: RunOutcome, truth: Truth, *, reference: Ok[Array] | None = None, policy: Policy = STRICT
 ) -> Verdict:
     """The verdict on one run of `case`.
 
@@ -104,7 +104,7 @@ class _Finding:
     reason: str = ""
 
 
-def _judge_outputs(case: Case, actual: Ok, truth: Truth, reference: Ok | None, policy: Policy) -> Verdict:
+def _judge_outputs(case: Case, actual: Ok[Array], truth: Truth, reference: Ok[Array] | None, policy: Policy) -> Verdict:
     form = _form(case, actual, truth, reference)
     if form is not None:
         return form
@@ -138,7 +138,7 @@ def _examined(output: int, array: Array, truth: Truth, policy: Policy) -> _Findi
     return _Finding(output, seen)
 
 
-def _form(case: Case, actual: Ok, truth: Truth, reference: Ok | None) -> Verdict | None:
+def _form(case: Case, actual: Ok[Array], truth: Truth, reference: Ok[Array] | None) -> Verdict | None:
     """Everything that can be wrong before a value is looked at."""
     if actual.mutated:
         return Verdict("run-error", f"it changed its input {actual.mutated[0]}")
@@ -155,14 +155,14 @@ def _form(case: Case, actual: Ok, truth: Truth, reference: Ok | None) -> Verdict
     return None
 
 
-def _dtype_on(reference: Ok | None, output: int) -> str | None:
+def _dtype_on(reference: Ok[Array] | None, output: int) -> str | None:
     """torch's devices differ in some dtypes (layer_norm's statistics of float16); the reference platform's is right."""
     if reference is None or output >= len(reference.outputs):
         return None
     return dtypes.name_of(reference.outputs[output])
 
 
-def _may_alias(case: Case, output: int, reference: Ok | None) -> bool:
+def _may_alias(case: Case, output: int, reference: Ok[Array] | None) -> bool:
     """Whether torch's schema, or the reference's own run, has this output as a view of an input."""
     if reference is not None and output in reference.aliased:
         return True
@@ -173,7 +173,7 @@ def _may_alias(case: Case, output: int, reference: Ok | None) -> bool:
     return output < len(returns) and returns[output].alias_info is not None
 
 
-def _unwritten(actual: Ok, values_fail: bool) -> Verdict | None:
+def _unwritten(actual: Ok[Array], values_fail: bool) -> Verdict | None:
     """Poison left in a floating output is proof; in an integer output it may be an answer, if the answers fit."""
     for i, count in enumerate(actual.unwritten):
         if count and (values_fail or dtypes.is_float(dtypes.name_of(actual.outputs[i]))):
@@ -194,7 +194,7 @@ def _all_finite(case: Case) -> bool:
     return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())
 
 
-def _passed(worst: _Finding, actual: Ok, truth: Truth) -> Verdict:
+def _passed(worst: _Finding, actual: Ok[Array], truth: Truth) -> Verdict:
     output, index = worst.output, worst.seen.index
     message = f"{truth.unjudged} elements unjudged" if truth.unjudged else ""
     if index < 0:
@@ -204,7 +204,7 @@ def _passed(worst: _Finding, actual: Ok, truth: Truth) -> Verdict:
     return Verdict(None, message, Metrics(worst.seen.ratio, distance), output, index, expected, got)
 
 
-def _failed(worst: _Finding, actual: Ok, truth: Truth) -> Verdict:
+def _failed(worst: _Finding, actual: Ok[Array], truth: Truth) -> Verdict:
     output, index, dtype = worst.output, worst.seen.index, truth.dtypes[worst.output]
     figures = metrics(
         invoke.to_torch(actual.outputs[output]),

@@ -255,7 +255,7 @@ class DifferentialRunner:
         name: str,
         case: Case,
         outcome: RunOutcome,
-        reference: Ok | None,
+        reference: Ok[Array] | None,
         expected: Truth,
         doubt: Verdict,
         repeat: bool,
@@ -299,7 +299,7 @@ def _with_kind(verdict: Verdict, kind: Kind | None) -> Verdict:
     return msgspec.structs.replace(verdict, kind=kind)
 
 
-def _same(first: Ok, second: Ok) -> bool:
+def _same(first: Ok[Array], second: Ok[Array]) -> bool:
     """Whether two runs gave the same values (NaN equals NaN)."""
     return len(first.outputs) == len(second.outputs) and all(
         a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fV")

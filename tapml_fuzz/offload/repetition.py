@@ -38,7 +38,7 @@ class FlakyRun:
 
     reason: str
     case: Case
-    outcome: Ok | RunError
+    outcome: Ok[Array] | RunError
     truth: Truth | None
     verdict: Verdict
 

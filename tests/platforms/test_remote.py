@@ -16,8 +16,8 @@ import pytest
 from tapml_fuzz.core.outcome import Crash, Ok, RunOutcome, Timeout, Unreachable
 from tapml_fuzz.platforms.address import parse
 from tapml_fuzz.platforms.remote.client import connect
-from tapml_fuzz.platforms.remote.protocol import ASK, OPEN
-from tapml_fuzz.platforms.remote.served import about
+from tapml_fuzz.platforms.remote.protocol import ABOUT, ASK, OPEN, VERSION, About, encode_about
+from tapml_fuzz.platforms.remote.served import Served, about
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.operators import SUB, case
 from tests.platforms.servers import Server, free_port, serving, tracker
@@ -170,6 +170,19 @@ def test_hostile_bytes_are_refused_and_the_server_goes_on(server: Server) -> Non
         with pytest.raises(Exception, match="outside"):
             session.upload(bytearray(b"x"), path)
     assert about(session) is not None
+
+
+@pytest.mark.parametrize("protocol", [VERSION - 1, VERSION + 1])
+def test_server_of_another_version_is_told_apart(protocol: int) -> None:
+    class Session:
+        def get_function(self, name: str) -> Callable[..., bytes]:
+            assert name in (ABOUT, ASK), "nothing else is asked of it"
+            return lambda: encode_about(About(protocol, "0.0.1", ("torch-cpu",)))
+
+    info = Served(Session(), "torch-cpu").activate()
+    assert not info.available
+    assert info.reason == "the server is of another version"
+    assert "same tapml_fuzz" in info.hint
 
 
 def test_busy_or_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

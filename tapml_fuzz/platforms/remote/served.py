@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import encode_operator
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.base import (
     BuildRejected,
     BuildSpec,
@@ -24,7 +25,6 @@ from tapml_fuzz.platforms.base import (
     NotSupported,
     Relayed,
     Reproducer,
-    Run,
 )
 from tapml_fuzz.platforms.remote.parcel import Shelf, pack
 from tapml_fuzz.platforms.remote.protocol import (
@@ -102,14 +102,13 @@ class Served:
 
     def run(
         self, build: ServedBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         case = CaseSpec(specs_of(tensors), tuple(layouts), dict(sizes))
         reply, outputs = self._exchange(RunRequest(build.handle, (case,)), tensors)
         if not isinstance(reply, RunReply):
             raise _failed(reply)
         self.resident = reply.rss or self.resident
-        facts = (list(reply.unwritten), list(reply.mutated), list(reply.aliased))
-        return Run(list(outputs), reply.seconds, *facts)
+        return reply.run.with_outputs(tuple(outputs))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import BuildError, BuildOutcome, Built, Ok, RunError, RunOutcome, Unreachable, Unsupported
+from tapml_fuzz.core.outcome import BuildError, BuildOutcome, Built, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.platforms import base
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -66,15 +66,13 @@ class InProcessSession(Session):
 
     def _run(self, handle: int, case: Case) -> RunOutcome:
         try:
-            run = self._platform.run(self._builds[handle], case.tensors, case.layouts, case.sizes)
+            return self._platform.run(self._builds[handle], case.tensors, case.layouts, case.sizes)
         except NotSupported as error:
             return Unsupported(str(error))
         except base.MachineUnreachable as error:
             return Unreachable(str(error))
         except Exception as error:
             return RunError(f"{type(error).__name__}: {error}")
-        facts = (tuple(run.unwritten), tuple(run.mutated), tuple(run.aliased))
-        return Ok(tuple(run.outputs), run.seconds, *facts)
 
     def _reproducer(self, spec: BuildSpec, case: Case) -> Reproducer | None:
         try:

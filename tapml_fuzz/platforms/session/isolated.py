@@ -14,7 +14,6 @@ from tapml_fuzz.core.outcome import (
     BuildOutcome,
     Built,
     Crash,
-    Ok,
     RunError,
     RunOutcome,
     Timeout,
@@ -203,8 +202,7 @@ class WorkerSession(Session):
         match reply:
             case RunReply():
                 self._resident = max(self._resident, reply.rss)
-                facts = (reply.unwritten, reply.mutated, reply.aliased)
-                return Ok(tuple(self._tensors), reply.seconds, *facts)
+                return reply.run.with_outputs(tuple(self._tensors))
             case FailureReply(kind="unreachable"):
                 return self._gone(reply.message)
             case FailureReply():

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from tapml_fuzz.core.dtypes import NAMES, Array, from_bits, name_of, numpy_dtype, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.base import Info, Reproducer
 
 _PREFIX = struct.Struct("<4sIQ")
@@ -91,13 +92,12 @@ class BuildReply(msgspec.Struct, frozen=True, tag="built"):
 
 
 class RunReply(msgspec.Struct, frozen=True, tag="ran"):
-    """Outputs are the payload's tensors. `rss` is the worker's resident memory in bytes, 0 when not read this time."""
+    """A run whose outputs are the payload's tensors.
 
-    outputs: tuple[TensorSpec, ...]
-    seconds: float
-    unwritten: tuple[int, ...]
-    mutated: tuple[int, ...]
-    aliased: tuple[int, ...]
+    `rss` is the worker's resident memory in bytes, 0 when not read this time.
+    """
+
+    run: Ok[TensorSpec]
     rss: int
 
 
@@ -261,7 +261,7 @@ def _opened(header: bytes | bytearray | memoryview, payload: int) -> tuple[Messa
     if isinstance(message, RunRequest):
         specs = tuple(spec for case in message.cases for spec in case.tensors)
     elif isinstance(message, RunReply):
-        specs = message.outputs
+        specs = message.run.outputs
     _check(specs, payload)
     return message, specs
 

@@ -108,14 +108,8 @@ class _Server:
         layouts = cast("tuple[Layout, ...]", case.layouts)
         try:
             run = self._platform.run(self._builds[handle], tensors, layouts, case.sizes)
-            reply = RunReply(
-                specs_of(run.outputs),
-                run.seconds,
-                tuple(run.unwritten),
-                tuple(run.mutated),
-                tuple(run.aliased),
-                self._resident() if self._runs % _RUNS_PER_RSS == 0 else 0,
-            )
+            rss = self._resident() if self._runs % _RUNS_PER_RSS == 0 else 0
+            reply = RunReply(run.with_outputs(specs_of(run.outputs)), rss)
         except Exception as error:
             self._channel.send(run_failure(error))
             return
