@@ -47,6 +47,14 @@ class Built:
 
 
 @dataclass(frozen=True)
+class NeedsSizes:
+    """It could not be built with these axes open (none named: with any open); with sizes for them it may be."""
+
+    axes: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Unsupported:
     """The platform cannot do this and says so; never a fault."""
 

@@ -126,9 +126,7 @@ def request(*specs: TensorSpec) -> RunRequest:
         frame(b"\xc1\xc1"),
         frame(msgspec.msgpack.encode({"type": "unheard-of"})),
         frame(msgspec.msgpack.encode({"type": "run", "handle": "1"})),
-        frame(
-            msgspec.msgpack.encode({"type": "ran", "outputs": [], "seconds": 0.5, "rss": 0})
-        ),  # as before
+        frame(msgspec.msgpack.encode({"type": "ran", "outputs": [], "seconds": 0.5, "rss": 0})),  # as before
         frame(run_header(TensorSpec("float32", (2, 2))), b"x" * 15),
         frame(run_header(TensorSpec("float32", (2, 2))), b"x" * 17),
         frame(run_header(TensorSpec("object", (1,))), b"x" * 8),

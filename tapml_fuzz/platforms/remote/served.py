@@ -17,13 +17,9 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import encode_operator
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.base import (
-    BuildRejected,
     BuildSpec,
     Info,
     MachineUnreachable,
-    NeedsStatic,
-    NotSupported,
-    Relayed,
     Reproducer,
 )
 from tapml_fuzz.platforms.remote.parcel import Shelf, pack
@@ -37,6 +33,7 @@ from tapml_fuzz.platforms.remote.protocol import (
     decode_about,
     decode_reply,
 )
+from tapml_fuzz.platforms.session.failures import exception_for
 from tapml_fuzz.platforms.session.wire import (
     BuildReply,
     BuildRequest,
@@ -137,15 +134,7 @@ def _failed(reply: Message) -> Exception:
     """The exception on the other side, here."""
     if not isinstance(reply, FailureReply):
         return MachineUnreachable(f"the server answered with {type(reply).__name__}")
-    match reply.kind:
-        case "needs-static":
-            return NeedsStatic(reply.message, reply.axes)
-        case "unsupported":
-            return NotSupported(reply.message)
-        case "build-error" if not reply.lost:
-            return BuildRejected(reply.message, reply.source)
-        case _:
-            return Relayed(reply.message, lost=reply.lost)
+    return exception_for(reply)
 
 
 def end_like(ended: WorkerEnded) -> NoReturn:

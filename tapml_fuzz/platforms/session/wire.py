@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -107,10 +108,16 @@ class ReproducerReply(msgspec.Struct, frozen=True, tag="scripted"):
     reproducer: Reproducer | None
 
 
-class FailureReply(msgspec.Struct, frozen=True, tag="failure"):
-    """What came instead of a build, a run or a script. With `lost` the worker's device is unusable from now on."""
+FailureKind = Literal["needs-static", "unsupported", "unreachable", "build-error", "run-error"]
 
-    kind: str  # "needs-static", "unsupported", "unreachable", "build-error" or "run-error"
+
+class FailureReply(msgspec.Struct, frozen=True, tag="failure"):
+    """What came instead of a build, a run or a script, by the table in `session.failures`.
+
+    With `lost` the worker's device is unusable from now on.
+    """
+
+    kind: FailureKind
     message: str
     source: str = ""
     axes: tuple[str, ...] = ()
