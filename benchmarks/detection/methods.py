@@ -17,7 +17,7 @@ from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
 from strategies import PHASES, SeedSet
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.dtypes import name_of
+from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.outcome import Ok, RunOutcome
 from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.engine.runner import DifferentialRunner
@@ -99,11 +99,11 @@ class ToleranceRunner(DifferentialRunner):
         ]
 
 
-def _by_tolerance(case: Case, outcome: RunOutcome, reference: Ok) -> Verdict:
+def _by_tolerance(case: Case, outcome: RunOutcome, reference: Ok[Array]) -> Verdict:
     return Verdict("wrong" if _fails(case, outcome, reference, far_for_dtype) else None)
 
 
-def _fails(case: Case, outcome: RunOutcome, reference: Ok, wrong: Callable[..., bool]) -> bool:
+def _fails(case: Case, outcome: RunOutcome, reference: Ok[Array], wrong: Callable[..., bool]) -> bool:
     if not isinstance(outcome, Ok) or len(outcome.outputs) != len(reference.outputs):
         return True
     return any(

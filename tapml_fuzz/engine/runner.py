@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import BuildError, Ok, RunError, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Verdict
@@ -167,7 +168,7 @@ class DifferentialRunner:
         return Trial(case, tuple(results), refused, _missed(outcomes))
 
     def _verdict(
-        self, name: str, case: Case, outcome: RunOutcome, reference: Ok | None, expected: Truth, repeat: bool
+        self, name: str, case: Case, outcome: RunOutcome, reference: Ok[Array] | None, expected: Truth, repeat: bool
     ) -> Verdict:
         """A candidate's verdict, by two runs where it fails, where that is asked for, and every now and then."""
         policy = self.policy(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch._ops import OpOverload
@@ -28,14 +28,14 @@ class _Finding:
     reason: str = ""
 
 
-def judge_outputs(case: Case, actual: Ok, truth: Truth, reference: Ok | None, policy: Policy) -> Verdict:
+def judge_outputs(case: Case, actual: Ok[Array], truth: Truth, reference: Ok[Array] | None, policy: Policy) -> Verdict:
     """The verdict on outputs by `truth` as it is; `policy` says only what is free where values are not finite."""
     form = _form(case, actual, truth, reference)
     if form is not None:
         return form
     if any(truth.unordered):
         outputs = arranged([invoke.to_torch(a) for a in actual.outputs], truth.selections, truth.unordered)
-        actual = replace(actual, outputs=tuple(invoke.to_numpy(t) for t in outputs))
+        actual = actual.with_outputs(tuple(invoke.to_numpy(t) for t in outputs))
     # Which integers depend on a NaN cannot be seen, so a platform that assumes there is none is free in all of them.
     loose = policy.assumes_finite and not all_finite(case)
     findings = [
@@ -69,7 +69,7 @@ def _examined(output: int, array: Array, truth: Truth, policy: Policy) -> _Findi
     return _Finding(output, seen)
 
 
-def _form(case: Case, actual: Ok, truth: Truth, reference: Ok | None) -> Verdict | None:
+def _form(case: Case, actual: Ok[Array], truth: Truth, reference: Ok[Array] | None) -> Verdict | None:
     """Everything that can be wrong before a value is looked at."""
     if actual.mutated:
         return Verdict("run-error", f"it changed its input {actual.mutated[0]}")
@@ -86,14 +86,14 @@ def _form(case: Case, actual: Ok, truth: Truth, reference: Ok | None) -> Verdict
     return None
 
 
-def _dtype_on(reference: Ok | None, output: int) -> str | None:
+def _dtype_on(reference: Ok[Array] | None, output: int) -> str | None:
     """torch's devices differ in some dtypes (layer_norm's statistics of float16); the reference platform's is right."""
     if reference is None or output >= len(reference.outputs):
         return None
     return dtypes.name_of(reference.outputs[output])
 
 
-def _may_alias(case: Case, output: int, reference: Ok | None) -> bool:
+def _may_alias(case: Case, output: int, reference: Ok[Array] | None) -> bool:
     """Whether torch's schema, or the reference's own run, has this output as a view of an input."""
     if reference is not None and output in reference.aliased:
         return True
@@ -104,7 +104,7 @@ def _may_alias(case: Case, output: int, reference: Ok | None) -> bool:
     return output < len(returns) and returns[output].alias_info is not None
 
 
-def _unwritten(actual: Ok, values_fail: bool) -> Verdict | None:
+def _unwritten(actual: Ok[Array], values_fail: bool) -> Verdict | None:
     """Poison left in a floating output is proof; in an integer output it may be an answer, if the answers fit."""
     for i, count in enumerate(actual.unwritten):
         if count and (values_fail or dtypes.is_float(dtypes.name_of(actual.outputs[i]))):
@@ -113,7 +113,7 @@ def _unwritten(actual: Ok, values_fail: bool) -> Verdict | None:
     return None
 
 
-def _passed(worst: _Finding, actual: Ok, truth: Truth) -> Verdict:
+def _passed(worst: _Finding, actual: Ok[Array], truth: Truth) -> Verdict:
     output, index = worst.output, worst.seen.index
     message = f"{truth.unjudged} elements unjudged" if truth.unjudged else ""
     if index < 0:
@@ -123,7 +123,7 @@ def _passed(worst: _Finding, actual: Ok, truth: Truth) -> Verdict:
     return Verdict(None, message, Metrics(worst.seen.ratio, distance), output, index, expected, got)
 
 
-def _failed(worst: _Finding, actual: Ok, truth: Truth) -> Verdict:
+def _failed(worst: _Finding, actual: Ok[Array], truth: Truth) -> Verdict:
     output, index, dtype = worst.output, worst.seen.index, truth.dtypes[worst.output]
     figures = metrics(
         invoke.to_torch(actual.outputs[output]),

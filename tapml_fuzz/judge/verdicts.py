@@ -25,7 +25,7 @@ STRICT = Policy()
 
 
 def judge(
-    case: Case, actual: RunOutcome, truth: Truth, *, reference: Ok | None = None, policy: Policy = STRICT
+    case: Case, actual: RunOutcome, truth: Truth, *, reference: Ok[Array] | None = None, policy: Policy = STRICT
 ) -> Verdict:
     """The verdict on one run of `case`.
 
@@ -90,12 +90,12 @@ def judge_reference(case: Case, outcome: RunOutcome, truth: Truth) -> Verdict:
 
 def judge_repeated(
     case: Case,
-    first: Ok,
+    first: Ok[Array],
     verdict: Verdict,
     again: RunOutcome,
     truth: Truth,
     *,
-    reference: Ok | None = None,
+    reference: Ok[Array] | None = None,
     policy: Policy = STRICT,
 ) -> Verdict:
     """The verdict on two runs of one case, the first of which has got `verdict`.
@@ -114,8 +114,8 @@ def judge_repeated(
 
 
 def judge_differing(
-    case: Case, runs: Sequence[Ok], truth: Truth, *, policy: Policy = STRICT
-) -> tuple[Ok, Verdict] | None:
+    case: Case, runs: Sequence[Ok[Array]], truth: Truth, *, policy: Policy = STRICT
+) -> tuple[Ok[Array], Verdict] | None:
     """The first wrong one of runs of one case that differ, with the verdict on it; None when all are right."""
     for outcome in runs:
         verdict = judge(case, outcome, truth, policy=policy)

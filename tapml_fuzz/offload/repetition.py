@@ -35,7 +35,7 @@ class FlakyRun:
 
     reason: str
     case: Case
-    outcome: Ok | RunError
+    outcome: Ok[Array] | RunError
     truth: Truth | None
     verdict: Verdict
 

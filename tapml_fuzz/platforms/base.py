@@ -10,6 +10,7 @@ import msgspec
 from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
 
 
@@ -115,11 +116,14 @@ class Platform(Protocol):
     def build(self, spec: BuildSpec) -> Any:
         """Compile the build spec. Raises `BuildRejected`, `NotSupported` or, when axes are open, `NeedsStatic`."""
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         """Run a build on packed numpy arrays, laid out in memory as `layouts` says if the platform is `strided`.
 
-        `sizes` gives every axis of the operator. Raises `NotSupported` for a case outside the capabilities;
-        any other exception is a run error, and `DeviceLost` one that costs the worker.
+        The outputs are packed numpy arrays in memory of their own. `sizes` gives every axis of the operator. Raises
+        `NotSupported` for a case that it cannot take; any other exception is a run error, and `DeviceLost` one that
+        costs the worker.
         """
 
 
@@ -142,13 +146,3 @@ def reproducer_of(
     if not hasattr(platform, "reproducer"):
         return None
     return cast(Reproducible, platform).reproducer(spec, sizes, layouts, careful=careful)
-
-
-class Run(msgspec.Struct):
-    """Outputs of a run (numpy, packed), and what was noticed about them; see `core.outcome.Ok`."""
-
-    outputs: list[Any]
-    seconds: float
-    unwritten: list[int] = []
-    mutated: list[int] = []
-    aliased: list[int] = []

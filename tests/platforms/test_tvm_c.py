@@ -68,7 +68,7 @@ def test_unwritten_elements_are_told_from_lookalikes(platform: TvmC) -> None:
     """The runner that every platform of TVM's own runtime shares: a program whose call is left out writes nothing."""
     build = platform.build(BuildSpec(aten("neg.default", [X], [(A, B)]), ("float32",), {}))
     given = Case(MINILM["gelu"], {"a": 2, "b": 3}, (np.ones((2, 3), np.float32),))
-    assert platform.run(build, given.tensors, given.layouts, given.sizes).unwritten == [0]
+    assert platform.run(build, given.tensors, given.layouts, given.sizes).unwritten == (0,)
     idle = {name: lambda *arguments: None for name in build.functions}
     broken = type(build)(build.program, idle)
-    assert platform.run(broken, given.tensors, given.layouts, given.sizes).unwritten == [6]
+    assert platform.run(broken, given.tensors, given.layouts, given.sizes).unwritten == (6,)

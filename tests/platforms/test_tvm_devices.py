@@ -67,7 +67,7 @@ def lowered(platform: TvmDevice, entry: Entry) -> tuple[Program, dict[str, int]]
 
 def floats(module: Any) -> list[float]:
     """Every float32 constant in the tensor programs of a TVM module, as TVM's own printer writes them: in full."""
-    return [float(text) for text in re.findall(r"T\.float32\((-?[0-9][^)]*)\)", module.reproducer())]
+    return [float(text) for text in re.findall(r"T\.float32\((-?[0-9][^)]*)\)", module.script())]
 
 
 @pytest.mark.parametrize("entry", _CORPUS, ids=lambda entry: entry.operator.key)

@@ -21,8 +21,9 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, numpy_dtype
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, NotSupported, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, NotSupported
 from tapml_fuzz.platforms.browser.chromium import Browser, Gone, find_chromium
 from tapml_fuzz.platforms.browser.toolchain import Missing, find_toolchain, find_tvmjs, version_of
 from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec
@@ -167,17 +168,17 @@ class TvmWebGPUBrowser:
 
     def run(
         self, build: BrowserBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
         tensors = [narrowed(tensor) for tensor in tensors]
         scalars = build.program.scalars(tensors)
         started = time.perf_counter()
         outputs = self._execute(build, tensors, scalars, which=0)
         seconds = time.perf_counter() - started
-        unread = [0] * len(outputs)
+        unread = (0,) * len(outputs)
         if suspicious(outputs):
             unread = unwritten(outputs, self._execute(build, tensors, scalars, which=1))
-        return Run(outputs, seconds, unread)
+        return Ok(tuple(outputs), seconds, unread)
 
     def _execute(
         self, build: BrowserBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int

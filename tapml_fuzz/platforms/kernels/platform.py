@@ -14,6 +14,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
 from tapml_fuzz.core.errors import UnknownOperator
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -22,7 +23,6 @@ from tapml_fuzz.platforms.base import (
     NeedsStatic,
     NotSupported,
     Reproducer,
-    Run,
     Unavailable,
 )
 from tapml_fuzz.platforms.kernels.backend import Backend, Compiled, KernelCall, LaunchSource, call_of, size_of
@@ -136,7 +136,7 @@ class UserKernel:
 
     def run(
         self, build: KernelBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
         shapes = tuple(tensor.shape for tensor in tensors)
         if build.operator.shapes(sizes) != shapes:
@@ -149,10 +149,10 @@ class UserKernel:
         started = time.perf_counter()
         outputs, mutated = self._execute(build.compiled, call, scope, inputs, which=0)
         seconds = time.perf_counter() - started
-        unread = [0] * len(outputs)
+        unread = (0,) * len(outputs)
         if suspicious(outputs):
             unread = unwritten(outputs, self._execute(build.compiled, call, scope, inputs, which=1)[0])
-        return Run(outputs, seconds, unread, mutated)
+        return Ok(tuple(outputs), seconds, unread, tuple(mutated))
 
     def _execute(
         self, compiled: Compiled, call: KernelCall, scope: CallScope, inputs: Sequence[Array], which: int

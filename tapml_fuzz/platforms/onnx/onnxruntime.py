@@ -12,8 +12,9 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer
 from tapml_fuzz.platforms.onnx.export import exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.reproducers import onnxruntime_reproducer
 
@@ -78,16 +79,18 @@ class OnnxRuntimeCpu:
             session, spec, tuple(i.name for i in session.get_inputs()), tuple(o.name for o in session.get_outputs())
         )
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         held = {name: tensor.copy() for name, tensor in zip(build.inputs, tensors, strict=True)}
         started = time.perf_counter()
         outputs = build.session.run(None, held)
         seconds = time.perf_counter() - started
-        mutated = [
+        mutated = tuple(
             slot for slot, (before, after) in enumerate(zip(tensors, held.values(), strict=True))
             if not np.array_equal(to_bits(before), to_bits(after))
-        ]  # fmt: skip
-        return Run([np.asarray(output) for output in outputs], seconds, [0] * len(outputs), mutated)
+        )  # fmt: skip
+        return Ok(tuple(np.asarray(output) for output in outputs), seconds, (0,) * len(outputs), mutated)
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False

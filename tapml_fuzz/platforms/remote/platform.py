@@ -13,6 +13,7 @@ import msgspec
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.address import split
 from tapml_fuzz.platforms.base import (
     BuildSpec,
@@ -21,7 +22,6 @@ from tapml_fuzz.platforms.base import (
     NotSupported,
     Platform,
     Reproducer,
-    Run,
     reproducer_of,
 )
 from tapml_fuzz.platforms.device_tensors import Resident, resident
@@ -71,7 +71,9 @@ class Remote:
     def build(self, spec: BuildSpec) -> Any:
         return self._there.build(spec)
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         return self._there.run(build, tensors, layouts, sizes)
 
     def residence(self) -> Resident:

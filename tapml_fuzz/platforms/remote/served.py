@@ -15,16 +15,12 @@ from typing import Any, NoReturn
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import encode_operator
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.base import (
-    BuildRejected,
     BuildSpec,
     Info,
     MachineUnreachable,
-    NeedsStatic,
-    NotSupported,
-    Relayed,
     Reproducer,
-    Run,
 )
 from tapml_fuzz.platforms.remote.parcel import Shelf, pack
 from tapml_fuzz.platforms.remote.protocol import (
@@ -37,6 +33,7 @@ from tapml_fuzz.platforms.remote.protocol import (
     decode_about,
     decode_reply,
 )
+from tapml_fuzz.platforms.session.failures import exception_for
 from tapml_fuzz.platforms.session.wire import (
     BuildReply,
     BuildRequest,
@@ -102,14 +99,13 @@ class Served:
 
     def run(
         self, build: ServedBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         case = CaseSpec(specs_of(tensors), tuple(layouts), dict(sizes))
         reply, outputs = self._exchange(RunRequest(build.handle, (case,)), tensors)
         if not isinstance(reply, RunReply):
             raise _failed(reply)
         self.resident = reply.rss or self.resident
-        facts = (list(reply.unwritten), list(reply.mutated), list(reply.aliased))
-        return Run(list(outputs), reply.seconds, *facts)
+        return reply.run.with_outputs(tuple(outputs))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
@@ -138,15 +134,7 @@ def _failed(reply: Message) -> Exception:
     """The exception on the other side, here."""
     if not isinstance(reply, FailureReply):
         return MachineUnreachable(f"the server answered with {type(reply).__name__}")
-    match reply.kind:
-        case "needs-static":
-            return NeedsStatic(reply.message, reply.axes)
-        case "unsupported":
-            return NotSupported(reply.message)
-        case "build-error" if not reply.lost:
-            return BuildRejected(reply.message, reply.source)
-        case _:
-            return Relayed(reply.message, lost=reply.lost)
+    return exception_for(reply)
 
 
 def end_like(ended: WorkerEnded) -> NoReturn:

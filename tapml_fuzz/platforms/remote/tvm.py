@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -22,7 +23,6 @@ from tapml_fuzz.platforms.base import (
     Platform,
     Relayed,
     Reproducer,
-    Run,
     reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load, location
@@ -117,7 +117,7 @@ class RemoteTvm(TvmRuntime):
 
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         run = self._asking(super().run, build, tensors, layouts, sizes)
         if run.mutated:  # what was kept is no longer what it was kept for
             self._inputs.clear()

@@ -19,6 +19,7 @@ import msgspec
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -28,7 +29,6 @@ from tapml_fuzz.platforms.base import (
     NeedsStatic,
     NotSupported,
     Reproducer,
-    Run,
 )
 from tapml_fuzz.platforms.build_cache import bound, cache_folder
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
@@ -148,7 +148,9 @@ class _Inductor(_TorchEager):
             return NotSupported(f"eager torch does not run it either: {message}")
         return BuildRejected(message, module.code)
 
-    def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         import torch
 
         packed: list[Layout] = ["contiguous"] * len(tensors)

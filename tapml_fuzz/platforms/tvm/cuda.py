@@ -12,8 +12,9 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.tvm.pool import Pool, PooledRuntime
 from tapml_fuzz.platforms.tvm.reproducers import cuda_reproducer
@@ -110,7 +111,7 @@ class TvmCuda(PooledRuntime):
 
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         try:
             return super().run(build, tensors, layouts, sizes)
         except Exception as error:

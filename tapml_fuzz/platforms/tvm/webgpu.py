@@ -10,8 +10,9 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Run, Unavailable
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.webgpu import (
     BACKENDS,
@@ -86,7 +87,7 @@ class TvmWebGPU(GpuRunner):
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         return super().run(build, [narrowed(tensor) for tensor in tensors], layouts, sizes)
 
     def place(self, array: Array) -> DeviceTensor:

@@ -12,8 +12,9 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.onnx.export import declared_dtype, exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.iree.module import FLAGS, IreeFunction, compile_mlir, onnx_to_mlir
@@ -108,13 +109,15 @@ class _Iree:
             raise NeedsStatic(str(error)) from error
         return _Build(spec, function)
 
-    def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         build.check(tensors, sizes)
         if not self.empty and any(tensor.size == 0 for tensor in tensors):
             raise NotSupported(f"IREE's driver {self.driver} refuses tensors of no elements")
         started = time.perf_counter()
-        outputs = build.function(tensors)
-        return Run(outputs, time.perf_counter() - started, [0] * len(outputs))
+        outputs = tuple(build.function(tensors))
+        return Ok(outputs, time.perf_counter() - started, (0,) * len(outputs))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
