@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies import row_patterns, shapes, specials, structure, values
-from strategies.recipe import Recipe, Step
-from strategies.seed_set import SeedSet
 from tapml_fuzz.core.case import PACKED, Case
 from tapml_fuzz.core.dtypes import Array, is_float, name_of
+from tapml_fuzz.strategies import row_patterns, shapes, specials, structure, values
+from tapml_fuzz.strategies.recipe import Recipe, Step
+from tapml_fuzz.strategies.seed_set import SeedSet
 
 
 def realise(recipe: Recipe, seed_set: SeedSet, max_elements: int = 16384) -> Case | None:

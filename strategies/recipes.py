@@ -8,15 +8,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from strategies.layouts import layouts
-from strategies.realise import realise
-from strategies.recipe import PHASES, Phase, Recipe, Step
-from strategies.seed_set import SeedSet
-from strategies.shapes import boundary_sizes
-from strategies.specials import SPECIALS
-from strategies.structure import INDEX_STEPS, MASK_STEPS
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import is_float
+from tapml_fuzz.strategies.layouts import layouts
+from tapml_fuzz.strategies.realise import realise
+from tapml_fuzz.strategies.recipe import PHASES, Phase, Recipe, Step
+from tapml_fuzz.strategies.seed_set import SeedSet
+from tapml_fuzz.strategies.shapes import boundary_sizes
+from tapml_fuzz.strategies.specials import SPECIALS
+from tapml_fuzz.strategies.structure import INDEX_STEPS, MASK_STEPS
 
 # Amounts are drawn by number, the mildest first, so that a shrunk recipe is a mild one. Chosen to leave the observed
 # range by steps: doubled, beyond float16 (65504) from ordinary activations, and cancelling to nothing.

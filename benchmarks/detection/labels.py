@@ -11,7 +11,6 @@ import msgspec
 from benchmarks.detection.methods import recorded
 from benchmarks.detection.ours import in_process
 from benchmarks.detection.registry import faults, subject_of
-from strategies import SeedSet, realism
 from tapml_fuzz.core.verdict import REALISMS, Realism
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.failures import Failure
@@ -19,6 +18,7 @@ from tapml_fuzz.engine.fuzzer import OperatorFuzzer
 from tapml_fuzz.engine.options import FuzzOptions
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Result, Trial
+from tapml_fuzz.strategies import SeedSet, realism
 from tapml_fuzz.triage.evidence import realism_of
 from tapml_fuzz.triage.fingerprint import fingerprint_of
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from benchmarks.detection.model import Control
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
-from strategies import PHASES, SeedSet, realism
-from strategies.recipe import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import Realism
 from tapml_fuzz.engine.budget import Budget
@@ -22,6 +20,8 @@ from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
+from tapml_fuzz.strategies import PHASES, SeedSet, realism
+from tapml_fuzz.strategies.recipe import Phase
 
 
 @dataclass(frozen=True)

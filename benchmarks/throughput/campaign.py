@@ -6,12 +6,12 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from strategies import SeedSet
 from tapml_fuzz.engine.fuzzer import OperatorFuzzer
 from tapml_fuzz.engine.options import FuzzOptions, Stop
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.stopwatch import Stopwatch
 from tapml_fuzz.engine.trial import Result, Trial
+from tapml_fuzz.strategies import SeedSet
 
 _LARGEST = 16384  # input elements, the campaign's default
 

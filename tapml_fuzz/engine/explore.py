@@ -14,13 +14,13 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.reporting import with_reporter
 
-from strategies import Recipe, SeedSet, realise, recipes
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.engine.failures import Failure, FailureSink
 from tapml_fuzz.engine.options import FuzzOptions, Stop
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.oracle import NoTruth
+from tapml_fuzz.strategies import Recipe, SeedSet, realise, recipes
 
 # Steering pays only when there are enough examples to climb from.
 _STEER_FROM = 60

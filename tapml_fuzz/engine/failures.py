@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from strategies import Recipe, SeedSet
 from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.platforms.base import Reproducer
+from tapml_fuzz.strategies import Recipe, SeedSet
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from strategies import Recipe, SeedSet, enumerated_recipes, realise
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.explore import explore
@@ -16,6 +15,7 @@ from tapml_fuzz.engine.reducing import reduced
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.seeding import slice_seed
 from tapml_fuzz.engine.trial import Result
+from tapml_fuzz.strategies import Recipe, SeedSet, enumerated_recipes, realise
 
 # Recorded seeds before the first slice, and recipes in the slices, of fuzzing within a budget of its own.
 _FIRST_SEEDS = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from strategies import PHASES
-from strategies.recipe import Phase
+from tapml_fuzz.strategies import PHASES
+from tapml_fuzz.strategies.recipe import Phase
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from strategies import realism
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import COMPARED, is_no_less_realistic
 from tapml_fuzz.engine.failures import Failure
@@ -13,6 +12,7 @@ from tapml_fuzz.engine.options import Stop
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.reduction import reduce_case
+from tapml_fuzz.strategies import realism
 
 # A reduced case stays this many times outside the error bound, if the failure was when it was found, and keeps this
 # share of how far outside it was: a case that ends just outside the bound convinces nobody.

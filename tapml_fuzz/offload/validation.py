@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from strategies import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Unreachable, Unsupported
 from tapml_fuzz.core.profile import profile_of
@@ -22,6 +21,7 @@ from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.units import OffloadUnit
 from tapml_fuzz.offload.walk import Alone
 from tapml_fuzz.platforms.session.session import Session
+from tapml_fuzz.strategies import SeedSet
 from tapml_fuzz.triage.filing import Filer
 from tapml_fuzz.triage.fingerprint import fingerprint_of
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from strategies import realism
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.verdict import COMPARED, Realism, more_realistic
 from tapml_fuzz.engine.failures import Failure
 from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.storage.findings import Evidence, finite
+from tapml_fuzz.strategies import realism
 
 
 def evidence_of(result: Result) -> Evidence:

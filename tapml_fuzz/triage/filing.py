@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from strategies import SeedSet
 from tapml_fuzz.core.events import FindingFound, FindingMerged, FindingReduced, Listener
 from tapml_fuzz.engine.failures import Failure
 from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.platforms.base import Info, Reproducer
 from tapml_fuzz.storage.findings import Evidence, FindingRecord, FindingStore, plain_metrics
+from tapml_fuzz.strategies import SeedSet
 from tapml_fuzz.triage.evidence import evidence_of, ratio_of, realism_of
 from tapml_fuzz.triage.fingerprint import fingerprint_of
 
