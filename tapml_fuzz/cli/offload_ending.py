@@ -38,7 +38,7 @@ def _tail(result: UnitResult) -> str:
 
 def write(summary: dict[str, Any], output: Path, json_path: Path | None) -> None:
     """The summary as `offload.json` in `output`, and at `json_path`."""
-    from tapml_fuzz.reporting.files import as_json
+    from tapml_fuzz.reporting.formats.json import as_json
     from tapml_fuzz.storage.tensors import write_atomically
 
     text = as_json(summary) + "\n"
