@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from tapml_fuzz.core.errors import BadSummary
 from tapml_fuzz.core.summary import FindingEntry, RunSummary
-from tapml_fuzz.reporting.formats.json import as_json, run_summary
+from tapml_fuzz.core.walk_summary import FinalModelRun, FinalRun, OwnRunSummary
+from tapml_fuzz.reporting.formats.json import as_json, model_walk_summary, run_summary
 from tapml_fuzz.storage.findings import FindingRecord
 from tests import summaries
 
@@ -88,3 +89,52 @@ def test_a_later_format_is_refused() -> None:
     later: RunSummary = summaries.run_summary(format=2)
     with pytest.raises(BadSummary, match="format 2"):
         run_summary(as_json(later))
+
+
+_OF_EVERY_WALK = {
+    "model", "digest", "source", "target", "versions", "units", "moved", "blocked", "unsupported", "elapsed_s", "task",
+    "nodes", "source_nodes", "final",
+}  # fmt: skip
+
+
+def test_keys_of_a_walk_are_those_that_programs_read() -> None:
+    written = json.loads(as_json(summaries.walk_summary()))
+    assert set(written) == {*_OF_EVERY_WALK, "recordings"}
+    assert (written["source"], written["source_nodes"]) == ("torch-cpu", 2)
+    for unit in written["units"]:
+        assert set(unit) == {
+            "key", "operator", "calls", "status", "where", "reason", "findings", "partners", "noticed", "worst",
+            "view", "growth", "seconds",
+        }  # fmt: skip
+    assert set(written["nodes"][0]) == {"graph", "node", "module", "key", "status", "ratio"}
+    assert set(written["recordings"][0]) == {"label", "nodes", "on_host"}
+    assert set(written["final"]) == {
+        "failed", "worst", "worst_value", "view", "seen", "node_seconds", "copied_bytes", "shared_tensors",
+    }  # fmt: skip
+    assert written["final"]["view"] == {"cosine": 1.0, "agreement": None, "divergence": None, "same_text": None}
+
+
+def test_keys_of_a_walk_of_libraries_are_those_that_programs_read() -> None:
+    written = json.loads(as_json(summaries.libraries_summary()))
+    assert set(written) == {*_OF_EVERY_WALK, "devices", "functions", "notes", "own"}
+    assert written["nodes"] == 1
+    (function,) = written["functions"]
+    assert set(function) == {"name", "calls", "alone", "slack", "terms", "seconds_a", "seconds_b"}
+    assert set(written["final"]) == {"failed", "worst", "worst_value", "view"}
+    assert written["own"] == {"failed": False, "worst": 0.5, "view": None, "identical_to_final": True}
+
+
+def test_a_run_that_did_not_come_to_its_end_has_only_the_reason() -> None:
+    own, final = OwnRunSummary(failed=True, failure="signal 11"), FinalRun(failed=True, failure="it is gone")
+    written = json.loads(as_json(summaries.libraries_summary(own=own, final=final)))
+    assert written["own"] == {"failed": True, "failure": "signal 11"}
+    assert written["final"] == {"failed": True, "failure": "it is gone"}
+
+
+def test_a_walk_is_read_back() -> None:
+    summary = summaries.walk_summary()
+    assert model_walk_summary(as_json(summary)) == summary
+    endless = summaries.walk_summary(final=FinalModelRun(failed=True, worst=math.inf, worst_value="add"))
+    assert model_walk_summary(as_json(endless)).final == FinalModelRun(failed=True, worst_value="add")
+    with pytest.raises(BadSummary, match="not the summary of a walk"):
+        model_walk_summary(as_json(summaries.libraries_summary()))
