@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tapml_fuzz.campaign.attendance import Attendance
 from tapml_fuzz.campaign.plan import Task, plan
@@ -20,6 +19,7 @@ from tapml_fuzz.core.events import (
     OperatorUnjudged,
     Progress,
 )
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.failures import Failure
 from tapml_fuzz.engine.fuzzer import OperatorFuzzer
@@ -77,7 +77,7 @@ class Campaign:
     _left: int = 0
     _gone: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> RunSummary:
         """Run until the budget is used, `stop` is called or Ctrl-C; always gives a summary and closes every runner.
 
         Raises whatever broke the machinery in a worker, after the findings are safe.
@@ -120,7 +120,7 @@ class Campaign:
                 runner.close()
         result = self._summary(interrupted)
         self.store.finish_run(run_number, result)
-        self.listener(CampaignFinished(result, interrupted))
+        self.listener(CampaignFinished(result))
         if self._errors:
             raise self._errors[0]
         return result
@@ -129,7 +129,7 @@ class Campaign:
         """End after the trial at hand; may be called from any thread."""
         self._stop.set()
 
-    def _summary(self, interrupted: bool) -> dict[str, Any]:
+    def _summary(self, interrupted: bool) -> RunSummary:
         return summary(
             version=self.version,
             seed=self.options.seed,
@@ -140,10 +140,7 @@ class Campaign:
             times=self.times,
             builds=self._builds,
             operators={key: seed_set.operator.describe() for key, seed_set in self.seed_sets.items()},
-            platforms={
-                name: {"device": info.device, "versions": info.versions, "reference": name == self.reference}
-                for name, info in self.infos.items()
-            },
+            platforms=self.infos,
             findings=self.filer.met(),
             new=self.filer.new,
             interrupted=interrupted,

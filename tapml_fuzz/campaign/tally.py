@@ -1,19 +1,27 @@
-"""Counting what a campaign did, and the summary that `run --json` writes."""
+"""Counting what a campaign did, and the summary that is made of it."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import msgspec
 
+from tapml_fuzz.core.summary import (
+    FindingEntry,
+    OperatorSummary,
+    PairSummary,
+    PlatformSummary,
+    RunSummary,
+    TimeSummary,
+)
 from tapml_fuzz.core.text import printable
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.stopwatch import Times
 from tapml_fuzz.engine.trial import Trial
+from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.storage.findings import FindingRecord
 
 # Characters of a platform's reason that fit a line with those of others.
@@ -82,84 +90,92 @@ def summary(
     elapsed: float,
     tally: Tally,
     times: Times,
-    builds: dict[str, int],
-    operators: dict[str, str],
-    platforms: dict[str, dict[str, Any]],
-    findings: list[FindingRecord],
-    new: set[str],
+    builds: Mapping[str, int],
+    operators: Mapping[str, str],
+    platforms: Mapping[str, Info],
+    findings: Sequence[FindingRecord],
+    new: Collection[str],
     interrupted: bool,
-) -> dict[str, Any]:
-    """The JSON of a run. `findings` are those met in this run; each says if it is `new` to the output directory."""
+) -> RunSummary:
+    """The summary of a run.
+
+    `elapsed` is in seconds, `builds` counts by platform, `operators` are their texts by key, `findings` those met in
+    this run; `new` has the ids of those that the output directory did not know.
+    """
     per_platform = {
-        name: {
-            "trials": tally.by_platform[name],
-            "findings": sum(f.platform == name for f in findings),
-            "builds": builds.get(name, 0),
-            "unreached": tally.unreached[name],
-            "refused": tally.refused[name],
-            "refusal": tally.refusals.get(name, ""),
-            **facts,
-        }
-        for name, facts in platforms.items()
+        name: PlatformSummary(
+            trials=tally.by_platform[name],
+            findings=sum(f.platform == name for f in findings),
+            builds=builds.get(name, 0),
+            unreached=tally.unreached[name],
+            refused=tally.refused[name],
+            refusal=tally.refusals.get(name, ""),
+            device=info.device,
+            versions=info.versions,
+            reference=name == reference,
+        )
+        for name, info in platforms.items()
     }
     per_operator = {
-        key: {
-            "operator": text,
-            "trials": tally.by_operator[key],
-            "findings": sum(f.operator_key == key for f in findings),
-            "platforms": {
-                name: {
-                    "trials": tally.by_pair[name, key],
-                    "worst_passing_ratio": tally.worst.get((name, key), 0.0),
-                    "findings": sum(f.operator_key == key and f.platform == name for f in findings),
-                }
+        key: OperatorSummary(
+            operator=text,
+            trials=tally.by_operator[key],
+            findings=sum(f.operator_key == key for f in findings),
+            platforms={
+                name: PairSummary(
+                    trials=tally.by_pair[name, key],
+                    worst_passing_ratio=tally.worst.get((name, key), 0.0),
+                    findings=sum(f.operator_key == key and f.platform == name for f in findings),
+                )
                 for name in platforms
                 if name != reference
             },
-        }
+        )
         for key, text in operators.items()
     }
-    return {
-        "version": version,
-        "seed": seed,
-        "budget": budget,
-        "reference": reference,
-        "interrupted": interrupted,
-        "elapsed_s": round(elapsed, 3),
-        "trials": tally.trials,
-        "cases": tally.cases,
-        "elements": tally.elements,
-        "builds": sum(builds.values()),
-        "time_s": {name: round(getattr(times, name), 3) for name in times.__dataclass_fields__},
-        "platforms": per_platform,
-        "operators": per_operator,
-        "unjudged": dict(sorted(tally.unjudged.items())),
-        "findings": [{**msgspec.to_builtins(f), "new": f.id in new} for f in findings],
-    }
+    return RunSummary(
+        version=version,
+        seed=seed,
+        budget=budget,
+        reference=reference,
+        interrupted=interrupted,
+        elapsed_s=round(elapsed, 3),
+        trials=tally.trials,
+        cases=tally.cases,
+        elements=tally.elements,
+        builds=sum(builds.values()),
+        time_s=TimeSummary(**{name: round(seconds, 3) for name, seconds in asdict(times).items()}),
+        platforms=per_platform,
+        operators=per_operator,
+        unjudged=dict(sorted(tally.unjudged.items())),
+        findings=tuple(_entry(record, record.id in new) for record in findings),
+    )
 
 
-def why_nothing_ran(summary: Mapping[str, Any], budget: Budget) -> tuple[str, str]:
+def _entry(record: FindingRecord, new: bool) -> FindingEntry:
+    return FindingEntry(**msgspec.structs.asdict(record), new=new)
+
+
+def why_nothing_ran(summary: RunSummary, budget: Budget) -> tuple[str, str]:
     """Why a run cannot say anything about any platform, and the hint; both empty when it can.
 
     It can when there was a trial, or a finding: a reference platform in doubt is one without a trial.
     """
-    if summary["trials"] or summary["findings"]:
+    if summary.trials or summary.findings:
         return "", ""
-    unjudged = summary["unjudged"]
-    if unjudged and len(unjudged) == len(summary["operators"]):
-        reason = next(iter(unjudged.values()))
+    if summary.unjudged and len(summary.unjudged) == len(summary.operators):
+        reason = next(iter(summary.unjudged.values()))
         return f"no operator could be judged: {printable(reason)[:_REASON]}", "choose other operators with --operator"
-    cases = summary["cases"]
     longer = "give a longer --budget"
-    if not cases:
+    if not summary.cases:
         if budget.seconds is not None:
             return f"the budget of {budget.text} ended before the first case was ready", longer
         return "no case could be made from what was recorded", "choose other operators with --operator"
     reasons = []
-    for name, facts in summary["platforms"].items():
-        if facts["refused"]:
-            how = "did not answer for" if facts["refused"] == facts["unreached"] else "refuses"
-            reason = " ".join(printable(facts["refusal"]).split())[:_REASON]
-            reasons.append(f"{name} {how} {facts['refused']} of {cases} cases: {reason}")
+    for name, platform in summary.platforms.items():
+        if platform.refused:
+            how = "did not answer for" if platform.refused == platform.unreached else "refuses"
+            reason = " ".join(printable(platform.refusal).split())[:_REASON]
+            reasons.append(f"{name} {how} {platform.refused} of {summary.cases} cases: {reason}")
     hint = "choose others with --operator or --platform"
     return "; ".join(reasons), f"{hint}, or {longer}" if budget.seconds is not None else hint

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -14,6 +13,7 @@ from tapml_fuzz import __version__
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.registry import candidates, references
@@ -33,7 +33,7 @@ def conduct(
     options: CampaignOptions,
     output: Path,
     terminal: Terminal,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Fuzz `seed_sets` (by operator key) on `platforms` (none: the default ones) and write the reports; the summary.
 
     Raises `UnavailablePlatform`, or `UnknownOperator` for a kernel that implements none of them, before any trial.

@@ -118,7 +118,7 @@ def offload(
     seconds = 0.0 if fuzz in ("0", "0s") else Budget.parse(fuzz).seconds or 0.0
     options = OffloadOptions(target, reference, order, seconds, batches, resume, steps=steps)
     report = walk(model, texts, options, output, _listen)
-    _write(report, output, json_path)
+    write(report.summary(), output, json_path)
     _print(report, output)
     return 0 if all(unit.status == "moved" for unit in report.units) and not report.failure else 1
 
@@ -148,15 +148,6 @@ def _listen(event: OffloadEvent) -> None:
             settled(event)
         case FindingFound(finding):
             click.secho(f"found    {finding.id}: {finding.message}", fg="red")
-
-
-def _write(report: OffloadReport, output: Path, json_path: Path | None) -> None:
-    from tapml_fuzz.reporting.formats.offload_html import page
-    from tapml_fuzz.storage.tensors import write_atomically
-
-    summary = report.summary()
-    write(summary, output, json_path)
-    write_atomically(output / "offload.html", page(summary).encode())
 
 
 def _print(report: OffloadReport, output: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tapml_fuzz.cli.options import DEFAULT_OUTPUT, corpus_option, output_option
 
 if TYPE_CHECKING:
+    from tapml_fuzz.core.summary import RunSummary
     from tapml_fuzz.engine.budget import Budget
 
 
@@ -84,21 +85,21 @@ def run(
     return exit_code(summary, parsed)
 
 
-def exit_code(summary: dict[str, Any], budget: Budget) -> int:
+def exit_code(summary: RunSummary, budget: Budget) -> int:
     """By what is new among the findings. Raises `NothingRan` where nothing says anything about any platform."""
     from tapml_fuzz.campaign.tally import why_nothing_ran
     from tapml_fuzz.core.errors import NothingRan
 
-    if summary["interrupted"]:
+    if summary.interrupted:
         return 130
     why, hint = why_nothing_ran(summary, budget)
     if why:
         raise NothingRan(f"nothing ran, so nothing is known of any platform: {why}", hint=hint)
-    return 1 if any(f["new"] and f["kind"] != "permitted" for f in summary["findings"]) else 0
+    return 1 if any(f.new and f.kind != "permitted" for f in summary.findings) else 0
 
 
-def _write_json(summary: dict[str, object], path: Path | None) -> None:
-    from tapml_fuzz.reporting.files import as_json
+def _write_json(summary: RunSummary, path: Path | None) -> None:
+    from tapml_fuzz.reporting.formats.json import as_json
 
     if path is None:
         return

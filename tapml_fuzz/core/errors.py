@@ -61,6 +61,12 @@ class BadLibrary(TapmlFuzzError):
     code = "E207"
 
 
+class BadSummary(TapmlFuzzError):
+    """A file that is not the summary of a run, or of a later format."""
+
+    code = "E208"
+
+
 class CannotServe(TapmlFuzzError):
     """`serve` cannot begin: the port is taken, or the tracker does not answer."""
 

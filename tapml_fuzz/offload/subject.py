@@ -12,12 +12,13 @@ from tapml_fuzz.carving import decoder, models, recognise, sentences, trace
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.core.walk_summary import View
 from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
 from tapml_fuzz.offload.incremental import PriorRun, same_bits
 from tapml_fuzz.offload.recording import RecordedStep, Recording, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
-from tapml_fuzz.offload.views import View, view
+from tapml_fuzz.offload.views import view
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.registry import references
 

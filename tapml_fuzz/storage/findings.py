@@ -27,6 +27,7 @@ import msgspec
 
 from tapml_fuzz.core.errors import BadCorpus, BadOption, UnknownFinding
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.core.text import printable
 from tapml_fuzz.core.verdict import Metrics
 from tapml_fuzz.storage import finding_folder
@@ -105,9 +106,10 @@ class FindingStore:
             )
         return int(cursor.lastrowid or 0)
 
-    def finish_run(self, number: int, summary: Mapping[str, Any]) -> None:
+    def finish_run(self, number: int, summary: RunSummary) -> None:
+        """Keep the summary of the run `number`, as JSON."""
         with self._lock:
-            self._database.execute("UPDATE runs SET summary = ? WHERE number = ?", (_json(dict(summary)), number))
+            self._database.execute("UPDATE runs SET summary = ? WHERE number = ?", (_json(summary), number))
 
     def lookup(self, id_: str) -> FindingRecord | None:
         """The stored finding of exactly this id; None where there is none, or none that can be read."""

@@ -17,6 +17,7 @@ from tapml_fuzz.cli.run import exit_code
 from tapml_fuzz.core import events
 from tapml_fuzz.core.errors import NothingRan
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.engine import runner as running
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.explore import explore
@@ -26,7 +27,8 @@ from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.oracle import NoTruth, OracleFailure, Truth, truth
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
-from tapml_fuzz.reporting.files import as_json, as_markdown
+from tapml_fuzz.reporting.formats.json import as_json
+from tapml_fuzz.reporting.formats.markdown import as_markdown
 from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
@@ -54,7 +56,7 @@ def overflowing(x: torch.Tensor) -> torch.Tensor:
 def campaign(
     seed_sets: list[SeedSet], output: Path, function: Callable[..., Any] = torch.tanh, *, budget: str = "80trials",
     workers: int = 1,
-) -> tuple[dict[str, Any], list[events.Event], str]:  # fmt: skip
+) -> tuple[RunSummary, list[events.Event], str]:  # fmt: skip
     """The summary, the events and what the terminal says."""
     heard: list[events.Event] = []
     said = io.StringIO()
@@ -90,10 +92,10 @@ def campaign(
 def test_the_others_go_on(tanh: SeedSet, random: SeedSet, tmp_path: Path, workers: int) -> None:
     summary, heard, said = campaign([random, tanh], tmp_path, workers=workers)
     key = random.operator.key
-    assert list(summary["unjudged"]) == [key]
-    assert "random" in summary["unjudged"][key]
-    assert summary["operators"][key]["trials"] == 0
-    assert summary["operators"][tanh.operator.key]["trials"] > 20
+    assert list(summary.unjudged) == [key]
+    assert "random" in summary.unjudged[key]
+    assert summary.operators[key].trials == 0
+    assert summary.operators[tanh.operator.key].trials > 20
     assert [e.operator for e in heard if isinstance(e, events.OperatorUnjudged)] == [random.operator.describe()]
     assert isinstance(heard[-1], events.CampaignFinished)
     closing = said[said.index("done:") :]
@@ -106,17 +108,17 @@ def test_the_others_go_on(tanh: SeedSet, random: SeedSet, tmp_path: Path, worker
 
 def test_what_the_others_show_decides_the_exit_code(tanh: SeedSet, random: SeedSet, tmp_path: Path) -> None:
     summary, _, _ = campaign([random, tanh], tmp_path, overflowing)
-    assert summary["findings"]
+    assert summary.findings
     assert exit_code(summary, BUDGET) == 1
     alone, _, _ = campaign([random], tmp_path / "alone", budget="60s")  # which it does not wait for
-    assert alone["elapsed_s"] < 20
+    assert alone.elapsed_s < 20
     with pytest.raises(NothingRan, match="no operator could be judged"):
         exit_code(alone, BUDGET)
 
 
 def test_nothing_unjudged_is_said_where_all_is_judged(tanh: SeedSet, tmp_path: Path) -> None:
     summary, heard, said = campaign([tanh], tmp_path)
-    assert summary["unjudged"] == {}
+    assert summary.unjudged == {}
     assert not any(isinstance(e, events.OperatorUnjudged) for e in heard)
     assert "unjudged" not in said + as_markdown(summary)
 
@@ -143,9 +145,9 @@ def test_a_rule_that_fails_is_not_tried_again(
     monkeypatch.setattr(running, "truth", failing)
     relu = from_examples("aten.relu.default", [([torch.randn(5, 6)], {})])
     summary, heard, _ = campaign([tanh, relu], tmp_path, torch.relu, budget="200trials")
-    assert summary["unjudged"] == {tanh.operator.key: "the oracle failed: ValueError: first line"}
+    assert summary.unjudged == {tanh.operator.key: "the oracle failed: ValueError: first line"}
     assert after < failing.asked <= after + 16  # what was run ahead
-    assert summary["operators"][relu.operator.key]["trials"] > 50
+    assert summary.operators[relu.operator.key].trials > 50
     assert sum(isinstance(e, events.OperatorUnjudged) for e in heard) == 1
 
 
