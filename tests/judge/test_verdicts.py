@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import operator_of
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import BuildError, Crash, Ok, RunError, RunOutcome, Timeout, Unsupported
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.judge import judge, judge_differing, judge_not_repeated, judge_pair, judge_reference, judge_repeated
 from tapml_fuzz.oracle import Truth, truth
+from tests.oracle.catalogue import operator_of
 
 X = np.linspace(-3, 3, 60, dtype=np.float32).reshape(4, 15)
 EXP = np.exp(X)

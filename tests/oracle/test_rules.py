@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import CATALOGUE, Entry, drawing, operator_of
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import registry, truth
+from tests.oracle.catalogue import CATALOGUE, Entry, drawing, operator_of
 
 IDS = [f"{i}-{entry.name}" for i, entry in enumerate(CATALOGUE)]
 
