@@ -1,4 +1,4 @@
-"""What a walk has settled, kept line by line so that a kill at any time loses at most the unit at hand."""
+"""The ledger of a walk, kept line by line so that a kill at any time loses at most the unit at hand."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Growth(msgspec.Struct, frozen=True):
 
 
 class UnitResult(msgspec.Struct, frozen=True, tag="unit"):
-    """What became of one unit.
+    """The result for one unit.
 
     Attributes:
         key, operator: of the signature, and its text for people; `calls` of it in the recordings.

@@ -1,4 +1,4 @@
-"""What a user of a model sees of a difference: embeddings that point elsewhere, other tokens."""
+"""A difference as a user of the model sees it: embeddings that point elsewhere, other tokens."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tapml_fuzz.core.dtypes import Array
 
 
 class View(msgspec.Struct, frozen=True):
-    """How the hybrid's result compares with the source's, over all batches.
+    """The hybrid's result beside the reference run's, over all batches.
 
     Attributes:
-        cosine: the smallest cosine between an embedding (or a position's logits) and the source's.
+        cosine: the smallest cosine between an embedding (or a position's logits) and the reference run's.
         agreement: share of positions where both choose the same next token; None for a model without tokens.
         divergence: the largest Kullback-Leibler divergence of the next token's distribution, in nats; None likewise.
         same_text: whether greedy generation gives the same text, as it does when every token it chooses, each after
-            the source's tokens, is the source's.
+            the reference run's tokens, is the reference run's.
     """
 
     cosine: float

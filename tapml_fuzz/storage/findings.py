@@ -106,6 +106,7 @@ class FindingStore:
         return int(cursor.lastrowid or 0)
 
     def finish_run(self, number: int, summary: Mapping[str, Any]) -> None:
+        """Note that a run has ended, with its summary."""
         with self._lock:
             self._database.execute("UPDATE runs SET summary = ? WHERE number = ?", (_json(dict(summary)), number))
 
@@ -163,6 +164,7 @@ class FindingStore:
         return finding_folder.read_evidence(self._folder(id_))
 
     def close(self) -> None:
+        """Close the database; the store is of no use afterwards."""
         with self._lock:
             self._database.close()
 
