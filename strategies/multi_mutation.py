@@ -1,4 +1,4 @@
-"""The first moves: recipes that change shape, values, structure, layout and dtype at once.
+"""Recipes that come first: they change shape, values, structure, layout and dtype at once.
 
 One such case tests what would otherwise take a case each; what fails is taken apart by reduction. Changes that could
 hide others (NaN spreads) are left to every third recipe.

@@ -1,4 +1,4 @@
-"""How far an input is from what was observed."""
+"""Realism: the distance of an input from what was observed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SLACK = 2.0**-7
 
 
 def realism(case: Case, seed_set: SeedSet) -> Realism:
-    """Where the tensors lie relative to the source's profiles; see `core.verdict.Realism`.
+    """The place of the tensors relative to the seed set's profiles; see `core.verdict.Realism`.
 
     `degenerate`: an empty tensor, or a fully masked row where none was seen. `special`: NaN, infinities, subnormals
     or numbers near the dtype's limit where none was seen. `near`: all values inside the observed ranges.

@@ -57,7 +57,7 @@ def _number(limit: int) -> st.SearchStrategy[int]:
 def recipes(
     seed_set: SeedSet, *, dtypes: Sequence[str] = (), phases: Sequence[Phase] = PHASES, strided: bool = True
 ) -> st.SearchStrategy[Recipe]:
-    """Recipes around a source.
+    """Recipes around a seed set.
 
     `dtypes` are floating dtypes to draw from (default: the recorded ones only); `phases` the kinds of change to draw;
     `strided` whether non-contiguous inputs are drawn as well.
@@ -136,7 +136,7 @@ def _draw_step(draw: Callable[..., Any], seed_set: SeedSet, phase: Phase) -> Ste
 
 @lru_cache(maxsize=1024)
 def structure_choices(seed_set: SeedSet) -> tuple[tuple[str, int], ...]:
-    """Every rearrangement that suits an argument of the source, as (kind, slot)."""
+    """Every rearrangement that suits an argument of the seed set, as (kind, slot)."""
     choices = [(kind, slot) for slot in seed_set.mask_slots for kind in MASK_STEPS]
     choices += [(kind, slot) for slot in seed_set.index_slots for kind in INDEX_STEPS]
     dense = [
@@ -154,7 +154,7 @@ def cases(
     strided: bool = False,
     max_elements: int = 16384,
 ) -> st.SearchStrategy[Case]:
-    """Concrete cases of a source, for use in any `@given` test.
+    """Concrete cases of a seed set, for use in any `@given` test.
 
     Each has `tensors` (numpy arrays in the order of the operator's tensor arguments) and `sizes`. Recipes that the
     operator's index arguments make impossible (an index into an empty axis) are filtered out.

@@ -1,4 +1,4 @@
-"""What a strategy draws around: an operator, the profile of each argument, and recorded calls."""
+"""Seed sets, around which strategies draw: an operator, the profile of each argument, and recorded calls."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class SeedSet:
 
     @cached_property
     def floating_slots(self) -> tuple[int, ...]:
+        """Slots of the floating tensors."""
         return tuple(i for i, dtype in enumerate(self.operator.dtypes) if is_float(dtype))
 
     @cached_property
@@ -40,10 +41,12 @@ class SeedSet:
 
     @cached_property
     def mask_slots(self) -> tuple[int, ...]:
+        """Slots of the tensors that are masks by their profile."""
         return tuple(i for i, profile in enumerate(self.profiles) if profile.structure == "mask")
 
     @cached_property
     def index_slots(self) -> tuple[int, ...]:
+        """Slots of the integer tensors that index an axis of another."""
         return tuple(index.slot for index in self.operator.indexes)
 
     @cached_property
@@ -76,7 +79,7 @@ def from_examples(
     *,
     axes: Sequence[Sequence[str | int]] | None = None,
 ) -> SeedSet:
-    """A source from example calls `(args, kwargs)` of an operator, with torch tensors or numpy arrays in them.
+    """A seed set from example calls `(args, kwargs)` of an operator, with torch tensors or numpy arrays in them.
 
     The examples' distribution becomes the profile and their shapes tell which axes agree, unless `operator` or `axes`
     (one sequence of axis names per tensor; an integer keeps an axis at that size) says so already. Raises `BadInputs`

@@ -41,12 +41,12 @@ def elements(operator: Operator, sizes: Mapping[str, int]) -> int:
 
 
 def limit(sizes: Sequence[tuple[str, int]], max_elements: int) -> int:
-    """How many elements a case may have: more than `max_elements` where a long axis is the point."""
+    """Largest number of input elements of a case: more than `max_elements` where a long axis is the point."""
     return max(max_elements, _LONG_ELEMENTS) if any(size >= LONG_SIZE for _, size in sizes) else max_elements
 
 
 def affordable(operator: Operator, tensors: Sequence[Array], sizes: Mapping[str, int]) -> bool:
-    """Whether the outputs stay within a bound; asked of torch's meta device, and no where that cannot tell."""
+    """Tell whether the outputs stay within a bound, by torch's meta device; not where that cannot tell."""
     if max(sizes.values(), default=0) < LONG_SIZE:
         return True
     try:

@@ -56,7 +56,13 @@ class CarveProgress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a carving did. `model` is its label in the corpus; `skipped` says what of it became no seeds, and why."""
+    """The account of a carving.
+
+    Attributes:
+        model: its label in the corpus.
+        elements: of input, over all seeds.
+        skipped: a line for each kind of call that became no seed, with the reason.
+    """
 
     model: str
     output: Path
@@ -296,7 +302,7 @@ class _Carving:
 
 
 def _moves_data(operator: Operator) -> bool:
-    """Whether outputs are views or copies of inputs."""
+    """Tell whether outputs are views or copies of inputs."""
     schema = getattr(resolve(operator.name), "_schema", None)
     returns = schema.returns if schema is not None else ()
     return operator.name in _MOVERS or any(r.alias_info is not None for r in returns)

@@ -1,4 +1,4 @@
-"""How much of each axis fits in a seed."""
+"""Extents: as much of each axis as fits in a seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INDEXED_FLOOR = 32
 
 
 def distance(operator: Operator, name: str) -> int:
-    """How far an axis is from the last axis of a tensor, at its closest; 1 where no tensor carries it."""
+    """The distance of an axis from the last axis of a tensor, at its closest; 1 where no tensor carries it."""
     found = [
         len(axes) - 1 - position for axes in operator.axes for position, size in enumerate(axes) if name in size.axes
     ]

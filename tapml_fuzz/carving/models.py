@@ -111,6 +111,7 @@ class FirstOutputs(torch.nn.Module):
         self.network = network
 
     def forward(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+        """Return the tensors of the network's result, in its order, whatever else is in it left out."""
         return tuple(t for t in self.network(**inputs).to_tuple() if isinstance(t, torch.Tensor))
 
 
@@ -129,6 +130,7 @@ class SentenceEncoder(torch.nn.Module):
         self.normalize = normalize
 
     def forward(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+        """Return the embedding, `[batch, hidden]`, followed by the transformer's own outputs."""
         outputs = self.transformer(inputs)
         tokens = outputs[0]
         if self.pooling == "mean":

@@ -26,6 +26,7 @@ class Batch:
 
     @property
     def label(self) -> str:
+        """The batch as people read of it: `"sentences 3, 7"`."""
         return f"sentence{'s' if len(self.numbers) > 1 else ''} {', '.join(map(str, self.numbers))}"
 
 

@@ -14,14 +14,20 @@ class TapmlFuzzError(Exception):
 
 
 class UnknownOperator(TapmlFuzzError):
+    """No operator of that name: torch has no such aten overload, or the corpus no such entry."""
+
     code = "E101"
 
 
 class UnknownPlatform(TapmlFuzzError):
+    """No platform of that name is registered."""
+
     code = "E102"
 
 
 class UnavailablePlatform(TapmlFuzzError):
+    """A platform that is known and cannot run here, or no longer answers."""
+
     code = "E103"
 
 
@@ -32,6 +38,8 @@ class BadCorpus(TapmlFuzzError):
 
 
 class BadModel(TapmlFuzzError):
+    """A model that cannot be loaded, traced or recorded."""
+
     code = "E202"
 
 
@@ -42,10 +50,14 @@ class BadInputs(TapmlFuzzError):
 
 
 class BadOption(TapmlFuzzError):
+    """An option with a value that makes no sense, or that cannot be followed here."""
+
     code = "E204"
 
 
 class UnknownFinding(TapmlFuzzError):
+    """No finding of that id, or none at all, in a folder."""
+
     code = "E205"
 
 

@@ -1,4 +1,4 @@
-"""What happens during a campaign, as typed records: the engine emits them, reports consume them."""
+"""Events of a campaign as typed records: the engine emits them, reports consume them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tapml_fuzz.core.summary import RunSummary
 
 @dataclass(frozen=True)
 class CampaignStarted:
+    """The first event: names of the platforms and keys of the operators that take part."""
+
     version: str
     seed: int
     budget: str
@@ -21,6 +23,8 @@ class CampaignStarted:
 
 @dataclass(frozen=True)
 class PlatformUnavailable:
+    """A platform cannot take part; `hint` says how to get it."""
+
     platform: str
     reason: str
     hint: str
@@ -68,6 +72,8 @@ class FindingFound:
 
 @dataclass(frozen=True)
 class FindingReduced:
+    """A finding after its reduction; `finding` is its record, with the reduced case."""
+
     finding: Any
 
 

@@ -1,4 +1,4 @@
-"""What a platform's specification lets it do with numbers: the facts that turn `wrong` into `permitted`."""
+"""Facts about a platform: the freedoms that its specification takes with numbers, and what it can be asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Numerical policy of a platform.
+    """Numerical policy of a platform: the facts that turn `wrong` into `permitted`.
 
     Attributes:
         flushes_subnormals: results and operands below the smallest normal may be replaced by zero.
@@ -23,7 +23,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a platform can be asked for.
+    """The requests that a platform can be given.
 
     Attributes:
         dtypes: names of the dtypes it takes as inputs and outputs.

@@ -45,7 +45,7 @@ def _rank(level: Realism) -> int:
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """How far one output is from the truth.
+    """The distance of one output from the truth.
 
     `ratio` is max |actual - truth| / E over the judged elements, the figure of merit (0 exact, above 1 outside the
     bound); `max_abs`, `max_rel` (relative to |truth|), `max_ulp` (in units in the last place of the output dtype)

@@ -41,7 +41,7 @@ def lost(platform: str, reason: str) -> UnavailablePlatform:
 
 @dataclass
 class Traffic:
-    """What a run cost.
+    """The cost of a run.
 
     Attributes:
         seconds: per step, inside its platform, in order; zero where the step had no need to run.
@@ -96,16 +96,18 @@ class Site:
         return outputs
 
     def adopt(self, tensor: Any) -> Any | None:
-        """See `residence.Resident`."""
+        """See `device_tensors.Resident`."""
         return self._tensors.adopt(tensor)
 
     def place(self, array: Array) -> Any:
+        """A host array as a tensor of this platform; raises as `prepare` does."""
         try:
             return self._tensors.place(array)
         except Exception as error:
             raise self._said("placing a tensor", error) from error
 
     def fetch(self, tensor: Any) -> Array:
+        """A tensor of this platform as a host array; raises as `prepare` does."""
         try:
             return self._tensors.fetch(tensor)
         except Exception as error:
@@ -119,6 +121,7 @@ class Site:
         return CannotRun(self.name, what, said, refused=isinstance(error, NotSupported))
 
     def close(self) -> None:
+        """Give back the builds and the device."""
         self._session.close()
 
 
@@ -214,7 +217,7 @@ class Hybrid:
         self._constants.clear()
 
     def alone(self, recording: Recording, step: RecordedStep, platform: str) -> list[Array]:
-        """What a step gives on a platform from what the reference run gave it (teacher-forced)."""
+        """The outputs of a step on a platform, on the inputs that the reference run gave it (teacher-forced)."""
         return next(self.again(recording, step, platform))
 
     def again(self, recording: Recording, step: RecordedStep, platform: str) -> Iterator[list[Array]]:

@@ -1,4 +1,4 @@
-"""What need not be computed again: steps that a move has not reached."""
+"""Incremental runs: steps that a move has not reached are not computed again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapml_fuzz.offload.recording import RecordedStep, Recording
 
 @dataclass(frozen=True)
 class PriorRun:
-    """What a run of a recording gave at every step.
+    """An earlier run of a recording: all that it gave.
 
     Attributes:
         sites: step -> the platform that it ran on.
@@ -50,7 +50,7 @@ class IncrementalRun:
         return [self._prior.values[name] for name in step.outputs]
 
     def given(self, step: RecordedStep, outputs: Sequence[Array]) -> list[Array]:
-        """What a step that ran gave; in place of outputs that have not changed, the prior ones."""
+        """The outputs of a step that ran, the prior run's arrays in place of those that have not changed."""
         if self._prior is None:
             return list(outputs)
         every = []
@@ -73,7 +73,7 @@ def _due(recording: Recording, sites: Mapping[str, str], prior: PriorRun) -> fro
 
 
 def same_bits(one: Array | None, other: Array) -> bool:
-    """Whether two packed arrays are the same, NaNs and signs of zero included."""
+    """Tell whether two packed arrays are the same, NaNs and signs of zero included."""
     return (
         one is not None
         and one.shape == other.shape

@@ -1,4 +1,4 @@
-"""What a walk has settled, kept line by line so that a kill at any time loses at most the unit at hand."""
+"""The ledger of a walk, kept line by line so that a kill at any time loses at most the unit at hand."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class FlakyRun:
 
 
 def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> FlakyRun | None:
-    """What is wrong at some runs of a unit on a platform, from the reference run's values; None when none was.
+    """The wrong run, where a unit is wrong at some runs on a platform, on the reference run's values; None where not.
 
     Runs that give the same bits are one: whether those are right, validation has said.
     """

@@ -1,4 +1,4 @@
-"""What a walk came to, and the summary that is made of it."""
+"""The result of a walk, as data: for JSON, the terminal and the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tapml_fuzz.offload.subject import ModelCheck, Subject
 
 @dataclass(frozen=True, kw_only=True)
 class WalkReport:
-    """What every finished walk has.
+    """The part of a report that every finished walk has.
 
     Attributes:
         walk: what moved where; `units` what became of each, in the order walked.

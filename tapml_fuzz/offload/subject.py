@@ -56,15 +56,17 @@ class ModelCheck:
 
     @property
     def failed(self) -> bool:
+        """Tell whether any value is outside what is allowed."""
         return any(g.ratio > 1 for g in self.grown)
 
     @property
     def worst(self) -> Grown:
+        """The value that is farthest out, relative to what is allowed."""
         return max(self.grown, key=lambda g: g.ratio)
 
     @property
     def first(self) -> Grown | None:
-        """Where the model leaves the bound first."""
+        """The first value that is outside what is allowed; None where none is."""
         return next((g for g in self.grown if g.ratio > 1), None)
 
 

@@ -1,12 +1,12 @@
-"""How far a correct platform may be from the reference run, at every value of a model.
+"""Tolerances: the distance from the reference run that a correct platform may have, at every value of a model.
 
-One call's error bound E is the oracle's (ORACLE: a running error analysis in float64). Carried through a whole model
-by absolute values it would grow with every matrix product by the sum of a row's magnitudes, and say nothing after two
-layers. So it is carried as random errors are: the model runs in float64 a few times, each time with every call's
-result moved within its own E, and how far those runs spread is how far errors of that size reach. This is Monte Carlo
-arithmetic (D. S. Parker, "Monte Carlo Arithmetic", UCLA CSD-970002, 1997) with the oracle's bounds in place of half
-units in the last place. Half of the draws move each element its own way, as roundings do, and half move all elements
-of a call the same way, as a biased function does.
+One call's error bound E is the oracle's (`tapml_fuzz.oracle`: a running error analysis in float64). Carried through a
+whole model by absolute values it would grow with every matrix product by the sum of a row's magnitudes, and say nothing
+after two layers. So it is carried as random errors are: the model runs in float64 a few times, each time with every
+call's result moved within its own E, and how far those runs spread is how far errors of that size reach. This is Monte
+Carlo arithmetic (D. S. Parker, "Monte Carlo Arithmetic", UCLA CSD-970002, 1997) with the oracle's bounds in place of
+half units in the last place. Half of the draws move each element its own way, as roundings do, and half move all
+elements of a call the same way, as a biased function does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a user of a model sees of a difference: embeddings that point elsewhere, other tokens."""
+"""A difference as a user of the model sees it: embeddings that point elsewhere, other tokens."""
 
 from __future__ import annotations
 

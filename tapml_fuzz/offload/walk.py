@@ -25,7 +25,7 @@ from tapml_fuzz.offload.units import Movable, U
 
 
 class WalkModel(Protocol):
-    """What units move in."""
+    """The model in which units move."""
 
     def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
         """Run it with `assignment`, beside the reference run. Raises `CannotRun`.
@@ -40,7 +40,7 @@ class WalkModel(Protocol):
         """The way of a failure that `check` shows."""
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
-        """What is wrong at some runs of a unit on a platform; None when none is seen to be."""
+        """The result for a unit that is wrong at some runs on a platform; None when none is seen to be wrong."""
 
 
 @dataclass
@@ -53,24 +53,28 @@ class Graph:
     _accepted: tuple[PriorRun, ...] = ()
 
     def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
+        """See `WalkModel.check`."""
         if afresh:
             self.hybrid.forget()
         return self.subject.check(self.hybrid, assignment, () if afresh else self._accepted)
 
     def accept(self, check: ModelCheck) -> None:
+        """See `WalkModel.accept`."""
         self._accepted = check.runs
 
     def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
+        """See `WalkModel.growth`."""
         return blame.growth(self.subject, self.hybrid, assignment, check)
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
+        """See `WalkModel.unsteady`; what is wrong is filed with `file`."""
         flaky = unsteady(self.subject, self.hybrid, key, platform)
         return None if flaky is None else Alone(failed=True, reason=flaky.reason, findings=self.file(key, flaky))
 
 
 @dataclass(frozen=True)
 class Alone:
-    """What validation of a unit on its own calls gave.
+    """The result of validating a unit on its own calls.
 
     `unsupported` says that the platform does not take it. What crashed or hung by itself (`where`) is not run in the
     model.
@@ -85,6 +89,8 @@ class Alone:
 
 @dataclass(frozen=True)
 class Started:
+    """Work on a unit begins; units are numbered from 1 in the order walked."""
+
     unit: Movable
     number: int
     total: int
@@ -92,7 +98,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Settled:
-    """`resumed`: it was settled in an earlier run of this walk."""
+    """Work on a unit has ended; `resumed` says that it was settled in an earlier run of this walk."""
 
     result: UnitResult
     number: int
@@ -132,7 +138,7 @@ class Walker(Generic[U]):
 
     @property
     def results(self) -> list[UnitResult]:
-        """What became of every unit, in order; a unit may be taken back as long as the model runs."""
+        """The result for every unit, in order; a unit may be taken back as long as the model runs."""
         return [self._ledger.results[key] for key in self._units]
 
     def final(self) -> ModelCheck:
@@ -214,7 +220,7 @@ class Walker(Generic[U]):
             return None, error
 
     def _took_back(self, keys: Sequence[str], failed: ModelCheck | None = None) -> bool:
-        """Whether one of these units, which have moved, was right by luck, and so is back on the source.
+        """Tell whether one of these units, which have moved, was right by luck, and so is back on the source.
 
         It is the one that is seen to be wrong alone; else, where `failed` shows a failure that comes and goes, the
         one that gave the first value outside its bound.
@@ -231,7 +237,7 @@ class Walker(Generic[U]):
         return True
 
     def _took_back_smallest(self) -> bool:
-        """Whether the model fails every time it is run anew, so that the last of a smallest failing set is back.
+        """Tell whether the model fails every time it is run anew, so that the last of a smallest failing set is back.
 
         What failed then was not run again in the trials, or had other tensors there.
         """
@@ -277,7 +283,7 @@ def _each_once(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 
 def _breaks(check: ModelCheck | None, error: CannotRun | None) -> bool:
-    """Whether the model failed; what a platform refuses is no failure."""
+    """Tell whether the model failed; what a platform refuses is no failure."""
     return not error.refused if error is not None else check is not None and check.failed
 
 

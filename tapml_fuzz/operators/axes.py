@@ -1,4 +1,4 @@
-"""Which sizes agree: found by trial from example calls.
+"""Inference of which sizes agree, by trial from example calls.
 
 Every axis of every tensor argument, and every integer attribute, is a *position*. Two positions agree when the
 operator refuses to see one scaled alone but accepts both scaled together; a `view` that splits an axis makes

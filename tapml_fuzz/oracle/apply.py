@@ -74,10 +74,12 @@ def tracked_in(tree: Any) -> list[Tracked]:
 
 
 def is_tracked(leaf: Any) -> bool:
+    """Tell whether a leaf of nested arguments is a `Tracked` value."""
     return isinstance(leaf, Tracked)
 
 
 def plain(tree: Any) -> Any:
+    """Nested arguments with plain values in place of `Tracked` ones."""
     return tree_map(lambda leaf: leaf.value if isinstance(leaf, Tracked) else leaf, tree, is_leaf=is_tracked)
 
 

@@ -33,7 +33,7 @@ class Difference:
 def difference(
     actual: Tensor, truth: Tensor, bound: Tensor | None, dtype: str, *, assumes_finite: bool = False
 ) -> Difference:
-    """How far `actual` (in the output dtype) is from `truth` in units of `bound`.
+    """The distance of `actual` (in the output dtype) from `truth` in units of `bound`.
 
     With `assumes_finite`, elements whose truth is not finite (or overflows) are unjudged.
     """

@@ -45,11 +45,13 @@ def store_intermediate(x: Tracked, like: Tracked) -> Tracked:
 
 
 def pair(x: Operand, y: Operand) -> tuple[Tracked, Tracked, Arithmetic]:
+    """Both operands as floating `Tracked` values, and the arithmetic that they share."""
     arithmetic = x.arithmetic if isinstance(x, Tracked) else y.arithmetic  # type: ignore[union-attr]
     return floating(x, arithmetic), floating(y, arithmetic), arithmetic
 
 
 def add(x: Operand, y: Operand) -> Tracked:
+    """|(x+dx) + (y+dy) - (x+y)| <= ex + ey."""
     x, y, a = pair(x, y)
     result = a.rounded(
         x.value + y.value,
@@ -80,6 +82,7 @@ def _absorbed(result: Tracked, small: Tracked, large: Tracked) -> Tracked:
 
 
 def sub(x: Operand, y: Operand) -> Tracked:
+    """|(x+dx) - (y+dy) - (x-y)| <= ex + ey."""
     x, y, a = pair(x, y)
     lost = _both_overflow(x, y, 1.0)
     result = a.rounded(x.value - y.value, errors_of(x, y), (x, y), underflows=a.flush, unbounded=lost)
@@ -117,7 +120,7 @@ def mul(x: Operand, y: Operand) -> Tracked:
 
 
 def infinite_by_zero(x: Tracked, y: Tracked, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
-    """Where an infinity meets a number that may just as well be zero (a subnormal that is flushed): unjudged.
+    """A mask of where an infinity meets a number that may just as well be zero (a subnormal that is flushed): unjudged.
 
     The result is then NaN, or infinite with either sign; NaN it surely is where a NaN goes in as well. `product` is
     the one that is computed, sums and all.
@@ -187,14 +190,17 @@ def div(x: Operand, y: Operand, *, builtin: str = "div") -> Tracked:
 
 
 def reciprocal(x: Operand) -> Tracked:
+    """1 / x, with the accuracy that the platform has for it."""
     return div(1.0, x, builtin="reciprocal")
 
 
 def neg(x: Tracked) -> Tracked:
+    """-x, which rounds nothing."""
     return Tracked(-x.value, x.arithmetic, x.error, storage_dtype=x.storage_dtype, overflows=x.overflows)
 
 
 def absolute(x: Tracked) -> Tracked:
+    """|x|, which rounds nothing."""
     return Tracked(
         x.value.abs(), x.arithmetic, x.error, storage_dtype=x.storage_dtype, overflows=x.overflows, nonnegative=True
     )

@@ -43,6 +43,7 @@ def exp(x: Operand, *, builtin: str = "exp") -> Tracked:
 
 
 def expm1(x: Operand) -> Tracked:
+    """The error of exp: expm1(x + e) - expm1(x), the larger of the two sides."""
     x, _, a = pair(x, 0.0)
     value = torch.expm1(x.value)
     error = None if x.error is None else torch.expm1(x.value + x.error) - value

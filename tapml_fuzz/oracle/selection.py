@@ -13,7 +13,7 @@ from tapml_fuzz.oracle.difference import Difference
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What an index output selects from: where ties or rounding leave several right answers.
+    """The values that an index output selects from, where ties or rounding leave several right answers.
 
     `source` holds the values that were compared along `dim`; `distinct` asks that no index repeats along `dim`
     (top-k, sort).

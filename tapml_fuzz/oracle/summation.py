@@ -55,7 +55,7 @@ def largest_share(largest: Tensor, weight: Tensor) -> Tensor:
 
 
 def multiplicity(terms: Tensor, dim: int, roundoff: float, *, updating: bool = False) -> Tensor | float:
-    """How often each of the terms along `dim` occurs: 1 where all differ, n where all are equal, keeping `dim` as 1.
+    """The number of times that each term along `dim` occurs, from 1 where all differ to n; `dim` is kept as 1.
 
     Estimated from the pairs that are equal in a sample of the terms. With `updating`, steps between neighbours count as
     well: a running mean (Welford) over a ramp adds one and the same increment again and again.
@@ -111,7 +111,7 @@ _TINY = 4.0
 
 
 def absorbed(terms: Tensor, weight: Tensor, roundoff: float) -> Tensor | None:
-    """What tiny terms lose against a partial sum as large as `weight` (sum|t|, reduced axes kept as 1), or None.
+    """The loss of tiny terms against a partial sum as large as `weight` (sum|t|, reduced axes kept as 1), or None.
 
     Added to a number whose spacing is s, a term below s / 2 is dropped whole and one below s becomes s, the same way
     whenever it is added. The loss is that at the spacing of the whole sum or of its half, whichever is larger.
@@ -158,7 +158,7 @@ def absorbed_products(x: Tensor, y: Tensor, roundoff: float) -> Tensor | None:
 def infinite_and_overflowing(
     value: Tensor, weight: Tensor, largest: float, signed: Callable[[], tuple[Tensor, Tensor]]
 ) -> Tensor | None:
-    """Where a sum that overflows, or holds an infinity, may meet an overflow of the other sign on its way.
+    """A mask of where a sum that overflows, or holds an infinity, may meet an overflow of the other sign on its way.
 
     Depending on the order of additions the result is then either infinity or NaN. `weight` is sum|t|; `signed` gives
     the sums of the finite positive and of the finite negative terms (as magnitudes) and is only called when needed.

@@ -30,6 +30,7 @@ class Carrier(torch.Tensor):
 
     @staticmethod
     def __new__(cls, tracked: Tracked) -> Carrier:
+        """Make a carrier of the value's shape, strides and stored dtype, on the CPU."""
         value = tracked.value
         dtype = tracked.storage_dtype if tracked.is_floating else value.dtype
         made: Carrier = torch.Tensor._make_wrapper_subclass(

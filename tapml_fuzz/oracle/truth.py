@@ -25,7 +25,7 @@ from tapml_fuzz.oracle.tracked import Arithmetic, Tracked, arithmetic
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a correct implementation gives, per output.
+    """The result of a correct implementation, per output.
 
     Attributes:
         values: the exact result: float64 for floating outputs, the outputs' own dtype for integers and booleans.
@@ -48,6 +48,7 @@ class Truth:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the outputs."""
         return tuple(tuple(v.shape) for v in self.values)
 
     @property

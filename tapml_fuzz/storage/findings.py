@@ -165,6 +165,7 @@ class FindingStore:
         return finding_folder.read_evidence(self._folder(id_))
 
     def close(self) -> None:
+        """Close the database; the store is of no use afterwards."""
         with self._lock:
             self._database.close()
 

@@ -52,7 +52,7 @@ class Sentence(msgspec.Struct, frozen=True):
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """Where a seed came from.
+    """The origin of a seed.
 
     Attributes:
         model, weights: name of the model and hash of its weights.
@@ -138,7 +138,7 @@ def load(path: Path, expected_id: str = "") -> Seed:
 
 
 def is_id(text: str) -> bool:
-    """Whether a text has the form of a seed's id (and so cannot lead out of the corpus as part of a path)."""
+    """Tell whether a text has the form of a seed's id (and so cannot lead out of the corpus as part of a path)."""
     return _ID.fullmatch(text) is not None
 
 

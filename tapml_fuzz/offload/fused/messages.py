@@ -1,4 +1,4 @@
-"""What the walk of two libraries and the process in which they run say to each other: msgpack, and raw tensor bytes."""
+"""Messages between the walk of two libraries and the process in which they run: msgpack, and raw tensor bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_MESSAGE = 1 << 30  # bytes: a message is one tensor, and both processes hold
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What the process is started with: paths of two libraries, and the function to run."""
+    """The task with which the process is started: paths of two libraries, and the function to run."""
 
     a: str
     b: str
@@ -99,6 +99,8 @@ class CallFacts(msgspec.Struct, frozen=True):
 
 
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
+    """The answer to a `SurveyRequest`: every call of A's run, in order."""
+
     calls: tuple[CallFacts, ...]
 
 
@@ -146,6 +148,7 @@ Reply = Ready | Refusal | CallStarted | Surveyed | Checked | RunStopped | OwnRun
 
 
 def encoded(message: Request | Reply) -> bytes:
+    """A message as the bytes that go to the other process."""
     return msgspec.msgpack.encode(message)
 
 
@@ -154,8 +157,10 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def request(raw: bytes) -> Request:
+    """The request that the bytes hold; raises `msgspec.DecodeError` for any others."""
     return _requests.decode(raw)
 
 
 def reply(raw: bytes) -> Reply:
+    """The reply that the bytes hold; raises `msgspec.DecodeError` for any others."""
     return _replies.decode(raw)

@@ -76,6 +76,7 @@ class Pair:
         self.close()
 
     def close(self) -> None:
+        """End the process and the connection to it; the next request starts another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

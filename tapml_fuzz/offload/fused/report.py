@@ -1,4 +1,4 @@
-"""What a walk from one compiled library to another came to."""
+"""The result of a walk from one compiled library to another, as data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LibrariesReport(WalkReport):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What no unit says, one line each."""
+        """Lines about what no unit says."""
         a, b = self.walk.reference, self.walk.target
         lines = [f"only {a} calls {name}" for name in self.only_in_a]
         lines += [f"only {b} calls {name}" for name in self.only_in_b]
@@ -50,6 +50,7 @@ class LibrariesReport(WalkReport):
 
     @property
     def own_outside(self) -> bool:
+        """Tell whether B's own result is outside what is allowed."""
         return self.own_worst > 1
 
     def summary(self) -> LibrariesWalkSummary:

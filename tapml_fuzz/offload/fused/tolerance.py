@@ -1,4 +1,4 @@
-"""How far another library's function may be from this one's, where nobody knows the truth.
+"""Tolerances for another library's function beside this one's, where nobody knows the truth.
 
 A compiled function has no float64 twin, so its error is measured from outside, on library A's own function. Its
 float inputs x are moved along a line, x (1 + k h d) for k = 0 to 3 with a random sign d for each element and h a power
@@ -117,7 +117,7 @@ def tolerance(
 
 
 def slack(allowed: Array | None, output: Array) -> float:
-    """How large the tolerance is beside the output, root mean squares of both: the relative fault that is missed."""
+    """The size of the tolerance beside the output's, root mean squares of both: the relative fault that is missed."""
     if allowed is None or output.size == 0:
         return 0.0
     with np.errstate(all="ignore"):

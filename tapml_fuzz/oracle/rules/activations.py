@@ -36,6 +36,7 @@ def _open_at_minus_infinity(x: Tracked, y: Tracked) -> Tracked:
 
 @rule("aten.silu")
 def silu(x: Tracked) -> Tracked:
+    """x * sigmoid(x), the sigmoid a step of its own."""
     return _open_at_minus_infinity(x, e.mul(x, f.sigmoid(x)))
 
 
@@ -57,16 +58,19 @@ def softplus(x: Tracked, beta: float = 1, threshold: float = 20) -> Tracked:
 
 @rule("aten.relu")
 def relu(x: Tracked) -> Tracked:
+    """max(x, 0)."""
     return maximum(x, 0)
 
 
 @rule("aten.leaky_relu")
 def leaky_relu(x: Tracked, negative_slope: float = 0.01) -> Tracked:
+    """x where it is positive, else x times the slope."""
     return where(Tracked(x.value > 0, x.arithmetic), x, e.mul(x, negative_slope))
 
 
 @rule("aten.elu")
 def elu(x: Tracked, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tracked:
+    """The line where x is positive, else alpha * (exp(x) - 1), each scaled."""
     curve = scaled(f.expm1(scaled(replace(x, value=x.value.clamp(max=0.0)), input_scale)), alpha * scale)
     assert isinstance(curve, Tracked)
     line = scaled(x, scale)
@@ -76,4 +80,5 @@ def elu(x: Tracked, alpha: float = 1, scale: float = 1, input_scale: float = 1) 
 
 @rule("aten.hardtanh")
 def hardtanh(x: Tracked, min_val: float = -1, max_val: float = 1) -> Tracked:
+    """x held between two limits."""
     return clamp(x, min_val, max_val)

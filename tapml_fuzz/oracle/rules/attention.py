@@ -70,6 +70,7 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tracked:
+    """softmax(query key^T * scale) value, masked; with `enable_gqa` several queries share keys and values."""
     if enable_gqa:
         copies = query.value.shape[-3] // key.value.shape[-3]
         key, value = (movement.moved(lambda t: t.repeat_interleave(copies, -3), k) for k in (key, value))

@@ -58,4 +58,5 @@ def truncated(x: Tracked, dtype: torch.dtype) -> Tracked:
 
 @rule("aten.type_as", "aten.to.other")
 def as_other(x: Tracked, other: Tracked, *_: Any, **__: Any) -> Tracked:
+    """A cast to the dtype of another tensor."""
     return cast(x, other.storage_dtype if other.is_floating else other.value.dtype)

@@ -36,45 +36,53 @@ def operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
 
 @rule("aten.add")
 def add(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
+    """x + alpha * other, the product stored as a tensor may be."""
     x, other = operands(x, other)
     return e.add(x, scaled(other, alpha, x))
 
 
 @rule("aten.sub")
 def sub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
+    """x - alpha * other, the product stored as a tensor may be."""
     x, other = operands(x, other)
     return e.sub(x, scaled(other, alpha, x))
 
 
 @rule("aten.rsub")
 def rsub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
+    """other - alpha * x, the product stored as a tensor may be."""
     x, other = operands(x, other)
     return e.sub(other, scaled(x, alpha, other))
 
 
 @rule("aten.mul")
 def mul(x: Operand, other: Operand) -> Tracked:
+    """x * other; a tensor by itself is a square, whose errors are not independent."""
     return e.square(x) if x is other else e.mul(*operands(x, other))
 
 
 @rule("aten.div", "aten.true_divide")
 def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tracked:
+    """x / other, rounded to whole numbers as `rounding_mode` says."""
     quotient = e.div(*operands(x, other))
     return quotient if rounding_mode is None else _whole(quotient, getattr(torch, rounding_mode))
 
 
 @rule("aten.addcmul")
 def addcmul(x: Tracked, one: Tracked, two: Tracked, value: float = 1) -> Tracked:
+    """x + value * one * two."""
     return e.add(x, e.mul(scaled(one, value), two))
 
 
 @rule("aten.addcdiv")
 def addcdiv(x: Tracked, one: Tracked, two: Tracked, value: float = 1) -> Tracked:
+    """x + value * one / two."""
     return e.add(x, e.div(scaled(one, value), two))
 
 
 @rule("aten.lerp")
 def lerp(start: Tracked, end: Tracked, weight: Operand) -> Tracked:
+    """start + weight * (end - start)."""
     return e.add(start, e.mul(weight, e.sub(end, start)))
 
 
@@ -102,11 +110,13 @@ def _extremum(x: Tracked, other: Operand, function: Callable[[Tensor, Tensor], T
 
 @rule("aten.maximum")
 def maximum(x: Tracked, other: Operand) -> Tracked:
+    """The larger of two, element by element."""
     return _extremum(x, other, torch.maximum)
 
 
 @rule("aten.minimum")
 def minimum(x: Tracked, other: Operand) -> Tracked:
+    """The smaller of two, element by element."""
     return _extremum(x, other, torch.minimum)
 
 
@@ -120,11 +130,13 @@ def clamp(x: Tracked, min: Operand | None = None, max: Operand | None = None) ->
 
 @rule("aten.clamp_min")
 def clamp_min(x: Tracked, min: Operand) -> Tracked:
+    """x, not below the limit."""
     return maximum(x, min)
 
 
 @rule("aten.clamp_max")
 def clamp_max(x: Tracked, max: Operand) -> Tracked:
+    """x, not above the limit."""
     return minimum(x, max)
 
 
@@ -157,6 +169,7 @@ for _packet in ("floor", "ceil", "trunc", "round"):
 
 @rule("aten.sign", "aten.sgn")
 def sign(x: Tracked) -> Tracked:
+    """-1, 0 or 1; both sides of zero are right where the error reaches over it."""
     return _whole(x, torch.sign)
 
 
@@ -193,9 +206,11 @@ def _remainder(x: Operand, other: Operand, function: Any) -> Tracked:
 
 @rule("aten.remainder")
 def remainder(x: Operand, other: Operand) -> Tracked:
+    """The remainder with the sign of the divisor."""
     return _remainder(x, other, torch.remainder)
 
 
 @rule("aten.fmod")
 def fmod(x: Operand, other: Operand) -> Tracked:
+    """The remainder with the sign of the dividend."""
     return _remainder(x, other, torch.fmod)

@@ -13,7 +13,7 @@ from tapml_fuzz.oracle.tracked import Tracked
 
 @rule("aten.where.self")
 def where(condition: Tracked, x: Tracked, y: Tracked) -> Tracked:
-    """Where rounding decides the condition both branches are right, so the error spans both."""
+    """Choose by a condition; where rounding decides it, both branches are right, so the error spans both."""
     chosen = movement.merged(lambda p: torch.where(condition.value, p[0], p[1]), [x, y])
     if condition.error is None or not chosen.is_floating:
         return chosen
@@ -25,6 +25,7 @@ def where(condition: Tracked, x: Tracked, y: Tracked) -> Tracked:
 
 @rule("aten.masked_fill")
 def masked_fill(x: Tracked, mask: Tracked, value: Tracked | float) -> Tracked:
+    """A number, stored in x's dtype, where the mask is true, and x elsewhere."""
     filled = value if isinstance(value, Tracked) else x.arithmetic.constant(movement.stored(value, x), x.storage_dtype)
     if not x.is_floating:
         number = value.value if isinstance(value, Tracked) else value

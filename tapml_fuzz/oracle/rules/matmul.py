@@ -152,5 +152,6 @@ def addbmm(bias: Tracked, x: Tracked, y: Tracked, beta: float = 1, alpha: float 
 
 @rule("aten.linear")
 def linear(x: Tracked, weight: Tracked, bias: Tracked | None = None) -> Tracked:
+    """x weight^T + bias, as one product."""
     result = matmul(x, movement.moved(torch.transpose, weight, 0, 1) if weight.value.ndim == 2 else weight, bias)
     return result if bias is None else biased(result, bias, x)

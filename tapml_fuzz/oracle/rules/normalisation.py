@@ -69,6 +69,7 @@ def layer_norm(
     eps: float = 1e-5,
     *_: Any,
 ) -> Tracked:
+    """The first output of `native_layer_norm`."""
     return native_layer_norm(x, normalized_shape, weight, bias, eps)[0]
 
 
@@ -86,6 +87,7 @@ def _root_mean_square(
 def rms_norm(
     x: Tracked, normalized_shape: Sequence[int], weight: Tracked | None = None, eps: float | None = None
 ) -> Tracked:
+    """x over its root mean square, times the weight."""
     return _root_mean_square(x, normalized_shape, weight, eps)[0]
 
 
@@ -93,6 +95,7 @@ def rms_norm(
 def fused_rms_norm(
     x: Tracked, normalized_shape: Sequence[int], weight: Tracked | None, eps: float | None
 ) -> tuple[Tracked, Tracked]:
+    """`rms_norm`, and the reciprocal root mean square."""
     return _root_mean_square(x, normalized_shape, weight, eps)
 
 
@@ -104,6 +107,7 @@ def _per_channel(x: Tracked | None, ndim: int) -> Tracked | None:
 def native_group_norm(
     x: Tracked, weight: Tracked | None, bias: Tracked | None, n: int, c: int, hw: int, group: int, eps: float
 ) -> tuple[Tracked, Tracked, Tracked]:
+    """Output, mean and reciprocal standard deviation per sample and group, `[n, group]` each of the latter."""
     grouped = movement.moved(lambda t: t.reshape(n, group, (c // group) * hw), x)
     _, centre, variance = r.moments(grouped, [-1])
     # The statistics are outputs in x's dtype, and kernels read them back from there.
@@ -129,6 +133,7 @@ def native_group_norm(
 def group_norm(
     x: Tracked, group: int, weight: Tracked | None = None, bias: Tracked | None = None, eps: float = 1e-5, *_: Any
 ) -> Tracked:
+    """The first output of `native_group_norm`."""
     n, c = x.value.shape[:2]
     return native_group_norm(x, weight, bias, n, c, math.prod(x.value.shape[2:]), group, eps)[0]
 

@@ -24,11 +24,13 @@ Dims = int | Sequence[int] | None
 
 @rule("aten.sum")
 def total(x: Tracked, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
+    """The sum over axes, cast to `dtype` first."""
     return r.total(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
 
 
 @rule("aten.mean")
 def mean(x: Tracked, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
+    """The mean over axes, cast to `dtype` first."""
     return r.mean(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
 
 
@@ -43,6 +45,7 @@ def _correction(dim: Any, correction: float | None) -> tuple[Dims, float]:
 def var(
     x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> Tracked:
+    """The variance over axes, in two passes."""
     dim, correction = _correction(dim, correction if unbiased is None else float(unbiased))
     return r.moments(x, dim, correction, keepdim)[2]
 
@@ -51,6 +54,7 @@ def var(
 def std(
     x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> Tracked:
+    """The root of the variance."""
     return f.sqrt(var(x, dim, unbiased, keepdim, correction=correction))
 
 
@@ -58,6 +62,7 @@ def std(
 def var_mean(
     x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> tuple[Tracked, Tracked]:
+    """The variance and the mean that it is taken about."""
     dim, correction = _correction(dim, correction if unbiased is None else float(unbiased))
     _, centre, variance = r.moments(x, dim, correction, keepdim)
     return variance, r.squeezed(r.updated(centre), r.axes(dim, x.value.ndim), keepdim)
@@ -67,6 +72,7 @@ def var_mean(
 def vector_norm(
     x: Tracked, ord: float = 2, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None
 ) -> Tracked:
+    """The norm of order `ord`: by counting, sums, squares and roots, or powers."""
     x = cast(x, dtype)
     size = e.absolute(x)
     if ord == math.inf:
@@ -85,6 +91,7 @@ def vector_norm(
 
 @rule("aten.norm")
 def norm(x: Tracked, p: float | None = 2, dim: Dims = None, keepdim: bool = False, **options: Any) -> Tracked:
+    """`vector_norm` under its older name and arguments."""
     return vector_norm(x, 2 if p is None else p, dim, keepdim, options.get("dtype"))
 
 
@@ -102,11 +109,13 @@ def _extremum(x: Tracked, dim: Dims, keepdim: bool, function: Callable[..., Tens
 
 @rule("aten.amax", "aten.max.default")
 def amax(x: Tracked, dim: Dims = None, keepdim: bool = False) -> Tracked:
+    """The largest over axes."""
     return _extremum(x, dim, keepdim, torch.amax)
 
 
 @rule("aten.amin", "aten.min.default")
 def amin(x: Tracked, dim: Dims = None, keepdim: bool = False) -> Tracked:
+    """The smallest over axes."""
     return _extremum(x, dim, keepdim, torch.amin)
 
 

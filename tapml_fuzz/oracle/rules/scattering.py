@@ -29,6 +29,7 @@ for _packet in ("slice_scatter", "select_scatter", "diagonal_scatter"):
 
 @rule("aten.scatter.value")
 def scatter_value(x: Tracked, dim: int, index: Tracked, value: float) -> Tracked:
+    """One number, stored in x's dtype, written at the indices along `dim`."""
     number = movement.stored(value, x)
     return movement.merged(lambda p: torch.scatter(p[0], dim, index.value, number if p[0] is x.value else 0.0), [x])
 
@@ -63,6 +64,7 @@ def _unjudged_where(x: Tracked, places: Tensor) -> Tracked:
 
 @rule("aten.index_put")
 def index_put(x: Tracked, indices: list[Tracked | None], values: Tracked, accumulate: bool = False) -> Tracked:
+    """Values written, or added, at the places that index tensors name; several writers of one place are unjudged."""
     places = [None if i is None else i.value for i in indices]
 
     def put(parts: Any) -> Any:

@@ -78,4 +78,5 @@ def sort(
 
 @rule("aten.argsort")
 def argsort(x: Tracked, *rest: Any, **options: Any) -> Tracked:
+    """The indices of `sort`."""
     return sort(x, *rest, **options)[1]

@@ -22,6 +22,7 @@ Dims = int | Sequence[int]
 
 @rule("aten._softmax", "aten.softmax", "aten._safe_softmax")
 def softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
+    """exp(x - max) over its sum along `dim`."""
     x = e.floating(x, x.arithmetic)
     powers = e.store_intermediate(f.exp(e.sub(x, amax(x, dim, keepdim=True))), x)
     return e.div(powers, _sum_of_powers(powers, x, dim))
@@ -29,6 +30,7 @@ def softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
 
 @rule("aten._log_softmax", "aten.log_softmax")
 def log_softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
+    """x - max - log(sum of exp(x - max)) along `dim`."""
     x = e.floating(x, x.arithmetic)
     shifted = e.store_intermediate(e.sub(x, amax(x, dim, keepdim=True)), x)
     return e.sub(shifted, e.store_intermediate(f.log(_sum_of_powers(f.exp(shifted), x, dim)), x))
@@ -36,6 +38,7 @@ def log_softmax(x: Tracked, dim: int, *_: Any, **__: Any) -> Tracked:
 
 @rule("aten.logsumexp")
 def logsumexp(x: Tracked, dim: Dims, keepdim: bool = False) -> Tracked:
+    """max + log(sum of exp(x - max)) over axes."""
     x = e.floating(x, x.arithmetic)
     # An infinite maximum is not subtracted: inf - inf would hide the answer, which is that infinity.
     peak = amax(x, dim, keepdim=True)
