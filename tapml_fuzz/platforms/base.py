@@ -62,11 +62,16 @@ class Reproducer(msgspec.Struct, frozen=True):
 
 
 class Unavailable(Exception):
-    """The platform cannot run here; `hint` says how to get it."""
+    """The platform cannot run here; `hint` says how to get it.
 
-    def __init__(self, reason: str, hint: str = "") -> None:
+    `operators` and `versions` are as in `Info`, for a platform that knows them all the same.
+    """
+
+    def __init__(
+        self, reason: str, hint: str = "", *, operators: tuple[str, ...] = (), versions: Mapping[str, str] = {}
+    ) -> None:
         super().__init__(reason)
-        self.hint = hint
+        self.hint, self.operators, self.versions = hint, operators, dict(versions)
 
 
 class BuildRejected(Exception):
@@ -111,7 +116,7 @@ class Platform(Protocol):
     name: str
 
     def activate(self) -> Info:
-        """Import what is needed, find the device; called once, first. Returns `available=False` rather than raise."""
+        """Import what is needed, find the device; called once, first. Raises `Unavailable` when it cannot run here."""
 
     def build(self, spec: BuildSpec) -> Any:
         """Compile the build spec. Raises `BuildRejected`, `NotSupported` or, when axes are open, `NeedsStatic`."""
@@ -125,6 +130,16 @@ class Platform(Protocol):
         `NotSupported` for a case that it cannot take; any other exception is a run error, and `DeviceLost` one that
         costs the worker.
         """
+
+
+def info_of(platform: Platform) -> Info:
+    """Activate a platform: what it says of itself, or the `Info` of an unavailable one. Raises nothing."""
+    try:
+        return platform.activate()
+    except Unavailable as error:
+        return Info(platform.name, False, str(error), error.hint, versions=error.versions, operators=error.operators)
+    except Exception as error:
+        return Info(platform.name, False, f"activation failed: {type(error).__name__}: {error}"[:1000])
 
 
 class Reproducible(Platform, Protocol):

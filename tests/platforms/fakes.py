@@ -26,6 +26,7 @@ from tapml_fuzz.platforms.base import (
     MachineUnreachable,
     NeedsStatic,
     Reproducer,
+    Unavailable,
 )
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.torch.eager import TorchCpu
@@ -213,7 +214,7 @@ class Leaving(_Fake):
 
     def activate(self) -> Info:
         if Path(os.environ["TAPML_FUZZ_TEST_AWAY"]).exists():
-            return Info(self.name, False, "nothing answers")
+            raise Unavailable("nothing answers")
         return super().activate()
 
     def run(
@@ -286,7 +287,7 @@ class Absent(_Fake):
     name = "absent"
 
     def activate(self) -> Info:
-        return Info(self.name, False, "no such device", "buy one")
+        raise Unavailable("no such device", "buy one", operators=("softmax",), versions={"driver": "0.1"})
 
 
 class Exploding(_Fake):

@@ -15,6 +15,7 @@ import pytest
 
 from tapml_fuzz.core.outcome import Crash, Ok, RunOutcome, Timeout, Unreachable
 from tapml_fuzz.platforms.address import parse
+from tapml_fuzz.platforms.base import info_of
 from tapml_fuzz.platforms.remote.client import connect
 from tapml_fuzz.platforms.remote.protocol import ABOUT, ASK, OPEN, VERSION, About, encode_about
 from tapml_fuzz.platforms.remote.served import Served, about
@@ -179,7 +180,7 @@ def test_server_of_another_version_is_told_apart(protocol: int) -> None:
             assert name in (ABOUT, ASK), "nothing else is asked of it"
             return lambda: encode_about(About(protocol, "0.0.1", ("torch-cpu",)))
 
-    info = Served(Session(), "torch-cpu").activate()
+    info = info_of(Served(Session(), "torch-cpu"))
     assert not info.available
     assert info.reason == "the server is of another version"
     assert "same tapml_fuzz" in info.hint

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported, info_of
 from tapml_fuzz.platforms.tvm.c import TvmC, c_complaint
 from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
 
@@ -19,7 +19,7 @@ pytest.importorskip("tvm")
 @pytest.fixture(scope="module")
 def platform() -> TvmC:
     made = TvmC()
-    info = made.activate()
+    info = info_of(made)
     if not info.available:
         pytest.skip(f"tvm-c: {info.reason}")
     return made
@@ -27,7 +27,7 @@ def platform() -> TvmC:
 
 def test_missing_compiler_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    info = TvmC().activate()
+    info = info_of(TvmC())
     assert not info.available
     assert "gcc" in info.reason
     assert "gcc" in info.hint

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Timeout
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, info_of
 from tapml_fuzz.platforms.browser import chromium as browser
 from tapml_fuzz.platforms.browser import toolchain as tvmjs_toolchain
 from tapml_fuzz.platforms.browser.platform import BrowserBuild, BrowserError, TvmWebGPUBrowser
@@ -33,7 +33,7 @@ _SECONDS = 10.0  # within which the loss of a browser must be an outcome
 @pytest.fixture(scope="module")
 def platform() -> Iterator[TvmWebGPUBrowser]:
     made = TvmWebGPUBrowser()
-    info = made.activate()
+    info = info_of(made)
     if not info.available:
         pytest.skip(f"tvm-webgpu-browser: {info.reason}; {info.hint}")
     yield made
@@ -104,7 +104,7 @@ def folder_of(session: WorkerSession) -> Path:
 def test_what_is_missing_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CHROMIUM", raising=False)
-    info = TvmWebGPUBrowser().activate()
+    info = info_of(TvmWebGPUBrowser())
     assert (info.available, info.reason) == (False, "no Chromium")
     assert "chromium" in info.hint
     with pytest.raises(tvmjs_toolchain.Missing, match="emcc"):
@@ -119,7 +119,7 @@ def test_a_browser_that_shows_no_page_is_unavailable(
     platform: TvmWebGPUBrowser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHROMIUM", "false")
-    info = TvmWebGPUBrowser().activate()
+    info = info_of(TvmWebGPUBrowser())
     assert not info.available
     assert "status 1" in info.reason
 
@@ -208,7 +208,7 @@ def test_page_is_for_those_who_know_the_token(platform: TvmWebGPUBrowser) -> Non
 def test_death_is_an_outcome_in_seconds_and_leaves_nothing(platform: TvmWebGPUBrowser, victim: str) -> None:
     """The renderer is the tab's process."""
     doomed = TvmWebGPUBrowser()
-    assert doomed.activate().available
+    assert info_of(doomed).available
     folder = doomed._browser.folder
     try:
         build = doomed.build(BuildSpec(SUB, SUB.dtypes, {}))

@@ -57,24 +57,26 @@ class UserKernel:
         header = parse(self._path, self._source)
         assert isinstance(header, KernelHeader)
         self._header = header
-        try:
+        with header.told():
             self._backend = _backend(self._path.suffix)
-        except Unavailable as error:
-            return Info(self.name, False, str(error), error.hint, operators=header.operators)
-        written_for = [set((d,) if isinstance(d, str) else d) for d in header.dtypes]
-        dtypes = [dtype for dtype in self._backend.inputs if any(dtype in names for names in written_for)]
-        if not any(names <= set(self._backend.inputs) for names in written_for):
-            absent = sorted(set().union(*written_for) - set(self._backend.inputs))
-            return Info(self.name, False, f"the device has no {', '.join(absent)}", "add others to `dtypes`")
+            dtypes = self._dtypes(header)
         return Info(
             self.name,
             True,
             device=self._backend.description,
             versions=self._backend.versions,
-            capabilities=Capabilities(tuple(dtypes), max_elements=self._backend.max_elements),
+            capabilities=Capabilities(dtypes, max_elements=self._backend.max_elements),
             policy=self._backend.policy,
             operators=header.operators,
         )
+
+    def _dtypes(self, header: KernelHeader) -> tuple[str, ...]:
+        """The dtypes of the device that the kernel is written for; raises `Unavailable` where it has none of them."""
+        written_for = [set((d,) if isinstance(d, str) else d) for d in header.dtypes]
+        if not any(names <= set(self._backend.inputs) for names in written_for):
+            absent = sorted(set().union(*written_for) - set(self._backend.inputs))
+            raise Unavailable(f"the device has no {', '.join(absent)}", "add others to `dtypes`")
+        return tuple(dtype for dtype in self._backend.inputs if any(dtype in names for names in written_for))
 
     def build(self, spec: BuildSpec) -> KernelBuild:
         """Compile the kernel; a header that does not fit the operator is rejected like a source that does not."""

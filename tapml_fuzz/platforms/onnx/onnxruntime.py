@@ -14,7 +14,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.onnx.export import exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.reproducers import onnxruntime_reproducer
 
@@ -39,11 +39,11 @@ class OnnxRuntimeCpu:
     def activate(self) -> Info:
         missing = exporter_missing()
         if missing:
-            return Info(self.name, False, f"not installed: {missing}", _MEND)
+            raise Unavailable(f"not installed: {missing}", _MEND)
         try:
             import onnxruntime
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"onnxruntime cannot be imported: {error}", _MEND)
+            raise Unavailable(f"onnxruntime cannot be imported: {error}", _MEND) from error
         self._runtime = onnxruntime
         return Info(
             self.name,

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import msgspec
+
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import encode_operator
@@ -21,6 +23,7 @@ from tapml_fuzz.platforms.base import (
     Info,
     MachineUnreachable,
     Reproducer,
+    Unavailable,
 )
 from tapml_fuzz.platforms.remote.parcel import Shelf, pack
 from tapml_fuzz.platforms.remote.protocol import (
@@ -78,13 +81,20 @@ class Served:
         self._dropped: list[int] = []
 
     def activate(self) -> Info:
-        version = about(self._session)
-        if version is None or version.protocol != VERSION:
-            return Info(self.name, False, "the server is of another version", "install the same tapml_fuzz there")
+        server = about(self._session)
+        assert server is not None, "it is for a server of ours"
+        versions = {"tapml_fuzz": server.version}
+        if server.protocol != VERSION:
+            raise Unavailable(
+                "the server is of another version", "install the same tapml_fuzz there", versions=versions
+            )
         reply, _ = self._called(self._session.get_function(OPEN), self.name)
         if not isinstance(reply, Hello):
             raise MachineUnreachable(f"the server began with {type(reply).__name__}")
-        return reply.info
+        info = msgspec.structs.replace(reply.info, versions={**reply.info.versions, **versions})
+        if not info.available:
+            raise Unavailable(info.reason, info.hint, operators=info.operators, versions=info.versions)
+        return info
 
     def build(self, spec: BuildSpec) -> ServedBuild:
         request = BuildRequest(encode_operator(spec.operator), spec.dtypes, spec.sizes, tuple(self._dropped))

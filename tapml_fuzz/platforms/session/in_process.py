@@ -12,6 +12,7 @@ from tapml_fuzz.platforms.base import (
     Info,
     Platform,
     Reproducer,
+    info_of,
     reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load, location
@@ -30,10 +31,7 @@ class InProcessSession(Session):
 
     def info(self) -> Info:
         if self._info is None:
-            try:
-                self._info = self._platform.activate()
-            except Exception as error:
-                self._info = Info(self.name, False, f"activation failed: {type(error).__name__}: {error}")
+            self._info = info_of(self._platform)
         return self._info
 
     def built(self, handle: int) -> Any:

@@ -21,8 +21,8 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import decode_operator
 from tapml_fuzz.platforms.base import (
     BuildSpec,
-    Info,
     Platform,
+    info_of,
     reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load
@@ -140,7 +140,8 @@ def main(where: str, descriptor: int) -> None:
     channel = Channel(socket.socket(fileno=descriptor))
     status = 0
     try:
-        info, platform = _activated(where)
+        platform = load(where)
+        info = info_of(platform)
         channel.send(Hello(info))
         if info.available:
             _Server(platform, channel).serve()
@@ -152,16 +153,6 @@ def main(where: str, descriptor: int) -> None:
     sys.stderr.flush()
     # GPU drivers and compilers register destructors that call into a Python already torn down.
     os._exit(status)
-
-
-def _activated(where: str) -> tuple[Info, Platform]:
-    """The platform with what it says of itself; one that raises instead is unavailable."""
-    platform = load(where)
-    try:
-        return platform.activate(), platform
-    except Exception as error:
-        reason = f"activation failed: {type(error).__name__}: {error}"[:1000]
-        return Info(getattr(platform, "name", where), False, reason), platform
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tapml_fuzz.core.case import Layout, as_laid_out
 from tapml_fuzz.core.dtypes import NAMES, Array, to_bits
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.torch.reproducers import torch_reproducer
 
@@ -140,7 +140,7 @@ class TorchCpu(_TorchEager):
         try:
             import torch
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"torch cannot be imported: {error}", "pip install torch")
+            raise Unavailable(f"torch cannot be imported: {error}", "pip install torch") from error
         torch.set_num_threads(1)
         return Info(
             self.name,
@@ -166,10 +166,10 @@ class TorchCuda(_TorchEager):
 
             if not torch.cuda.is_available():
                 why = "no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
-                return Info(self.name, False, why, hint)
+                raise Unavailable(why, hint)
             torch.zeros(1, device="cuda")
         except (ImportError, OSError, RuntimeError) as error:
-            return Info(self.name, False, f"torch cannot use CUDA: {error}", hint)
+            raise Unavailable(f"torch cannot use CUDA: {error}", hint) from error
         torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

@@ -29,6 +29,7 @@ from tapml_fuzz.platforms.base import (
     NeedsStatic,
     NotSupported,
     Reproducer,
+    Unavailable,
 )
 from tapml_fuzz.platforms.build_cache import bound, cache_folder
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
@@ -57,17 +58,16 @@ class _Inductor(_TorchEager):
     def activate(self) -> Info:
         eager: Info = super().activate()  # type: ignore[misc]
         info = msgspec.structs.replace(eager, name=self.name)
-        lacking = self.lacking() if info.available else None
+        lacking = self.lacking()
         if lacking is not None:
-            return Info(self.name, False, *lacking)
-        if not info.available or info.capabilities is None:
-            return info
+            raise Unavailable(*lacking)
+        assert info.capabilities is not None
         try:
             folder = cache_folder("torch-inductor")
             bound(folder, _CACHE_LIMIT)
         except OSError as error:
             hint = "set XDG_CACHE_HOME to a folder that can be written"
-            return Info(self.name, False, f"no folder for compiled kernels: {error}", hint)
+            raise Unavailable(f"no folder for compiled kernels: {error}", hint) from error
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # read when inductor is imported, so no sooner
         importlib.import_module("torch._inductor.compile_fx")  # some seconds, which no build should be charged with

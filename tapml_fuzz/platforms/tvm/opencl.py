@@ -45,13 +45,10 @@ class TvmOpenCL(GpuRunner):
         try:
             import tvm
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"cannot import: {error}", "pip install apache-tvm")
+            raise Unavailable(f"cannot import: {error}", "pip install apache-tvm") from error
         if tvm.get_global_func("target.build.opencl", allow_missing=True) is None:
-            return Info(self.name, False, "this TVM has no OpenCL code generator", "pip install apache-tvm")
-        try:
-            self._device = OpenCLDevice()
-        except Unavailable as error:
-            return Info(self.name, False, str(error), error.hint)
+            raise Unavailable("this TVM has no OpenCL code generator", "pip install apache-tvm")
+        self._device = OpenCLDevice()
         threads = min(256, self._device.group_size)
         self.target_options = {"kind": "opencl", "max_num_threads": threads, "host": {"kind": "llvm"}}
         self.target = tvm.target.Target(self.target_options)

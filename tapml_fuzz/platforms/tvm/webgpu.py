@@ -52,13 +52,10 @@ class TvmWebGPU(GpuRunner):
         try:
             import tvm
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"cannot import: {error}", "pip install apache-tvm")
+            raise Unavailable(f"cannot import: {error}", "pip install apache-tvm") from error
         if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
-            return Info(self.name, False, "this TVM has no WebGPU code generator", "pip install apache-tvm")
-        try:
-            self._device = WebGPUDevice()
-        except Unavailable as error:
-            return Info(self.name, False, str(error), error.hint)
+            raise Unavailable("this TVM has no WebGPU code generator", "pip install apache-tvm")
+        self._device = WebGPUDevice()
         self.target_options = {"kind": "webgpu", "host": {"kind": "llvm"}}
         self.target = tvm.target.Target(self.target_options)
         return Info(

@@ -14,7 +14,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.onnx.export import declared_dtype, exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.iree.module import FLAGS, IreeFunction, compile_mlir, onnx_to_mlir
@@ -54,19 +54,19 @@ class _Iree:
     def activate(self) -> Info:
         missing = exporter_missing() or ("iree-base-compiler" if find_spec("iree.compiler") is None else "")
         if missing:
-            return Info(self.name, False, f"not installed: {missing}", _MEND)
+            raise Unavailable(f"not installed: {missing}", _MEND)
         try:
             import iree.runtime
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"iree.runtime cannot be imported: {error}", _MEND)
+            raise Unavailable(f"iree.runtime cannot be imported: {error}", _MEND) from error
         try:
             driver = iree.runtime.get_driver(self.driver)
             devices = driver.query_available_devices()
             device = driver.create_default_device() if devices else None
         except Exception as error:  # a missing loader shows as any of several types
-            return Info(self.name, False, f"IREE's driver {self.driver}: {_line(error)}", self.no_device)
+            raise Unavailable(f"IREE's driver {self.driver}: {_line(error)}", self.no_device) from error
         if device is None:
-            return Info(self.name, False, f"IREE's driver {self.driver} finds no device", self.no_device)
+            raise Unavailable(f"IREE's driver {self.driver} finds no device", self.no_device)
         self._runtime = iree.runtime
         self._config = iree.runtime.Config(device=device)
         self._flags = self.flags()
