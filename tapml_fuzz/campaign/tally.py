@@ -1,55 +1,41 @@
-"""Counting what a campaign did, and the summary that is made of it."""
+"""Counting what a campaign did."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 
-import msgspec
-
-from tapml_fuzz.core.summary import (
-    FindingEntry,
-    OperatorSummary,
-    PairSummary,
-    PlatformSummary,
-    RunSummary,
-    TimeSummary,
-)
-from tapml_fuzz.core.text import printable
-from tapml_fuzz.engine.budget import Budget
+from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.stopwatch import Times
 from tapml_fuzz.engine.trial import Trial
-from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.storage.findings import FindingRecord
-
-# Characters of a platform's reason that fit a line with those of others.
-_REASON = 200
 
 
-@dataclass
 class Tally:
     """Counters shared by all workers of a campaign.
 
     Attributes:
+        trials: one case on one candidate each; cases: cases that were tried at all; elements: of the trials' inputs.
+        by_platform, by_operator, by_pair: trials by candidate, by the operator's key, by both.
+        worst: the largest ratio of a passing trial to the error bound, by candidate and key.
         unreached: cases while a platform did not answer.
         refused: cases that a platform could not run, those included; `refusals` has the first reason.
         unjudged: why the oracle could not tell what is right, by the operator's key.
+        builds: builds by candidate; times: where the workers' seconds went.
     """
 
-    trials: int = 0
-    elements: int = 0
-    cases: int = 0
-    by_platform: Counter[str] = field(default_factory=Counter)
-    by_operator: Counter[str] = field(default_factory=Counter)
-    by_pair: Counter[tuple[str, str]] = field(default_factory=Counter)
-    unreached: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    refusals: dict[str, str] = field(default_factory=dict)
-    worst: dict[tuple[str, str], float] = field(default_factory=dict)
-    unjudged: dict[str, str] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    def __init__(self) -> None:
+        self.trials = self.cases = self.elements = 0
+        self.by_platform: Counter[str] = Counter()
+        self.by_operator: Counter[str] = Counter()
+        self.by_pair: Counter[tuple[str, str]] = Counter()
+        self.worst: dict[tuple[str, str], float] = {}
+        self.unreached: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.refusals: dict[str, str] = {}
+        self.unjudged: dict[str, str] = {}
+        self.builds: Counter[str] = Counter()
+        self.times = Times()
+        self._lock = threading.Lock()
 
     def add(self, key: str, trial: Trial, reference: str) -> None:
         """Count one case of the operator `key`: a trial per candidate that could run it."""
@@ -80,102 +66,9 @@ class Tally:
             self.unjudged[key] = reason
             return True
 
-
-def summary(
-    *,
-    version: str,
-    seed: int,
-    budget: str,
-    reference: str,
-    elapsed: float,
-    tally: Tally,
-    times: Times,
-    builds: Mapping[str, int],
-    operators: Mapping[str, str],
-    platforms: Mapping[str, Info],
-    findings: Sequence[FindingRecord],
-    new: Collection[str],
-    interrupted: bool,
-) -> RunSummary:
-    """The summary of a run.
-
-    `elapsed` is in seconds, `builds` counts by platform, `operators` are their texts by key, `findings` those met in
-    this run; `new` has the ids of those that the output directory did not know.
-    """
-    per_platform = {
-        name: PlatformSummary(
-            trials=tally.by_platform[name],
-            findings=sum(f.platform == name for f in findings),
-            builds=builds.get(name, 0),
-            unreached=tally.unreached[name],
-            refused=tally.refused[name],
-            refusal=tally.refusals.get(name, ""),
-            device=info.device,
-            versions=info.versions,
-            reference=name == reference,
-        )
-        for name, info in platforms.items()
-    }
-    per_operator = {
-        key: OperatorSummary(
-            operator=text,
-            trials=tally.by_operator[key],
-            findings=sum(f.operator_key == key for f in findings),
-            platforms={
-                name: PairSummary(
-                    trials=tally.by_pair[name, key],
-                    worst_passing_ratio=tally.worst.get((name, key), 0.0),
-                    findings=sum(f.operator_key == key and f.platform == name for f in findings),
-                )
-                for name in platforms
-                if name != reference
-            },
-        )
-        for key, text in operators.items()
-    }
-    return RunSummary(
-        version=version,
-        seed=seed,
-        budget=budget,
-        reference=reference,
-        interrupted=interrupted,
-        elapsed_s=round(elapsed, 3),
-        trials=tally.trials,
-        cases=tally.cases,
-        elements=tally.elements,
-        builds=sum(builds.values()),
-        time_s=TimeSummary(**{name: round(seconds, 3) for name, seconds in asdict(times).items()}),
-        platforms=per_platform,
-        operators=per_operator,
-        unjudged=dict(sorted(tally.unjudged.items())),
-        findings=tuple(_entry(record, record.id in new) for record in findings),
-    )
-
-
-def _entry(record: FindingRecord, new: bool) -> FindingEntry:
-    return FindingEntry(**msgspec.structs.asdict(record), new=new)
-
-
-def why_nothing_ran(summary: RunSummary, budget: Budget) -> tuple[str, str]:
-    """Why a run cannot say anything about any platform, and the hint; both empty when it can.
-
-    It can when there was a trial, or a finding: a reference platform in doubt is one without a trial.
-    """
-    if summary.trials or summary.findings:
-        return "", ""
-    if summary.unjudged and len(summary.unjudged) == len(summary.operators):
-        reason = next(iter(summary.unjudged.values()))
-        return f"no operator could be judged: {printable(reason)[:_REASON]}", "choose other operators with --operator"
-    longer = "give a longer --budget"
-    if not summary.cases:
-        if budget.seconds is not None:
-            return f"the budget of {budget.text} ended before the first case was ready", longer
-        return "no case could be made from what was recorded", "choose other operators with --operator"
-    reasons = []
-    for name, platform in summary.platforms.items():
-        if platform.refused:
-            how = "did not answer for" if platform.refused == platform.unreached else "refuses"
-            reason = " ".join(printable(platform.refusal).split())[:_REASON]
-            reasons.append(f"{name} {how} {platform.refused} of {summary.cases} cases: {reason}")
-    hint = "choose others with --operator or --platform"
-    return "; ".join(reasons), f"{hint}, or {longer}" if budget.seconds is not None else hint
+    def finish(self, runner: DifferentialRunner) -> None:
+        """Count what a worker's runner has built, and where its time went."""
+        with self._lock:
+            self.times.add(runner.stopwatch.times)
+            for name, session in runner.candidates.items():
+                self.builds[name] += session.builds

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from tapml_fuzz import __version__
+from tapml_fuzz.campaign.lineup import Lineup
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
@@ -55,17 +55,8 @@ def conduct(
             if isinstance(event, CampaignFinished):
                 write_reports(output, event.summary)
 
-        campaign = Campaign(
-            seed_sets=seed_sets,
-            make_runner=lambda: pool.runner(reference, [n for n in infos if n != reference]),
-            store=store,
-            options=options,
-            listener=listen,
-            infos=infos,
-            reference=reference,
-            version=__version__,
-            writer=reproducers,
-        )
+        lineup = Lineup(reference, infos, lambda: pool.runner(reference, lineup.candidates))
+        campaign = Campaign(seed_sets, lineup, store, options, listener=listen, writer=reproducers)
         with terminal:
             return campaign.run()
     finally:

@@ -87,7 +87,7 @@ def run(
 
 def exit_code(summary: RunSummary, budget: Budget) -> int:
     """By what is new among the findings. Raises `NothingRan` where nothing says anything about any platform."""
-    from tapml_fuzz.campaign.tally import why_nothing_ran
+    from tapml_fuzz.campaign.summing import why_nothing_ran
     from tapml_fuzz.core.errors import NothingRan
 
     if summary.interrupted:

@@ -94,6 +94,7 @@ class FindingEntry(msgspec.Struct, frozen=True):
     reproducer: str = ""
     versions: dict[str, str] = {}
     created: float = 0.0
+    reference: str = "torch-cpu"
     new: bool = False
 
 

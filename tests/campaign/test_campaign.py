@@ -13,8 +13,9 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from tapml_fuzz.campaign.lineup import Lineup
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
-from tapml_fuzz.campaign.tally import why_nothing_ran
+from tapml_fuzz.campaign.summing import why_nothing_ran
 from tapml_fuzz.core import events
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import RunOutcome, Unreachable, Unsupported
@@ -83,14 +84,11 @@ def campaign(
             return DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": mine})
 
     run = Campaign(
-        seed_sets={seed_set.operator.key: seed_set},
-        make_runner=runner,
-        store=FindingStore(output),
-        options=CampaignOptions(Budget.parse(budget), seed=seed, workers=workers),
+        {seed_set.operator.key: seed_set},
+        Lineup("torch-cpu", infos, runner),
+        FindingStore(output),
+        CampaignOptions(Budget.parse(budget), seed=seed, workers=workers),
         listener=heard.append,
-        infos=infos,
-        reference="torch-cpu",
-        version="test",
         writer=reproducers,
     )
     return run.run(), seen, heard
@@ -175,17 +173,13 @@ def test_broken_machinery_is_raised_after_the_summary(tanh: SeedSet, tmp_path: P
 
     heard: list[events.Event] = []
     run = Campaign(
-        {},
-        runner,
+        {tanh.operator.key: tanh},
+        Lineup("torch-cpu", {}, runner),
         FindingStore(tmp_path),
         CampaignOptions(Budget.parse("10trials")),
-        heard.append,
-        {},
-        "torch-cpu",
-        "test",
-        reproducers,
+        listener=heard.append,
+        writer=reproducers,
     )
-    run.seed_sets = {tanh.operator.key: tanh}
     with pytest.raises(Broken):
         run.run()
     assert isinstance(heard[-1], events.CampaignFinished)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tapml_fuzz import check
+from tapml_fuzz.campaign.lineup import Lineup
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.cli.run import exit_code
 from tapml_fuzz.core import events
@@ -74,15 +75,13 @@ def campaign(
         heard.append(event)
         terminal(event)
 
+    infos = {"torch-cpu": InProcessSession("torch-cpu").info(), "candidate": session().info()}
     summary = Campaign(
-        seed_sets={seed_set.operator.key: seed_set for seed_set in seed_sets},
-        make_runner=runner,
-        store=FindingStore(output),
-        options=CampaignOptions(Budget.parse(budget), workers=workers),
+        {seed_set.operator.key: seed_set for seed_set in seed_sets},
+        Lineup("torch-cpu", infos, runner),
+        FindingStore(output),
+        CampaignOptions(Budget.parse(budget), workers=workers),
         listener=listen,
-        infos={"torch-cpu": InProcessSession("torch-cpu").info(), "candidate": session().info()},
-        reference="torch-cpu",
-        version="test",
         writer=reproducers,
     ).run()
     return summary, heard, said.getvalue()
