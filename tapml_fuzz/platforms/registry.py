@@ -57,6 +57,7 @@ PLATFORMS = (
         on_request="its WebAssembly takes a second to link",
     ),
     Row("onnxruntime-cpu", "tapml_fuzz.platforms.onnx.onnxruntime:OnnxRuntimeCpu", on_request=_EXPORT),
+    Row("openvino-cpu", "tapml_fuzz.platforms.onnx.openvino:OpenVinoCpu", on_request=_EXPORT),
     Row("iree-llvm-cpu", "tapml_fuzz.platforms.onnx.iree.platform:IreeLlvmCpu", on_request=_EXPORT_AND_COMPILE),
     Row("iree-vulkan", "tapml_fuzz.platforms.onnx.iree.platform:IreeVulkan", on_request=_EXPORT_AND_COMPILE),
     Row("iree-cuda", "tapml_fuzz.platforms.onnx.iree.platform:IreeCuda", on_request=_EXPORT_AND_COMPILE),
