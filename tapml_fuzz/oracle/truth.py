@@ -13,11 +13,11 @@ from torch._ops import OpOverload
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.errors import NoAnswer
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle.constants import K
 from tapml_fuzz.oracle.engine import Undecided, apply, known, trace
-from tapml_fuzz.oracle.registry import NoAnswer
 from tapml_fuzz.oracle.tracked import Arithmetic, Selection, Tracked, Unordered, arithmetic
 
 
