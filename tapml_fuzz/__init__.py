@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tapml_fuzz.api.checking import check
-    from tapml_fuzz.api.replaying import replay
+    from tapml_fuzz.api.check import check
+    from tapml_fuzz.api.replay import replay
     from tapml_fuzz.api.report import Finding, Report
 
 from tapml_fuzz.core.version import __version__
@@ -18,10 +18,10 @@ from tapml_fuzz.core.version import __version__
 __all__ = ["Finding", "Report", "__version__", "check", "replay"]
 
 _HOMES = {
-    "check": "tapml_fuzz.api.checking",
+    "check": "tapml_fuzz.api.check",
     "Report": "tapml_fuzz.api.report",
     "Finding": "tapml_fuzz.api.report",
-    "replay": "tapml_fuzz.api.replaying",
+    "replay": "tapml_fuzz.api.replay",
 }
 
 
