@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line that names the thing, the cause and the hint, with a stable code."""
+"""Errors a user can put right: one line that names the thing, the cause and the hint, with a stable code."""
 
 from __future__ import annotations
 

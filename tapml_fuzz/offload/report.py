@@ -31,7 +31,7 @@ class WalkReport:
 
     @property
     def blocked(self) -> tuple[UnitResult, ...]:
-        """Units that stay on the source, those first whose fault the model notices."""
+        """Units that stay on the reference platform, those first whose fault the model notices."""
         stay = [unit for unit in self.units if unit.status != "moved"]
         return tuple(sorted(stay, key=lambda u: (u.status == "unsupported", not u.noticed, -(u.worst or 0.0))))
 
