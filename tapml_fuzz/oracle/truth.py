@@ -157,7 +157,7 @@ def _output_dtypes(
     names: tuple[str, ...],
     outputs: Sequence[Tracked],
 ) -> tuple[str, ...]:
-    """What torch itself returns for these dtypes; where its CPU has no kernel, the dtype of the traced program."""
+    """The dtypes that torch itself returns for these; where its CPU has no kernel, the dtype of the traced program."""
     key = (operator.key, names)
     found = _dtypes_seen.get(key)
     if found is None:

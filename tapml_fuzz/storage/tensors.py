@@ -63,7 +63,7 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class _Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a safetensors header declares of one tensor."""
+    """The declaration of one tensor in a safetensors header."""
 
     dtype: str
     shape: list[int]
