@@ -97,12 +97,7 @@ class TvmWebGPUBrowser:
                 "tvmjs": version_of(tvmjs),
                 "websockets": version("websockets"),
             },
-            capabilities=Capabilities(
-                dtypes=_DTYPES,
-                strided=False,
-                symbolic=True,
-                max_elements=min(1 << 24, int(hello["limit"]) // 4),
-            ),
+            capabilities=Capabilities(_DTYPES, ("int64",), max_elements=int(hello["limit"]) // 4),
             policy=POLICY,
         )
         return self.activated
@@ -115,7 +110,7 @@ class TvmWebGPUBrowser:
         """Lower, compile, link, and have the browser compile the shaders: what it refuses is `BuildRejected`."""
         from tvm.relax.backend.gpu_generic import pipeline
 
-        program = lower(narrowed_spec(spec, half=False), self.target, pipeline)
+        program = lower(narrowed_spec(spec), self.target, pipeline)
         refuse_outputs(program)
         number = next(self._numbers)
         if not program.calls:

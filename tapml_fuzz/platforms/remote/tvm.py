@@ -108,9 +108,6 @@ class RemoteTvm(TvmRuntime):
         return self._modules[name]
 
     def build(self, spec: BuildSpec) -> RuntimeBuild:
-        for dtype in spec.dtypes:
-            if dtype not in self.kind.dtypes:
-                raise NotSupported(f"{self.kind.device} has no {dtype}")
         try:
             return super().build(spec)
         except (BuildRejected, NotSupported, NeedsStatic) as error:

@@ -11,11 +11,11 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.tvm.reproducers import c_reproducer
-from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild, TvmRuntime
+from tapml_fuzz.platforms.tvm.runtime import DTYPES, TvmRuntime
 
 _COMPILER = "gcc"
 _OPTIONS = ("-O2",)  # what a deployment gives it; `export_library` itself gives none
@@ -60,12 +60,6 @@ class TvmC(TvmRuntime):
         from tvm.relax.backend.cpu_generic import pipeline
 
         return pipeline
-
-    def build(self, spec: BuildSpec) -> RuntimeBuild:
-        for dtype in spec.dtypes:
-            if dtype not in _DTYPES:
-                raise NotSupported(f"TVM's C has no {dtype}")
-        return super().build(spec)
 
     def compiled(self, functions: Any) -> Any:
         """Raises `BuildRejected` with the C source when gcc refuses it."""

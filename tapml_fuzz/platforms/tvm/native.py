@@ -11,10 +11,10 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.tvm.cuda import FAST_MATH
 from tapml_fuzz.platforms.tvm.reproducers import device_reproducer
-from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild, TvmRuntime
+from tapml_fuzz.platforms.tvm.runtime import DTYPES, TvmRuntime
 
 # Metal has neither float64 (Metal Shading Language specification 3.2, 2.1) nor, before its version 3.1, bfloat16.
 _METAL = tuple(name for name in DTYPES if name not in ("float64", "bfloat16"))
@@ -117,12 +117,6 @@ class TvmDevice(TvmRuntime):
 
     def passes(self) -> Any:
         return self.kind.passes()
-
-    def build(self, spec: BuildSpec) -> RuntimeBuild:
-        for dtype in spec.dtypes:
-            if dtype not in self.kind.dtypes:
-                raise NotSupported(f"{self.kind.device} has no {dtype}")
-        return super().build(spec)
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, name_of, numpy_dtype
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.base import Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
@@ -59,12 +59,6 @@ class TvmOpenCL(GpuRunner):
             capabilities=Capabilities(dtypes=self._device.dtypes, strided=False, symbolic=True),
             policy=POLICY,
         )
-
-    def build(self, spec: BuildSpec) -> GpuBuild:
-        for dtype in spec.dtypes:
-            if dtype not in self._device.dtypes:
-                raise NotSupported(f"the OpenCL device has no {dtype}")
-        return super().build(spec)
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         return self._device.kernels(host.source, host.kernels)

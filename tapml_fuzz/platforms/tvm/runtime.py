@@ -94,10 +94,12 @@ class TvmRuntime:
         return Ok(tuple(outputs), seconds, unread, mutated)
 
     def _scalars(self, program: Program, tensors: Sequence[Shaped]) -> Scalars:
-        """The shape variables' values; raises `NotSupported` for tensors of no elements where they are not run."""
+        """The shape variables' values; raises `NotSupported` where a tensor of no elements is made and that is not run.
+
+        The capabilities exclude inputs of no elements there; what a program makes is known here.
+        """
         scalars = program.scalars(tensors)
-        shapes = (*(tensor.shape for tensor in tensors), *(value.shape(scalars) for value in program.allocated))
-        if not self.empty and any(0 in shape for shape in shapes):
+        if not self.empty and any(0 in value.shape(scalars) for value in program.allocated):
             raise NotSupported(_LAUNCHES_ONE)
         return scalars
 

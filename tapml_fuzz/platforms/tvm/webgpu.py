@@ -61,24 +61,20 @@ class TvmWebGPU(GpuRunner):
             True,
             device=self._device.description,
             versions={"apache-tvm": str(tvm.__version__), **self._device.versions},
-            capabilities=Capabilities(
-                dtypes=self._device.dtypes, strided=False, symbolic=True, max_elements=self._device.max_elements
-            ),
+            # int64 goes as int32 (`devices.wgsl_types`), a bool as the byte that TVM's kernels read.
+            capabilities=Capabilities(self._device.dtypes, ("int64", "bool"), max_elements=self._device.max_elements),
             policy=POLICY,
         )
 
     def build(self, spec: BuildSpec) -> GpuBuild:
-        build = super().build(self._narrow(spec))
+        build = super().build(narrowed_spec(spec))
         refuse_outputs(build.program)
         return build
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        return super().reproducer(self._narrow(spec), sizes, layouts, careful=careful)
-
-    def _narrow(self, spec: BuildSpec) -> BuildSpec:
-        return narrowed_spec(spec, half="float16" in self._device.dtypes)
+        return super().reproducer(narrowed_spec(spec), sizes, layouts, careful=careful)
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
