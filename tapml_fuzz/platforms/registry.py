@@ -17,7 +17,7 @@ _LOCATIONS = {
     "torch-inductor": "tapml_fuzz.platforms.torch.inductor:TorchInductor",
     "torch-inductor-cuda": "tapml_fuzz.platforms.torch.inductor:TorchInductorCuda",
     "tvm-cuda": "tapml_fuzz.platforms.tvm.cuda:TvmCuda",
-    "tvm-llvm": "tapml_fuzz.platforms.tvm.llvm:TvmLlvm",
+    "tvm-llvm": "tapml_fuzz.platforms.tvm.native:TvmLlvm",
     "tvm-c": "tapml_fuzz.platforms.tvm.c:TvmC",
     "tvm-opencl": "tapml_fuzz.platforms.tvm.opencl:TvmOpenCL",
     "tvm-webgpu": "tapml_fuzz.platforms.tvm.webgpu:TvmWebGPU",

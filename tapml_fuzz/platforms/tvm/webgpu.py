@@ -12,7 +12,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer
 from tapml_fuzz.platforms.devices.webgpu import (
     BACKENDS,
     RAISED_LIMITS,
@@ -20,12 +20,13 @@ from tapml_fuzz.platforms.devices.webgpu import (
     WebGPUDevice,
 )
 from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
-from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec, refuse_outputs
+from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec, refuse_outputs
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch
 from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder, compute_source
 from tapml_fuzz.platforms.tvm.lowering import Program
+from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 
 _MARK = re.compile(r"^// Function: (\w+)$", re.MULTILINE)
 _STORAGE = re.compile(r"^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> \w+ : ", re.MULTILINE)
@@ -45,25 +46,22 @@ class TvmWebGPU(GpuRunner):
     """Apache TVM, target `webgpu`. int64 inputs go as int32 where no output is int64 (WGSL has no 64-bit integers)."""
 
     name = "tvm-webgpu"
+    row = TARGETS["tvm-webgpu"]
 
     def activate(self) -> Info:
-        try:
-            import tvm
-        except (ImportError, OSError) as error:
-            raise Unavailable(f"cannot import: {error}", "pip install apache-tvm") from error
-        if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
-            raise Unavailable("this TVM has no WebGPU code generator", "pip install apache-tvm")
+        tvm, _ = begin(self.row, own_runtime=False)
         self._device = WebGPUDevice()
-        self.target_options = {"kind": "webgpu", "host": {"kind": "llvm"}}
+        self.target_options = self.row.options()
         self.target = tvm.target.Target(self.target_options)
         return Info(
             self.name,
             True,
             device=self._device.description,
             versions={"apache-tvm": str(tvm.__version__), **self._device.versions},
-            # int64 goes as int32 (`devices.wgsl_types`), a bool as the byte that TVM's kernels read.
-            capabilities=Capabilities(self._device.dtypes, ("int64", "bool"), max_elements=self._device.max_elements),
-            policy=POLICY,
+            capabilities=Capabilities(
+                self._device.dtypes, self.row.also_accepts, max_elements=self._device.max_elements
+            ),
+            policy=self.row.policy,
         )
 
     def build(self, spec: BuildSpec) -> GpuBuild:
