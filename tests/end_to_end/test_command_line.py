@@ -146,7 +146,7 @@ def test_a_run_that_ran_nothing_says_why_and_does_not_look_like_one_that_found_n
     (line,) = done.stderr.splitlines()
     assert line.startswith("error E303: nothing ran")
     assert "user:double.py refuses " in line
-    assert "is not written for float32" in line
+    assert "user:double.py takes no float32 (input 0); it takes float64" in line
     assert "--operator" in line
     summary = json.loads((tmp_path / "out.json").read_text())
     assert summary["trials"] == 0
