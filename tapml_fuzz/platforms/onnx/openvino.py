@@ -93,13 +93,13 @@ class OpenVinoCpu:
         try:
             self._openvino = import_module("openvino")  # it ships no type information
         except (ImportError, OSError) as error:
-            raise Unavailable(f"openvino cannot be imported: {error}", _HINT)
+            raise Unavailable(f"openvino cannot be imported: {error}", _HINT) from error
         perturb_fresh_memory()
         self._core = self._openvino.Core()
         try:
             processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         except RuntimeError as error:
-            raise Unavailable(f"OpenVINO's CPU plugin: {_line(error)}", _HINT)
+            raise Unavailable(f"OpenVINO's CPU plugin: {_line(error)}", _HINT) from error
         return Info(
             self.name,
             True,
