@@ -35,7 +35,7 @@ def enumerated_recipes(
 ) -> list[Recipe]:
     """First recipes that change much at once, then one for every single change, value, axis and slot.
 
-    The order is drawn from `seed`. Kinds take turns, so that any first part of the book has some of each. `dtypes` are
+    The order is drawn from `seed`. Kinds take turns, so that any first part of the list has some of each. `dtypes` are
     floating dtypes to cast to; the empty name among them stands for the recorded ones, which most recipes then keep.
     """
     random = np.random.Generator(np.random.SFC64(seed))

@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch.utils._pytree import tree_map
+
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import is_float
 from tapml_fuzz.core.errors import BadInputs, UnknownOperator
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.profile import Profile, profile_of
 from tapml_fuzz.operators.axes import infer_many
-from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.operators.invoke import to_numpy, to_torch
 from tapml_fuzz.operators.naming import rename_axes
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 
@@ -72,6 +75,10 @@ def seed_set_of(corpus: Corpus, entry: Any) -> SeedSet:
     return SeedSet(entry.operator, entry.profiles, tuple(seed.case() for seed in corpus.seeds(entry)))
 
 
+def _as_tensor(leaf: Any) -> Any:
+    return to_torch(leaf.copy()) if isinstance(leaf, np.ndarray) else leaf
+
+
 def from_examples(
     name: str,
     examples: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
@@ -85,7 +92,7 @@ def from_examples(
     (one sequence of axis names per tensor; an integer keeps an axis at that size) says so already. Raises `BadInputs`
     when the operator rejects an example.
     """
-    calls = infer_many(name, examples)
+    calls = infer_many(name, tree_map(_as_tensor, list(examples)))
     if not calls[0].tensors or any(t.is_complex() for t in calls[0].tensors):
         raise BadInputs(f"the examples of {name} hold no tensor, or complex ones", hint="give real tensors or arrays")
     if operator is None:

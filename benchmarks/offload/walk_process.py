@@ -38,7 +38,8 @@ class Job:
         return f"{Path(self.model).name} {self.target}"
 
     def arguments(self) -> list[str]:
-        own = ["offload", self.model, "--inputs", str(_SENTENCES), "--from", self.reference, "--to", self.target]
+        own = ["offload", "model", self.model, "--inputs", str(_SENTENCES)]
+        own += ["--from", self.reference, "--to", self.target]
         return [*own, *self.more, "--output", str(self.folder)]
 
     def runs(self) -> list[float]:

@@ -78,7 +78,7 @@ class Summary:
 
 @dataclass
 class _Signature:
-    """What is gathered of one operator signature."""
+    """An operator signature with all that is gathered of it."""
 
     operator: Operator
     builders: list[ProfileBuilder]

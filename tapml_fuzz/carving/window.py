@@ -136,7 +136,7 @@ def _hidden(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _start_of_run(hidden: torch.Tensor, length: int, fallback: int) -> int:
-    """Where a run begins that straddles the sharpest edge of a mask, or that holds index `fallback`."""
+    """The start of a run that straddles the sharpest edge of a mask, or that holds index `fallback`."""
     size = len(hidden)
     last_start = max(0, size - length)
     steps = hidden.diff().abs()

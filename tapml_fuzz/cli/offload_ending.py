@@ -37,14 +37,13 @@ def _tail(result: UnitResult) -> str:
     return f": {result.reason}{with_}{notices if result.where == 'alone' else ''}"
 
 
-def write(summary: WalkSummary, output: Path, json_path: Path | None) -> None:
+def write_reports(summary: WalkSummary, output: Path, json_path: Path | None) -> None:
     """The reports of a walk in `output`, and its summary as JSON at `json_path`."""
-    from tapml_fuzz.reporting.files import write_walk_reports
-    from tapml_fuzz.reporting.formats.json import as_json
+    from tapml_fuzz.reporting.files import write_json, write_walk_reports
 
     write_walk_reports(output, summary)
     if json_path is not None:
-        json_path.write_text(as_json(summary) + "\n")
+        write_json(json_path, summary)
 
 
 def ending(first: str, report: WalkReport, output: Path, last: str, notes: Sequence[str] = ()) -> None:

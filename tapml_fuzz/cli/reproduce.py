@@ -23,7 +23,7 @@ def reproduce(id_: str, output: Path) -> int:
     store = open_store(output)
     record = store.get(id_)
 
-    from tapml_fuzz.api.replaying import replay_case
+    from tapml_fuzz.api.replay import replay_case
 
     replayed = replay_case(record.platform, store.evidence(record.id).case, record.reference)
     if replayed.reference != record.reference:

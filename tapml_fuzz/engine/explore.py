@@ -16,6 +16,7 @@ from hypothesis.reporting import with_reporter
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.engine.failures import Failure, FailureSink
+from tapml_fuzz.engine.hypothesis_home import own_hypothesis_home
 from tapml_fuzz.engine.options import FuzzOptions, Stop
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Result
@@ -83,7 +84,7 @@ def explore(
     # What Hypothesis itself takes is part of generating.
     with runner.stopwatch.booking("generate"):
         try:
-            with with_reporter(lambda text: None):
+            with own_hypothesis_home(), with_reporter(lambda text: None):
                 test()
         except (_Enough, _Failing, Flaky, Unsatisfiable):
             pass

@@ -114,7 +114,7 @@ class Site:
             raise self._said("fetching a tensor", error) from error
 
     def _said(self, what: str, error: Exception) -> CannotRun | UnavailablePlatform:
-        """What the platform raised, of whichever of many types, meanwhile."""
+        """The error to raise for what the platform raised meanwhile, of whichever of many types."""
         if isinstance(error, MachineUnreachable):
             return lost(self.name, str(error))
         said = f"{type(error).__name__}: {error}"
@@ -240,7 +240,7 @@ class Hybrid:
 
 
 class _Flow:
-    """Where the values of one run are, until their last use."""
+    """The places of one run's values, until their last use."""
 
     def __init__(self, hybrid: Hybrid, recording: Recording, carried: Mapping[str, Array], traffic: Traffic) -> None:
         self._hybrid, self._recording, self._carried, self._traffic = hybrid, recording, carried, traffic

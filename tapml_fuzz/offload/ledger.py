@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from tapml_fuzz.core.errors import BadOption
+from tapml_fuzz.core.errors import BadOption, naming
 from tapml_fuzz.core.walk_summary import ENDLESS, UnitSummary
-from tapml_fuzz.storage.tensors import MALFORMED
+from tapml_fuzz.storage.tensors import MALFORMED, write_atomically
 
 FORMAT = 1
 _MAX_BYTES = 64 << 20  # a bound for a file that nobody vouches for
@@ -77,15 +77,12 @@ class Ledger:
             raise BadOption(
                 f"{self.path} is a walk of something else", hint="leave out --resume, or give another --output"
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(walk) + b"\n")
-        temporary.replace(self.path)
+        write_atomically(self.path, msgspec.json.encode(walk) + b"\n")
         return False
 
     def add(self, line: Trying | Died | UnitResult) -> None:
         """Append one line, on the disk before this returns."""
-        with self.path.open("ab") as file:
+        with naming(self.path), self.path.open("ab") as file:
             file.write(msgspec.json.encode(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())

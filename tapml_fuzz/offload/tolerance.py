@@ -52,7 +52,7 @@ class Tolerances:
     ends: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict, repr=False)
 
     def ratio(self, name: str, actual: Array, reference: Array) -> tuple[float, int]:
-        """The worst |actual - source| over what is allowed, and the flat index where; infinite where none is."""
+        """The worst |actual - reference| over what is allowed, and the flat index where; infinite where none is."""
         if actual.shape != reference.shape:
             return np.inf, -1
         if actual.size == 0:
@@ -187,7 +187,7 @@ def _pooled(square: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Draw:
-    """How one run moves what it computes: each element its own way, or all elements of a call `together`."""
+    """A run that moves what it computes: each element its own way, or all elements of a call `together`."""
 
     seed: int
     number: int

@@ -45,11 +45,15 @@ class WalkModel(Protocol):
 
 @dataclass
 class Graph:
-    """A subject in a hybrid of its platforms."""
+    """A subject in a hybrid of its platforms.
+
+    Attributes:
+        file: files the flaky run of a unit, given its key; returns the ids of the findings that it is.
+    """
 
     subject: Subject
     hybrid: Hybrid
-    file: Callable[[str, FlakyRun], tuple[str, ...]] = lambda key, flaky: ()  # a unit's fluke; the findings that it is
+    file: Callable[[str, FlakyRun], tuple[str, ...]] = lambda key, flaky: ()
     _accepted: tuple[PriorRun, ...] = ()
 
     def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
@@ -220,7 +224,7 @@ class Walker(Generic[U]):
             return None, error
 
     def _took_back(self, keys: Sequence[str], failed: ModelCheck | None = None) -> bool:
-        """Tell whether one of these units, which have moved, was right by luck, and so is back on the source.
+        """Tell whether one of these units, which have moved, was right by luck; that one is taken back.
 
         It is the one that is seen to be wrong alone; else, where `failed` shows a failure that comes and goes, the
         one that gave the first value outside its bound.

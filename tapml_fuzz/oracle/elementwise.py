@@ -90,7 +90,7 @@ def sub(x: Operand, y: Operand) -> Tracked:
 
 
 def _both_overflow(x: Tracked, y: Tracked, sign: float) -> Tensor | None:
-    """Where an intermediate that overflows meets another, or an infinity, as inf - inf: NaN is right too.
+    """A mask of where an intermediate that overflows meets another, or an infinity, as inf - inf: NaN is right too.
 
     `sign` is what their signs multiply to.
     """

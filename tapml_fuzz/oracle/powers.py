@@ -43,7 +43,7 @@ def power(x: Operand, y: Operand) -> Tracked:
 
 
 def _own(x: Tensor, y: Tensor, value: Tensor, accuracy: Builtin, a: Arithmetic) -> Tensor:
-    """What pow itself adds to `value = x ** y`.
+    """The error that pow itself adds to `value = x ** y`.
 
     Where the table inherits it from exp2(y * log2(x)), `ulp_per_argument` counts per |y log2 x| and `absolute` is that
     of log2.

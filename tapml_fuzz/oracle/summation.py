@@ -79,7 +79,7 @@ def multiplicity(terms: Tensor, dim: int, roundoff: float, *, updating: bool = F
 
 @lru_cache(maxsize=256)
 def _sampled(n: int) -> npt.NDArray[np.int64]:
-    """Which of n terms are looked at: an eighth of them, at random, so that no period in the data hides."""
+    """Places of the terms that are looked at, of n: an eighth, at random, so that no period in the data hides."""
     return np.sort(np.random.default_rng(n).choice(n, min(n, max(32, n // 8)), replace=False))
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tapml_fuzz.core.errors import naming
 from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.core.walk_summary import ModelWalkSummary, WalkSummary
 from tapml_fuzz.reporting.formats.json import as_json
 from tapml_fuzz.reporting.formats.markdown import as_markdown
 from tapml_fuzz.reporting.formats.offload_html import as_html
 from tapml_fuzz.storage.tensors import write_atomically
+
+Summary = RunSummary | WalkSummary
+
+
+def write_json(path: Path, summary: Summary) -> None:
+    """Write a summary for programs to a file that the user has named. Raises `OSError` that names it."""
+    with naming(path):
+        path.write_text(as_json(summary) + "\n", encoding="utf-8")
 
 
 def write_reports(output: Path, summary: RunSummary) -> None:

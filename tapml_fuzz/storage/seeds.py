@@ -96,7 +96,7 @@ class Seed:
 
 
 class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a seed's file says beside its tensors."""
+    """The note in a seed's file, beside its tensors."""
 
     format: int
     operator: msgspec.Raw

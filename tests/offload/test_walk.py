@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.offload.kinds import KINDS
 from benchmarks.offload.planted import Plan
-from tapml_fuzz.api.offloading import OffloadEvent, OffloadOptions, offload, prepared
+from tapml_fuzz.api.offload_model import OffloadEvent, OffloadOptions, offload, prepared
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject

@@ -56,6 +56,15 @@ def test_movement_is_exact(entry: Entry) -> None:
     assert set(truth(operator, tensors, {}).bounds) == {None}
 
 
+@pytest.mark.parametrize(("name", "expected"), [("aten.fmax.default", [2, 2, 1]), ("aten.fmin.default", [1, 2, 1])])
+def test_a_number_is_larger_and_smaller_than_nan(name: str, expected: list[float]) -> None:
+    one, other = np.array([1, np.nan, 1], np.float32), np.array([2, 2, np.nan], np.float32)
+    operator, tensors = operator_of(name, [one, other], {})
+    found = truth(operator, tensors, {})
+    np.testing.assert_array_equal(found.values[0], expected)
+    assert found.bounds == (None,)
+
+
 def test_integers_wrap_as_torch_does() -> None:
     operator, tensors = operator_of("aten.add.Tensor", [np.array([2**31 - 1], np.int32), np.array([1], np.int32)], {})
     found = truth(operator, tensors, {})

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
-from tapml_fuzz.reporting.files import write_reports, write_walk_reports
+import pytest
+
+from tapml_fuzz.reporting.files import write_json, write_reports, write_walk_reports
 from tapml_fuzz.reporting.formats.json import model_walk_summary
 from tapml_fuzz.reporting.formats.json import run_summary as read
 from tests.summaries import libraries_summary, run_summary, walk_summary
@@ -22,3 +25,10 @@ def test_a_walk_leaves_its_summary_and_of_a_model_a_page(tmp_path: Path) -> None
     assert model_walk_summary((tmp_path / "model" / "offload.json").read_bytes()) == walk_summary()
     write_walk_reports(tmp_path / "libraries", libraries_summary())
     assert {path.name for path in (tmp_path / "libraries").iterdir()} == {"offload.json"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+def test_a_full_disk_is_told_with_the_file_that_did_not_fit() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_json(Path("/dev/full"), run_summary())
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")

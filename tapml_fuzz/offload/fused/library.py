@@ -102,7 +102,7 @@ class Library:
 
 
 class _Instrument:
-    """What the VM of one run calls before and after each of its calls."""
+    """The instrument that the VM of one run calls before and after each of its calls."""
 
     def __init__(self, library: Library, conduct: Conduct) -> None:
         self._library, self._conduct = library, conduct

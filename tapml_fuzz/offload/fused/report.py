@@ -12,7 +12,7 @@ from tapml_fuzz.offload.report import WalkReport
 
 @dataclass(frozen=True, kw_only=True)
 class LibrariesReport(WalkReport):
-    """A finished walk from library A, the walk's source, to library B, its target.
+    """A finished walk from library A, the walk's reference, to library B, its target.
 
     Attributes:
         functions: A's, in the order of its run.

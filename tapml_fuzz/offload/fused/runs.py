@@ -39,7 +39,7 @@ Say = Callable[[CallStarted], None]
 
 @dataclass(frozen=True)
 class _Known:
-    """What A's own run gave for one call, and how far another may be from it, alone; by position of the argument."""
+    """Outputs of one call of A's own run, and the distance allowed from each, alone; by position of the argument."""
 
     name: str
     outputs: dict[int, Array]
@@ -184,7 +184,7 @@ class FusedRuns:
         return facts("same", highest, seconds=of_b.seconds)
 
     def _given(self, call: LibraryCall, of_b: Again) -> Iterator[list[Array]]:
-        """What B's function gives for a call: first, and at later runs where that is something else.
+        """Outputs of B's function for a call: the first, and those of later runs that are others.
 
         A call has half of the runs that the function has left.
         """

@@ -85,7 +85,7 @@ def index_put(x: Tracked, indices: list[Tracked | None], values: Tracked, accumu
 
 
 def _hits(x: Tracked, places: list[Tensor | None], values: Tracked) -> Tensor:
-    """How often each element is written."""
+    """The number of times that each element is written."""
     none, one = (torch.full((), n, dtype=torch.int64) for n in (0, 1))
     return torch.ops.aten.index_put.default(  # type: ignore[no-any-return]
         none.expand(x.value.shape).clone(), places, one.expand(values.value.shape), True

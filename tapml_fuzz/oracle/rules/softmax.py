@@ -60,7 +60,7 @@ def _sum_of_powers(powers: Tracked, x: Tracked, dim: Dims) -> Tracked:
 
 
 def _rescalings(x: Tensor, dim: int) -> Tensor:
-    """What the online algorithm (Milakov and Gimelshein 2018) multiplies anew, summed over its new maxima.
+    """The terms that the online algorithm (Milakov and Gimelshein 2018) multiplies anew, summed over its new maxima.
 
     At a new maximum in place k the sum so far is scaled down, one exp and one product. It holds k terms of at most
     exp(old maximum - last maximum), measured in the units of the final sum. On a rising row that is every term.

@@ -65,6 +65,8 @@ def pointwise() -> Iterator[Entry]:
     yield simple("movement", "clamp.default", -0.5, 0.75)
     yield two("movement", "maximum.default")
     yield two("movement", "minimum.default")
+    yield two("movement", "fmax.default")
+    yield two("movement", "fmin.default")
     yield simple("movement", "hardtanh.default")
     yield simple("arithmetic", "leaky_relu.default", 0.1)
     yield from (simple("movement", f"{name}.default") for name in ("floor", "ceil", "trunc", "round", "sign"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tapml_fuzz
-from tapml_fuzz.api.replaying import replay_case
+from tapml_fuzz.api.replay import replay_case
 from tapml_fuzz.core.errors import BadInputs, UnavailablePlatform
 from tapml_fuzz.core.operator import encode_operator
 from tests.platforms.operators import SUB, case

@@ -1,4 +1,4 @@
-"""`offload LIB_A LIB_B`: move a compiled Relax module from one library to another, fused function by fused function."""
+"""`offload libraries`: move a compiled Relax module from one library to another, fused function by fused function."""
 
 from __future__ import annotations
 
