@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -117,3 +118,16 @@ def test_what_nobody_foresaw_is_one_line_too(failing: Callable[..., tuple[int, s
     assert code == 3
     assert text.startswith("Traceback")
     assert text.endswith(f"error E900: ValueError: one {hint}\n")
+
+
+_HEAVY = ("torch", "tvm", "numpy", "hypothesis", "rich", "scipy", "safetensors", "transformers")
+
+
+@pytest.mark.parametrize("path", [(), *EVERY_COMMAND], ids=" ".join)
+def test_help_imports_nothing_heavy(path: tuple[str, ...]) -> None:
+    program = (
+        "import sys; from tapml_fuzz.cli.main import _run; _run(sys.argv[1:], False)\n"
+        f"print([m for m in {_HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *path, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,13 @@ def test_json_alone_goes_to_standard_output(conducted: Callable[[RunSummary], li
     assert done.code == 0
     assert json.loads(done.out)["trials"] == 10
     assert "report:" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["--budget", "soon"], ["--platform", "x"], ["--operator", "x"]])
+def test_what_makes_no_sense_is_said_before_anything_heavy_is_imported(arguments: list[str]) -> None:
+    program = (
+        "import sys; from tapml_fuzz.cli.main import _run; _run(['run', *sys.argv[1:]], False)\n"
+        "print([m for m in ('torch', 'tvm', 'hypothesis') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
