@@ -6,6 +6,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -131,3 +132,8 @@ def test_help_imports_nothing_heavy(path: tuple[str, ...]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, *path, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+def test_every_file_of_the_command_line_has_a_file_of_tests() -> None:
+    files = {path.stem for path in Path(module.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")} == files

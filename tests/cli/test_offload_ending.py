@@ -16,22 +16,24 @@ from tapml_fuzz.offload.subject import Grown, ModelCheck
 from tapml_fuzz.offload.walk import Settled
 from tests.summaries import walk_summary
 
+MOVED = UnitResult("t", "aten.tanh", 3, "moved", worst=0.5)
+IN_MODEL = UnitResult("a", "aten.add", 1, "blocked", "model", "off", partners=("t",), noticed=True)
 BLOCKED = UnitResult("gelu-0", "aten.gelu", 1, "blocked", "alone", "wrong", ("gelu-1",), noticed=False)
 
 
 @pytest.mark.parametrize(
     ("result", "line"),
     [
-        (UnitResult("t", "aten.tanh", 3, "moved", worst=0.5), "aten.tanh: 3 calls, the model's worst value at 0.5 of "),
+        (MOVED, "aten.tanh: 3 calls, the model's worst value at 0.5 of what is allowed"),
         (BLOCKED, "aten.gelu: wrong; the model does not notice"),
-        (UnitResult("a", "aten.add", 1, "blocked", "model", "off", partners=("t",)), "aten.add: off; only together w"),
+        (IN_MODEL, "aten.add: off; only together with t"),
         (UnitResult("a", "aten.add", 1, "unsupported", reason="no add"), "aten.add: no add"),
     ],
-)  # fmt: skip
+)
 def test_a_line_for_every_unit(result: UnitResult, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     settled(Settled(result, 2, 30))
     said = capsys.readouterr().out
-    assert said.startswith(f"  2/30 {result.status:<11} {line}")
+    assert said == f"  2/30 {result.status:<11} {line}\n"
     settled(Settled(result, 2, 30, resumed=True))
     assert capsys.readouterr().out.rstrip().endswith("(from the ledger)")
 
@@ -40,9 +42,8 @@ def test_a_line_for_every_unit(result: UnitResult, line: str, capsys: pytest.Cap
 def test_the_ending_says_what_stays_and_how_to_look_at_it(
     output: Path, where: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    moved = UnitResult("t", "aten.tanh", 3, "moved")
     walk = Walk(FORMAT, "m", "0", "torch-cpu", "tvm-llvm", {})
-    report = WalkReport(walk=walk, units=(moved, BLOCKED), final=None, failure="", seconds=1.0)
+    report = WalkReport(walk=walk, units=(MOVED, BLOCKED), final=None, failure="", seconds=1.0)
     ending("first", report, output, "last", ["note"])
     assert capsys.readouterr().out.splitlines() == [
         "first",
