@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ def text(tmp_path: Path) -> Path:
         (["m", "--inputs", "absent.txt", "--to", "tvm-llvm", "--main", "f"], "error E204: No such option '--main'"),
         (["m", "n", "--inputs", "absent.txt", "--to", "tvm-llvm"], "error E204: Got unexpected extra argument (n)"),
         (["m", "--inputs", "x", "--to", "tvm-llvm", "--batches", "0"], "error E204: Invalid value for '--batches'"),
+        (["m", "--inputs", "x", "--to", "tvm-llvm", "--fuzz", "soon"], "error E204: "),
+        (["m", "--inputs", "x", "--to", "tvm-llvm", "--fuzz", "9trials"], "error E204: --fuzz 9trials is no time"),
         (["m", "--inputs", "x", "--to", "tvm-llvm", "--json", "-"], "error E204: --json - cannot be written"),
     ],
 )
@@ -86,9 +88,6 @@ def test_no_option_is_forgotten_on_the_way(supervised: list[list[str]], text: Pa
     command("offload", "model", "m", "--inputs", text, "--to", "tvm-llvm")
     names = {name for p in model.params if isinstance(p, click.Option) for name in p.opts}
     assert names - set(supervised[0]) == {"--resume", "--json"}
-
-
-Listening = Callable[[object], None]
 
 
 def test_events_are_told(capsys: pytest.CaptureFixture[str]) -> None:
