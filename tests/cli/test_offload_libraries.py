@@ -70,7 +70,7 @@ def test_what_is_not_as_right_decides(
         asked.extend(arguments)
         return replace(REPORT, **changes)
 
-    monkeypatch.setattr("tapml_fuzz.api.offloading_libraries.offload_libraries", offload_libraries)
+    monkeypatch.setattr("tapml_fuzz.api.offload_libraries.offload_libraries", offload_libraries)
     own = ["a.so", "b.so", "--inputs", inputs, "--main", "prefill", "--order", "graph", "--resume"]
     done = command("offload", "libraries", *own, "--output", tmp_path / "out", "--json", tmp_path / "w.json")
     assert done.code == code

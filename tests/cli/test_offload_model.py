@@ -91,8 +91,7 @@ def test_no_option_is_forgotten_on_the_way(supervised: list[list[str]], text: Pa
 
 
 def test_events_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    from tapml_fuzz.api.offloading import Preparing
-
+    from tapml_fuzz.api.offload_model import Preparing
     from tapml_fuzz.cli.offload_model import _listen
     from tapml_fuzz.core.events import FindingFound
     from tests.summaries import entry
