@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from strategies.multi_mutation import leading, multi_mutation_recipes
-from strategies.recipes import FLOAT_STEPS, PHASES, Phase, Recipe, Step, structure_choices
-from strategies.seed_set import SeedSet
-from strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
-from strategies.specials import SPECIALS
 from tapml_fuzz.core.case import LAYOUTS, Layout
+from tapml_fuzz.strategies.multi_mutation import leading, multi_mutation_recipes
+from tapml_fuzz.strategies.recipes import FLOAT_STEPS, PHASES, Phase, Recipe, Step, structure_choices
+from tapml_fuzz.strategies.seed_set import SeedSet
+from tapml_fuzz.strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
+from tapml_fuzz.strategies.specials import SPECIALS
 
 # Of every this many recipes of the book, one is in another dtype (where there is any).
 _DTYPE_EVERY = 3

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from strategies.recipes import PHASES, Phase, Recipe, Step, structure_choices
-from strategies.seed_set import SeedSet
-from strategies.shapes import TELLING_SIZES, elements, fit
 from tapml_fuzz.core.case import LAYOUTS, Layout
+from tapml_fuzz.strategies.recipes import PHASES, Phase, Recipe, Step, structure_choices
+from tapml_fuzz.strategies.seed_set import SeedSet
+from tapml_fuzz.strategies.shapes import TELLING_SIZES, elements, fit
 
 # Sizes of the axes beside the one that is at a boundary: small, odd, all different.
 _BESIDE = (5, 3, 7, 2, 9, 11)

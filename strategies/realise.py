@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strategies import row_patterns as row_patterns
-from strategies import shapes, specials, structure, values
 from tapml_fuzz.core.case import PACKED, Case
 from tapml_fuzz.core.dtypes import Array, is_float, name_of
+from tapml_fuzz.strategies import row_patterns as row_patterns
+from tapml_fuzz.strategies import shapes, specials, structure, values
 
 if TYPE_CHECKING:
-    from strategies.recipes import Recipe, Step
-    from strategies.seed_set import SeedSet
+    from tapml_fuzz.strategies.recipes import Recipe, Step
+    from tapml_fuzz.strategies.seed_set import SeedSet
 
 
 def realise(recipe: Recipe, seed_set: SeedSet, max_elements: int = 16384) -> Case | None:

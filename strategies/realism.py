@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.seed_set import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, smallest_normal
 from tapml_fuzz.core.profile import Profile
 from tapml_fuzz.core.verdict import Realism
+from tapml_fuzz.strategies.seed_set import SeedSet
 
 # The rounding of a cast to a narrower dtype must not push a value out of its observed range.
 _SLACK = 2.0**-7

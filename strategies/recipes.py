@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args
 import msgspec
 from hypothesis import strategies as st
 
-from strategies.layouts import layouts
-from strategies.realise import realise
-from strategies.seed_set import SeedSet
-from strategies.shapes import boundary_sizes
-from strategies.specials import SPECIALS
-from strategies.structure import INDEX_STEPS, MASK_STEPS
 from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import is_float
+from tapml_fuzz.strategies.layouts import layouts
+from tapml_fuzz.strategies.realise import realise
+from tapml_fuzz.strategies.seed_set import SeedSet
+from tapml_fuzz.strategies.shapes import boundary_sizes
+from tapml_fuzz.strategies.specials import SPECIALS
+from tapml_fuzz.strategies.structure import INDEX_STEPS, MASK_STEPS
 
 Phase = Literal["recorded", "shapes", "values", "structure", "specials"]
 # What each phase adds: nothing, other sizes, other values, other structure, special numbers.

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from strategies.specials import integer_limits, special
-from strategies.values import Random, scaled, shifted, stored
 from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.profile import Profile
+from tapml_fuzz.strategies.specials import integer_limits, special
+from tapml_fuzz.strategies.values import Random, scaled, shifted, stored
 
 Row = Callable[[Array, Profile, Random], Array]
 

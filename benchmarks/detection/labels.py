@@ -11,11 +11,11 @@ import msgspec
 from benchmarks.detection.methods import recorded
 from benchmarks.detection.ours import on_bench
 from benchmarks.detection.registry import faults, subject_of
-from strategies import SeedSet, realism
 from tapml_fuzz.core.verdict import REALISMS, Realism
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
 from tapml_fuzz.engine.runner import DifferentialRunner, Result
+from tapml_fuzz.strategies import SeedSet, realism
 from tapml_fuzz.triage.fingerprint import more_realistic
 
 # What a model could produce, against what only an adversary would.

@@ -15,7 +15,6 @@ from benchmarks.detection.model import Control, Subject
 from benchmarks.detection.ours import Parts, fuzzer
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
-from strategies import PHASES, SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import name_of
 from tapml_fuzz.core.outcome import Ok, RunOutcome
@@ -25,6 +24,7 @@ from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import Truth
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
+from tapml_fuzz.strategies import PHASES, SeedSet
 
 OURS = "ours"
 NO_SEEDS = "no seeds"

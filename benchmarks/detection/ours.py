@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from benchmarks.detection.model import Control
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
-from strategies import PHASES, SeedSet, realism
-from strategies.recipes import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import Realism
 from tapml_fuzz.engine.budget import Budget
@@ -19,6 +17,8 @@ from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
 from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
+from tapml_fuzz.strategies import PHASES, SeedSet, realism
+from tapml_fuzz.strategies.recipes import Phase
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from strategies import SeedSet
 from tapml_fuzz.engine.fuzzer import OperatorFuzzer
 from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.engine.times import Times
+from tapml_fuzz.strategies import SeedSet
 
 _LARGEST = 16384  # input elements, the campaign's default
 

@@ -8,8 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from strategies import SeedSet, realism
-from strategies.seed_set import from_examples, seed_set_of
 from tapml_fuzz.api.report import Finding, Report
 from tapml_fuzz.core.dtypes import FLOATS
 from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
@@ -25,6 +23,8 @@ from tapml_fuzz.platforms.torch.eager import TorchCpu
 from tapml_fuzz.reporting.standalone import callable_reproducer
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 from tapml_fuzz.storage.findings import Evidence, finite
+from tapml_fuzz.strategies import SeedSet, realism
+from tapml_fuzz.strategies.seed_set import from_examples, seed_set_of
 from tapml_fuzz.triage.fingerprint import fingerprint_of, more_realistic
 
 

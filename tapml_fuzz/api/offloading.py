@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from strategies import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.errors import BadOption, UnavailablePlatform
 from tapml_fuzz.core.events import Event
@@ -34,6 +33,7 @@ from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.session import Session
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet
 from tapml_fuzz.triage.filing import Filer
 from tapml_fuzz.triage.fingerprint import fingerprint_of
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from strategies import SeedSet
 from tapml_fuzz.campaign.plan import Task, plan
 from tapml_fuzz.campaign.tally import Tally, summary
 from tapml_fuzz.core.events import (
@@ -30,6 +29,7 @@ from tapml_fuzz.engine.times import Times
 from tapml_fuzz.oracle import NoTruth
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet
 from tapml_fuzz.triage.filing import Filer, Writer
 
 # How long a stopped campaign waits for the trial at hand, in seconds.

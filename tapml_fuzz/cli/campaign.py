@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from strategies import SeedSet
-from strategies.seed_set import seed_set_of
 from tapml_fuzz import __version__
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
@@ -25,6 +23,8 @@ from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.corpus import Corpus, Entry
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet
+from tapml_fuzz.strategies.seed_set import seed_set_of
 
 
 def conduct(

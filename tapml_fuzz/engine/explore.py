@@ -14,11 +14,11 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.reporting import with_reporter
 
-from strategies import PHASES, Recipe, SeedSet, realise, recipes
-from strategies.recipes import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.oracle import NoTruth
+from tapml_fuzz.strategies import PHASES, Recipe, SeedSet, realise, recipes
+from tapml_fuzz.strategies.recipes import Phase
 
 # Steering pays only when there are enough examples to climb from.
 _STEER_FROM = 60

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from strategies import PHASES, Recipe, SeedSet, enumerated_recipes, realise, realism
-from strategies.recipes import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import COMPARED
 from tapml_fuzz.engine.budget import Budget
@@ -20,6 +18,8 @@ from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.engine.seeding import slice_seed
 from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.reduction import reduce_case
+from tapml_fuzz.strategies import PHASES, Recipe, SeedSet, enumerated_recipes, realise, realism
+from tapml_fuzz.strategies.recipes import Phase
 from tapml_fuzz.triage.fingerprint import fingerprint_of, is_no_less_realistic
 
 # A reduced case stays this many times outside the error bound, if the failure was when it was found, and keeps this

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from strategies import realism
 from tapml_fuzz.core.events import FindingFound, FindingMerged, FindingReduced, Listener
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.verdict import COMPARED
@@ -21,6 +20,7 @@ from tapml_fuzz.storage.findings import (
     finite,
     plain_metrics,
 )
+from tapml_fuzz.strategies import realism
 from tapml_fuzz.triage.fingerprint import fingerprint_of, more_realistic
 
 # Texts that lie beside a finding's tensors, by file name: its reproducers, the one to show first.

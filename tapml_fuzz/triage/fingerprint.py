@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from strategies import SeedSet, realism
 from tapml_fuzz.core.dtypes import is_float
 from tapml_fuzz.core.verdict import REALISMS, Realism
 from tapml_fuzz.engine.runner import Result
 from tapml_fuzz.storage.findings import finding_id
+from tapml_fuzz.strategies import SeedSet, realism
 
 _WHATEVER_THE_VALUES = ("build-error", "dtype")
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from strategies import SeedSet, from_corpus
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.campaign.tally import why_nothing_ran
 from tapml_fuzz.core import events
@@ -25,6 +24,7 @@ from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet, from_corpus
 
 
 @pytest.fixture(scope="module")

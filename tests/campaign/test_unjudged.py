@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from strategies import SeedSet, from_corpus
-from strategies.seed_set import from_examples
 from tapml_fuzz import check
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.cli.run import exit_code
@@ -30,6 +28,8 @@ from tapml_fuzz.reporting.files import as_json, as_markdown
 from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet, from_corpus
+from tapml_fuzz.strategies.seed_set import from_examples
 
 BUDGET = Budget.parse("60s")
 

@@ -8,7 +8,12 @@ import torch
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 
-from strategies import (
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import FLOATS, largest, name_of, smallest_normal
+from tapml_fuzz.core.errors import UnknownOperator
+from tapml_fuzz.core.profile import profile_of
+from tapml_fuzz.operators.invoke import call, to_torch
+from tapml_fuzz.strategies import (
     PHASES,
     Recipe,
     SeedSet,
@@ -24,11 +29,6 @@ from strategies import (
     structure,
     values,
 )
-from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.dtypes import FLOATS, largest, name_of, smallest_normal
-from tapml_fuzz.core.errors import UnknownOperator
-from tapml_fuzz.core.profile import profile_of
-from tapml_fuzz.operators.invoke import call, to_torch
 
 quick = settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
