@@ -139,7 +139,7 @@ def reproducer_of(
     platform: Platform, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
 ) -> Reproducer | None:
     """What a `Reproducible` platform writes; None from any other. Raises what the platform raises."""
-    if not hasattr(platform, "script"):
+    if not hasattr(platform, "reproducer"):
         return None
     return cast(Reproducible, platform).reproducer(spec, sizes, layouts, careful=careful)
 
