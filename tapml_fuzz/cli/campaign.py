@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hypothesis.configuration import set_hypothesis_home_dir
 
 from tapml_fuzz import __version__
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
@@ -38,7 +37,6 @@ def conduct(
 
     Raises `UnavailablePlatform`, or `UnknownOperator` for a kernel that implements none of them, before any trial.
     """
-    set_hypothesis_home_dir(output / ".hypothesis")  # not into whatever folder the user stands in
     torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
     store = FindingStore(output)
     for note in store.notes:

@@ -15,6 +15,7 @@ from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.reporting import with_reporter
 
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.engine.hypothesis_home import own_hypothesis_home
 from tapml_fuzz.engine.runner import DifferentialRunner, Result
 from tapml_fuzz.oracle import NoTruth
 from tapml_fuzz.strategies import PHASES, Recipe, SeedSet, realise, recipes
@@ -97,7 +98,7 @@ class Exploration:
 
         began, before = time.perf_counter(), self.runner.times.total
         try:
-            with with_reporter(lambda text: None):
+            with own_hypothesis_home(), with_reporter(lambda text: None):
                 test()
         except (_Enough, _Failing, Flaky, Unsatisfiable):
             pass
