@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tapml_fuzz import __version__
+from tapml_fuzz.cli.version import print_version
 from tapml_fuzz.core.errors import TapmlFuzzError
 
 # Imported only when used, so that `--help` answers at once: command -> (module, one line for --help).
@@ -64,7 +64,14 @@ class Commands(click.Group):
     epilog=EXIT_CODES,
     no_args_is_help=True,
 )
-@click.version_option(__version__, prog_name="tapml_fuzz")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the versions that a report of a bug should name.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(debug: bool) -> None:
     """Find the operators that an emerging ML platform computes wrongly, and the smallest realistic input for each.

@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -222,17 +222,4 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def versions_of(names: Sequence[str]) -> dict[str, str]:
-    """Installed versions of packages, those that are not installed left out."""
-    from importlib import metadata
-
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-__all__ = ["Evidence", "FindingRecord", "FindingStore", "finding_id", "finite", "plain_metrics", "versions_of"]
+__all__ = ["Evidence", "FindingRecord", "FindingStore", "finding_id", "finite", "plain_metrics"]

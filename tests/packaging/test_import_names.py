@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tapml_fuzz.platforms.browser import chromium
 from tapml_fuzz.platforms.session.worker_process import environment
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 
@@ -61,13 +60,6 @@ def test_workers_import_the_package_that_started_them() -> None:
     first = Path(environment()["PYTHONPATH"].split(os.pathsep)[0])
     assert first == ROOT
     assert not (first / "judge.py").exists(), "the package's own modules would be top-level names in a worker"
-
-
-def test_the_file_that_keeps_the_browser_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    monkeypatch.setattr(chromium.subprocess, "Popen", lambda command, **rest: started.append(command))
-    chromium._start_keeper(["chromium"])
-    assert Path(started[0][2]).is_file()
 
 
 def test_extras_that_hints_and_documents_name_exist() -> None:
