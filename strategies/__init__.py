@@ -12,7 +12,8 @@ def test_my_softmax(case):
 from tapml_fuzz.strategies.enumerated import enumerated_recipes
 from tapml_fuzz.strategies.realise import realise
 from tapml_fuzz.strategies.realism import realism
-from tapml_fuzz.strategies.recipes import PHASES, Recipe, Step, cases, recipes
+from tapml_fuzz.strategies.recipe import PHASES, Recipe, Step
+from tapml_fuzz.strategies.recipes import cases, recipes
 from tapml_fuzz.strategies.seed_set import SeedSet, from_corpus, from_examples
 
 __all__ = [

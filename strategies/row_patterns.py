@@ -148,7 +148,7 @@ def _integer_limits(row: Array, profile: Profile, random: Random) -> Array:
 
 
 def _lowest_integers(row: Array, profile: Profile, random: Random) -> Array:
-    """Whose products and negatives do not fit."""
+    """The lowest number everywhere: its products and its negative do not fit."""
     return np.full_like(row, integer_limits(row)[0])
 
 

@@ -13,16 +13,16 @@ from tapml_fuzz.core.version import __version__
 __all__ = ["Finding", "Report", "__version__", "check", "replay"]
 
 if TYPE_CHECKING:
-    from tapml_fuzz.api.checking import check
-    from tapml_fuzz.api.replaying import replay
+    from tapml_fuzz.api.check import check
+    from tapml_fuzz.api.replay import replay
     from tapml_fuzz.api.report import Finding, Report
 else:
     # Hidden from type checkers, which would take every name that this package lacks for one of type Any.
     _HOMES = {
-        "check": "tapml_fuzz.api.checking",
+        "check": "tapml_fuzz.api.check",
         "Report": "tapml_fuzz.api.report",
         "Finding": "tapml_fuzz.api.report",
-        "replay": "tapml_fuzz.api.replaying",
+        "replay": "tapml_fuzz.api.replay",
     }
 
     def __getattr__(name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapml_fuzz.carving.select_seeds import Sighting, diverse
+from tapml_fuzz.carving.select_seeds import Sighting, select_seeds
 
 
 def sightings() -> list[Sighting]:
@@ -21,7 +21,7 @@ def sightings() -> list[Sighting]:
 
 
 def test_each_wish_is_granted_first() -> None:
-    outlier, longest, shortest, padded, foreign = diverse(sightings(), 5)
+    outlier, longest, shortest, padded, foreign = select_seeds(sightings(), 5)
     assert (outlier.batch, outlier.node) == (3, "layer3")
     assert longest.batch == 7
     assert shortest.batch == 0
@@ -30,9 +30,9 @@ def test_each_wish_is_granted_first() -> None:
 
 
 def test_layers_take_turns() -> None:
-    assert len({s.node for s in diverse(sightings(), 4)}) == 4
+    assert len({s.node for s in select_seeds(sightings(), 4)}) == 4
 
 
 def test_no_more_than_there_are_and_none_twice() -> None:
-    assert len(set(diverse(sightings(), 99))) == 32
-    assert diverse([], 6) == []
+    assert len(set(select_seeds(sightings(), 99))) == 32
+    assert select_seeds([], 6) == []

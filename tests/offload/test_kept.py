@@ -14,7 +14,7 @@ import pytest
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.constants import Constants, origins, weight_only
 from tapml_fuzz.offload.hybrid import Hybrid, Site
-from tapml_fuzz.offload.incremental import PriorRun, Since, same_bits
+from tapml_fuzz.offload.incremental import IncrementalRun, PriorRun, same_bits
 from tapml_fuzz.offload.ledger import Ledger, Walk
 from tapml_fuzz.offload.recording import Recording
 from tapml_fuzz.offload.subject import ModelCheck, Subject
@@ -137,10 +137,10 @@ def test_a_state_that_changed_is_read_again(subject: Subject) -> None:
     state = to_numpy(recording.given[name])
     sites = {step.name: "torch-cpu" for step in recording.steps}
     values = {n: to_numpy(tensor) for n, tensor in recording.values.items()}
-    before = PriorRun(sites, values, {name: state}, {})
+    prior = PriorRun(sites, values, {name: state}, {})
 
     def known(carried: np.ndarray) -> bool:
-        return Since(recording, sites, before, {name: carried}).known(reader) is not None
+        return IncrementalRun(recording, sites, prior, {name: carried}).known(reader) is not None
 
     assert known(state.copy())
     assert not known(state + 1)

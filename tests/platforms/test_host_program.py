@@ -13,7 +13,8 @@ tvm = pytest.importorskip("tvm")
 from tapml_fuzz.platforms.base import BuildSpec, NotSupported  # noqa: E402
 from tapml_fuzz.platforms.tvm.gpu import GpuRunner  # noqa: E402
 from tapml_fuzz.platforms.tvm.host_program import Allocate, Branch, HostFunction, Launch, Let, Loop  # noqa: E402
-from tapml_fuzz.platforms.tvm.llvm import TvmLlvm  # noqa: E402
+from tapml_fuzz.platforms.tvm.native import TvmLlvm  # noqa: E402
+from tapml_fuzz.platforms.tvm.targets import TARGETS  # noqa: E402
 from tests.platforms.operators import SOFTMAX, A, B, DType, Product, X, Y, add, aten, case  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -23,7 +24,8 @@ class Paper(GpuRunner):
     """A GPU made of paper: buffers are numpy arrays, a launch is noted and writes nothing."""
 
     def __init__(self) -> None:
-        self.target = tvm.target.Target({"kind": "opencl", "host": {"kind": "llvm"}})
+        self.row = TARGETS["tvm-opencl"]
+        self.target = tvm.target.Target(self.row.options())
         self.launched: list[Any] = []
 
     def compile_source(self, host: Any) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def test_kernels_that_write_nothing_are_caught() -> None:
     paper = Paper()
     build = paper.build(spec(add()))
     given = case(add(), a=3, b=7)
-    assert paper.run(build, given.tensors, given.layouts, given.sizes).unwritten == [21]
+    assert paper.run(build, given.tensors, given.layouts, given.sizes).unwritten == (21,)
 
 
 def test_llvm_function_that_writes_nothing_is_caught() -> None:
@@ -78,8 +80,8 @@ def test_llvm_function_that_writes_nothing_is_caught() -> None:
     build = llvm.build(spec(add()))
     idle = dataclasses.replace(build, functions=dict.fromkeys(build.functions, lambda *arguments: None))
     given = case(add(), a=3, b=7)
-    assert llvm.run(build, given.tensors, given.layouts, given.sizes).unwritten == [0]
-    assert llvm.run(idle, given.tensors, given.layouts, given.sizes).unwritten == [21]
+    assert llvm.run(build, given.tensors, given.layouts, given.sizes).unwritten == (0,)
+    assert llvm.run(idle, given.tensors, given.layouts, given.sizes).unwritten == (21,)
 
 
 def test_llvm_function_that_writes_its_input_is_caught() -> None:
@@ -93,7 +95,7 @@ def test_llvm_function_that_writes_its_input_is_caught() -> None:
 
     bad = dataclasses.replace(build, functions=dict.fromkeys(build.functions, scribble))
     given = case(add(), a=3, b=7)
-    assert llvm.run(bad, given.tensors, given.layouts, given.sizes).mutated == [1]
+    assert llvm.run(bad, given.tensors, given.layouts, given.sizes).mutated == (1,)
 
 
 def test_several_functions_with_a_temporary_run_in_order() -> None:

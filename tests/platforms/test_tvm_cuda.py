@@ -9,10 +9,10 @@ import shutil
 import pytest
 
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, NeedsStatic, NotSupported
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, NeedsStatic, NotSupported, info_of
 from tapml_fuzz.platforms.tvm import cuda as tvm_cuda
 from tapml_fuzz.platforms.tvm.cuda import TvmCuda
-from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm.native import TvmLlvm
 from tapml_fuzz.platforms.tvm.runtime import TvmRuntime
 from tapml_fuzz.storage.corpus import Corpus, Entry, default_corpus_path
 from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
@@ -69,14 +69,14 @@ def test_tensors_of_no_elements_are_refused_before_a_launch(
         build = platform.build(BuildSpec(operator, operator.dtypes, {}))
     except NeedsStatic:
         build = platform.build(BuildSpec(operator, operator.dtypes, sizes))
-    assert not platform.empty
+    assert not platform.row.takes_empty
     with pytest.raises(NotSupported, match="20278"):
         platform.run(build, given.tensors, given.layouts, given.sizes)
 
 
 def test_tensors_of_no_elements_are_not_refused_on_a_processor() -> None:
     platform = TvmLlvm()
-    assert platform.activate().available
+    assert info_of(platform).available
     given = case(SOFTMAX, a=0, b=5)
     run = platform.run(
         platform.build(BuildSpec(SOFTMAX, SOFTMAX.dtypes, {})), given.tensors, given.layouts, given.sizes
@@ -107,7 +107,7 @@ def test_no_driver_and_no_compiler_are_named_with_their_mend(monkeypatch: pytest
 
     with monkeypatch.context() as patched:
         patched.setattr(ctypes, "CDLL", no_library)
-        info = TvmCuda().activate()
+        info = info_of(TvmCuda())
     assert not info.available
     assert "libcuda" in info.reason
     assert "NVIDIA" in info.hint

@@ -15,11 +15,11 @@ from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.engine.runner import Result
+from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import truth
-from tapml_fuzz.oracle.compare import difference
+from tapml_fuzz.oracle.difference import difference
 from tapml_fuzz.platforms.base import Reproducer
 from tapml_fuzz.reporting.error_ratio import ratio
 from tapml_fuzz.reporting.standalone import standalone_reproducer

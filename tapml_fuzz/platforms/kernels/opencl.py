@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.policy import NO_LIMIT
 from tapml_fuzz.platforms.base import BuildRejected, Reproducer
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
 from tapml_fuzz.platforms.kernels.backend import (
@@ -19,7 +21,6 @@ from tapml_fuzz.platforms.kernels.backend import (
 )
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
-from tapml_fuzz.platforms.tvm.launch_script import compute_source
 
 _HALF = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable"
 
@@ -28,7 +29,7 @@ class OpenCLKernels(HoldsEveryDtype):
     """The launch's `global` counts work items, as OpenCL does; without `local` the driver chooses the work group."""
 
     policy = POLICY
-    max_elements = 1 << 24
+    max_elements = NO_LIMIT
     # A bool is a byte, and bfloat16 goes by its bits: OpenCL C has neither in memory (OpenCL C 3.0, 6.3).
     type_names: Mapping[str, str] = {
         "float64": "double", "float32": "float", "float16": "half", "bfloat16": "ushort",

@@ -12,12 +12,14 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.onnx.export import declared_dtype, exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.iree.module import FLAGS, IreeFunction, compile_mlir, onnx_to_mlir
-from tapml_fuzz.platforms.onnx.reproducers import iree_reproducer
+from tapml_fuzz.platforms.onnx.iree.reproducer import iree_reproducer
+from tapml_fuzz.platforms.onnx.shapes import check_shapes
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
 _MEND = "pip install 'tapml_fuzz[iree]'"
@@ -31,13 +33,6 @@ class _Build:
     spec: BuildSpec
     function: IreeFunction
 
-    def check(self, tensors: Sequence[Array], sizes: Mapping[str, int]) -> None:
-        """Raise `ValueError` for shapes that are not those of the build: IREE would read beyond the smaller tensor."""
-        wanted = self.spec.operator.shapes({**sizes, **self.spec.sizes})
-        for number, (tensor, shape) in enumerate(zip(tensors, wanted, strict=True)):
-            if tensor.shape != shape:
-                raise ValueError(f"input {number} has shape {tensor.shape}, built for {shape}")
-
 
 class _Iree:
     """A device of IREE's runtime by the name of its driver, and the compiler's flags for it."""
@@ -45,7 +40,7 @@ class _Iree:
     name: str
     driver: str
     dtypes: tuple[str, ...]
-    also: tuple[str, ...] = ()  # dtypes that are taken, though they are not claimed
+    also_accepts: tuple[str, ...] = ()
     policy: Policy
     no_device: str  # what to do when the driver finds none
     empty = True  # whether the driver takes tensors of no elements
@@ -53,19 +48,19 @@ class _Iree:
     def activate(self) -> Info:
         missing = exporter_missing() or ("iree-base-compiler" if find_spec("iree.compiler") is None else "")
         if missing:
-            return Info(self.name, False, f"not installed: {missing}", _MEND)
+            raise Unavailable(f"not installed: {missing}", _MEND)
         try:
             import iree.runtime
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"iree.runtime cannot be imported: {error}", _MEND)
+            raise Unavailable(f"iree.runtime cannot be imported: {error}", _MEND) from error
         try:
             driver = iree.runtime.get_driver(self.driver)
             devices = driver.query_available_devices()
             device = driver.create_default_device() if devices else None
         except Exception as error:  # a missing loader shows as any of several types
-            return Info(self.name, False, f"IREE's driver {self.driver}: {_line(error)}", self.no_device)
+            raise Unavailable(f"IREE's driver {self.driver}: {_line(error)}", self.no_device) from error
         if device is None:
-            return Info(self.name, False, f"IREE's driver {self.driver} finds no device", self.no_device)
+            raise Unavailable(f"IREE's driver {self.driver} finds no device", self.no_device)
         self._runtime = iree.runtime
         self._config = iree.runtime.Config(device=device)
         self._flags = self.flags()
@@ -76,7 +71,7 @@ class _Iree:
             True,
             device=self.device(devices[0]),
             versions={"iree-base-compiler": version("iree-base-compiler"), "onnxscript": version("onnxscript")},
-            capabilities=Capabilities(dtypes=self.dtypes, strided=False, symbolic=True, empty=self.empty),
+            capabilities=Capabilities(self.dtypes, self.also_accepts, empty=self.empty),
             policy=self.policy,
         )
 
@@ -88,10 +83,11 @@ class _Iree:
         return str(found["name"])
 
     def build(self, spec: BuildSpec) -> _Build:
-        _refuse_unless(spec.dtypes, (*self.dtypes, *self.also), self.name)
         model = onnx_model(spec)
         results = [declared_dtype(value) for value in model.graph.output]
-        _refuse_unless(results, (*self.dtypes, *self.also), self.name)
+        for dtype in results:
+            if dtype not in (*self.dtypes, *self.also_accepts):
+                raise NotSupported(f"an output is {dtype}, in which {self.name} does not compute")
         try:
             try:
                 source = onnx_to_mlir(model)
@@ -108,13 +104,13 @@ class _Iree:
             raise NeedsStatic(str(error)) from error
         return _Build(spec, function)
 
-    def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
-        build.check(tensors, sizes)
-        if not self.empty and any(tensor.size == 0 for tensor in tensors):
-            raise NotSupported(f"IREE's driver {self.driver} refuses tensors of no elements")
+    def run(
+        self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
+        check_shapes(build.spec, tensors, sizes)
         started = time.perf_counter()
-        outputs = build.function(tensors)
-        return Run(outputs, time.perf_counter() - started, [0] * len(outputs))
+        outputs = tuple(build.function(tensors))
+        return Ok(outputs, time.perf_counter() - started, (0,) * len(outputs))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
@@ -160,7 +156,7 @@ class IreeVulkan(_Iree):
     # whose bytes do not fill the last 32-bit word, the elements in that word are lost. int64 and bool are taken all
     # the same, since torch's indices and masks are, so that this shows.
     dtypes = ("float32", "int32")
-    also = ("int64", "bool")
+    also_accepts = ("int64", "bool")
     # "Vulkan dispatch binding 0 resolved to an empty buffer range"
     empty = False
     # WGSL's table is Vulkan's (its section 15.7.4 refers to the same operations), with what SPIR-V derives.
@@ -211,12 +207,6 @@ def _compute_capability() -> int:
     if failed:
         raise OSError(f"the CUDA driver answers with error {failed}")
     return 10 * major.value + minor.value
-
-
-def _refuse_unless(given: Sequence[str], taken: Sequence[str], name: str) -> None:
-    for dtype in given:
-        if dtype not in taken:
-            raise NotSupported(f"{name} does not compute in {dtype}")
 
 
 def _line(error: Exception) -> str:
