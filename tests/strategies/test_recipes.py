@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from strategies import PHASES, Recipe, SeedSet, Step, cases, from_corpus, from_examples, realism, recipes, specials
 from strategies.recipes import structure_choices
+from strategies.structure import MASK_STEPS
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.operators.invoke import call, to_torch
 
@@ -115,3 +116,9 @@ def test_no_entropy_is_drawn_where_nothing_is_random(softmax: SeedSet) -> None:
     assert set(collected(recipes(softmax, phases=("recorded",), strided=False), 40)) == {
         Recipe("recorded", number) for number in range(len(softmax.seeds))
     }
+
+
+def test_an_additive_mask_is_rearranged_as_a_mask_only() -> None:
+    mask = torch.tensor([[0.0, 0.0, -65504.0]])
+    masked = from_examples("aten.add.Tensor", [((torch.randn(2, 3), mask), {})])
+    assert {kind for kind, slot in structure_choices(masked) if slot == 1} == set(MASK_STEPS)
