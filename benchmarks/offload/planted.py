@@ -14,7 +14,8 @@ import numpy as np
 from benchmarks.offload.kinds import EVERY, value
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms.base import BuildSpec, Info, Run
+from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.platforms.base import BuildSpec, Info
 from tapml_fuzz.platforms.device_tensors import resident
 from tapml_fuzz.platforms.registry import load, location
 
@@ -69,11 +70,14 @@ class Planted:
     def build(self, unit: BuildSpec) -> _Build:
         return _Build(self._platform.build(unit), unit.operator.key)
 
-    def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         run = self._platform.run(build.inner, tensors, layouts, sizes)
         fault = self._fault(build.key, kept=False)
         if fault is not None:
-            run.outputs = [fault(np.asarray(output)) for output in run.outputs]
+            outputs = tuple(fault(np.asarray(output)) for output in run.outputs)
+            return msgspec.structs.replace(run, outputs=outputs)
         return run
 
     def place(self, array: Array) -> Any:

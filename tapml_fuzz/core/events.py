@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tapml_fuzz.core.summary import RunSummary
+
 
 @dataclass(frozen=True)
 class CampaignStarted:
@@ -85,10 +87,9 @@ class FindingMerged:
 
 @dataclass(frozen=True)
 class CampaignFinished:
-    """`summary` is the JSON of the run; `interrupted` says that Ctrl-C ended it."""
+    """The last event of a campaign, whether it used its budget or was interrupted; `summary` says which."""
 
-    summary: dict[str, Any] = field(repr=False)
-    interrupted: bool = False
+    summary: RunSummary = field(repr=False)
 
 
 Event = (

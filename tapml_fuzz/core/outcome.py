@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
+
+import msgspec
 
 from tapml_fuzz.core.dtypes import Array
 
+Output = TypeVar("Output")
+_Other = TypeVar("_Other")
 
-@dataclass(frozen=True)
-class Ok:
-    """Outputs of one run, in the operator's order.
 
-    `seconds` is the time inside the platform. `unwritten` counts, per output, the elements that still held the
-    poison after the run. `mutated` lists tensor slots whose input bytes were changed by the run; `aliased` the
-    outputs that share memory with an input.
+class Ok(msgspec.Struct, Generic[Output], frozen=True):
+    """A run that came to its end, from the platform that ran it to the judge.
+
+    Attributes:
+        outputs: the outputs in the operator's order: packed numpy arrays (`Ok[Array]`), or what stands for them where
+            their bytes travel apart (`session.wire.TensorSpec` in a frame's header).
+        seconds: the time inside the platform.
+        unwritten: per output, how many elements still held the poison after the run.
+        mutated: tensor slots whose input bytes were changed by the run.
+        aliased: outputs that share memory with an input.
     """
 
-    outputs: tuple[Array, ...]
+    outputs: tuple[Output, ...]
     seconds: float = 0.0
     unwritten: tuple[int, ...] = ()
     mutated: tuple[int, ...] = ()
     aliased: tuple[int, ...] = ()
+
+    def with_outputs(self, outputs: tuple[_Other, ...]) -> Ok[_Other]:
+        """The same run with other outputs in place of its own: arrays for their specs, or the other way round."""
+        return cast("Ok[_Other]", msgspec.structs.replace(self, outputs=outputs))
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,14 @@ class Built:
     seconds: float
     symbolic: bool
     log: str = ""
+
+
+@dataclass(frozen=True)
+class NeedsSizes:
+    """It could not be built with these axes open (none named: with any open); with sizes for them it may be."""
+
+    axes: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -76,4 +97,4 @@ class Timeout:
 
 
 BuildOutcome = Built | Unsupported | BuildError | Crash | Timeout
-RunOutcome = Ok | Unsupported | BuildError | RunError | Crash | Timeout
+RunOutcome = Ok[Array] | Unsupported | BuildError | RunError | Crash | Timeout

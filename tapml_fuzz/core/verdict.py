@@ -30,6 +30,20 @@ Realism = Literal["observed", "near", "extrapolated", "special", "degenerate"]
 REALISMS: tuple[Realism, ...] = get_args(Realism)
 
 
+def more_realistic(first: Realism, second: Realism) -> Realism:
+    """The one of two levels that is closer to what was observed."""
+    return min(first, second, key=REALISMS.index)
+
+
+def is_no_less_realistic(new: Realism, old: Realism) -> bool:
+    """Whether a changed input is as good as the old one; a changed seed, no longer observed, is while it is near."""
+    return _rank(new) <= _rank(old)
+
+
+def _rank(level: Realism) -> int:
+    return max(REALISMS.index(level), REALISMS.index("near"))
+
+
 class Metrics(msgspec.Struct, frozen=True):
     """The distance of one output from the truth.
 

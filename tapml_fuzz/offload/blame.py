@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.core.walk_summary import Growth
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
-from tapml_fuzz.offload.ledger import Growth, written
+from tapml_fuzz.offload.ledger import written
 from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.tolerance import truth_of
 

@@ -12,16 +12,15 @@ from tapml_fuzz.carving import decoder, models, recognise, sentences, trace
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.core.walk_summary import View
 from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
 from tapml_fuzz.offload.incremental import PriorRun, same_bits
 from tapml_fuzz.offload.recording import RecordedStep, Recording, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
-from tapml_fuzz.offload.views import View, view
+from tapml_fuzz.offload.views import view
 from tapml_fuzz.operators.invoke import to_numpy
-
-_DEVICES = {"torch-cpu": "cpu", "torch-cuda": "cuda"}
-SOURCES = tuple(_DEVICES)
+from tapml_fuzz.platforms.registry import references
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def prepare(
     Batches are spread over the lengths of the texts, padded and unpadded ones among them. A model that generates text
     runs the prefill of each and then `steps` decode steps. Raises `BadModel`.
     """
-    device = _DEVICES[reference]
+    device = references()[reference]
     progress("loading and tracing the model")
     loaded = models.load(model, device)
     chosen = _some(texts, batches)
@@ -217,4 +216,4 @@ def _spread(batches: Sequence[sentences.Batch], count: int) -> list[sentences.Ba
     return [batches[(2 * i + 1) * len(batches) // (8 * count)] for i in range(count)]
 
 
-__all__ = ["SOURCES", "Grown", "ModelCheck", "Subject", "prepare", "subject_of"]
+__all__ = ["Grown", "ModelCheck", "Subject", "prepare", "subject_of"]

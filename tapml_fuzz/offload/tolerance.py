@@ -31,7 +31,7 @@ from tapml_fuzz.oracle import Truth, truth
 # Each draw is one run of the model in float64. Half of six move elements apart and half together.
 _DRAWS = 6
 # Spreads are estimated from few draws: four of them hold every element of a normally distributed error that matters
-# (two-sided 6e-5 of one that fills E entirely; correct platforms use a tenth of it, see docs/offloading.md).
+# (two-sided 6e-5 of one that fills E entirely; correct platforms use a tenth of it, see docs/reference/offloading.md).
 _SPREADS = 4.0
 # Numbers this many times the median magnitude of a tensor are no measure of what its other numbers may be away: those
 # of a mask beside logits of order one (`core.profile.MASKED_BELOW`).

@@ -4,34 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 from scipy.special import log_softmax
 
 from tapml_fuzz.core.dtypes import Array
-
-
-class View(msgspec.Struct, frozen=True):
-    """The hybrid's result beside the reference run's, over all batches.
-
-    Attributes:
-        cosine: the smallest cosine between an embedding (or a position's logits) and the reference run's.
-        agreement: share of positions where both choose the same next token; None for a model without tokens.
-        divergence: the largest Kullback-Leibler divergence of the next token's distribution, in nats; None likewise.
-        same_text: whether greedy generation gives the same text, as it does when every token it chooses, each after
-            the reference run's tokens, is the reference run's.
-    """
-
-    cosine: float
-    agreement: float | None = None
-    divergence: float | None = None
-    same_text: bool | None = None
-
-    def __str__(self) -> str:
-        if self.agreement is None:
-            return f"cosine {self.cosine:.9f}"
-        text = "same text" if self.same_text else "other text"
-        return f"{text}, {100 * self.agreement:.4g}% of next tokens equal, KL at most {self.divergence:.3g} nats"
+from tapml_fuzz.core.walk_summary import View
 
 
 def view(task: str, given: Sequence[Sequence[Array]], wanted: Sequence[Sequence[Array]]) -> View:

@@ -14,10 +14,11 @@ from typing import Generic, Literal, Protocol
 
 import msgspec
 
+from tapml_fuzz.core.walk_summary import Growth
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.incremental import PriorRun
-from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
+from tapml_fuzz.offload.ledger import Ledger, Trying, UnitResult, written
 from tapml_fuzz.offload.repetition import FlakyRun, unsteady
 from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.units import Movable, U

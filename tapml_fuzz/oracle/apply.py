@@ -10,8 +10,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_flatten, tree_map
 
+from tapml_fuzz.core.errors import NoTruth
 from tapml_fuzz.oracle import rules  # noqa: F401 (registers every rule)
-from tapml_fuzz.oracle.registry import NoTruth, by_rule, lookup
+from tapml_fuzz.oracle.registry import by_rule, lookup
 from tapml_fuzz.oracle.tracked import Arithmetic, Tracked
 
 UNINITIALISED = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})

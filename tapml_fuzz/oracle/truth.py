@@ -13,11 +13,11 @@ from torch._ops import OpOverload
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.errors import NoAnswer
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle.apply import Undecided, apply, known
 from tapml_fuzz.oracle.constants import K
-from tapml_fuzz.oracle.registry import NoAnswer
 from tapml_fuzz.oracle.selection import Selection, Unordered
 from tapml_fuzz.oracle.trace import trace
 from tapml_fuzz.oracle.tracked import Arithmetic, Tracked, arithmetic

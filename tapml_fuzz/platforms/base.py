@@ -10,6 +10,7 @@ import msgspec
 from tapml_fuzz.core.case import Case, Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
 
 
@@ -61,11 +62,16 @@ class Reproducer(msgspec.Struct, frozen=True):
 
 
 class Unavailable(Exception):
-    """The platform cannot run here; `hint` says how to get it."""
+    """The platform cannot run here; `hint` says how to get it.
 
-    def __init__(self, reason: str, hint: str = "") -> None:
+    `operators` and `versions` are as in `Info`, for a platform that knows them all the same.
+    """
+
+    def __init__(
+        self, reason: str, hint: str = "", *, operators: tuple[str, ...] = (), versions: Mapping[str, str] = {}
+    ) -> None:
         super().__init__(reason)
-        self.hint = hint
+        self.hint, self.operators, self.versions = hint, operators, dict(versions)
 
 
 class BuildRejected(Exception):
@@ -110,17 +116,30 @@ class Platform(Protocol):
     name: str
 
     def activate(self) -> Info:
-        """Import what is needed, find the device; called once, first. Returns `available=False` rather than raise."""
+        """Import what is needed, find the device; called once, first. Raises `Unavailable` when it cannot run here."""
 
     def build(self, spec: BuildSpec) -> Any:
         """Compile the build spec. Raises `BuildRejected`, `NotSupported` or, when axes are open, `NeedsStatic`."""
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         """Run a build on packed numpy arrays, laid out in memory as `layouts` says if the platform is `strided`.
 
-        `sizes` gives every axis of the operator. Raises `NotSupported` for a case outside the capabilities;
-        any other exception is a run error, and `DeviceLost` one that costs the worker.
+        The outputs are packed numpy arrays in memory of their own. `sizes` gives every axis of the operator. Raises
+        `NotSupported` for a case that it cannot take; any other exception is a run error, and `DeviceLost` one that
+        costs the worker.
         """
+
+
+def info_of(platform: Platform) -> Info:
+    """Activate a platform: what it says of itself, or the `Info` of an unavailable one. Raises nothing."""
+    try:
+        return platform.activate()
+    except Unavailable as error:
+        return Info(platform.name, False, str(error), error.hint, versions=error.versions, operators=error.operators)
+    except Exception as error:
+        return Info(platform.name, False, f"activation failed: {type(error).__name__}: {error}"[:1000])
 
 
 class Reproducible(Platform, Protocol):
@@ -139,16 +158,6 @@ def reproducer_of(
     platform: Platform, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
 ) -> Reproducer | None:
     """What a `Reproducible` platform writes; None from any other. Raises what the platform raises."""
-    if not hasattr(platform, "script"):
+    if not hasattr(platform, "reproducer"):
         return None
     return cast(Reproducible, platform).reproducer(spec, sizes, layouts, careful=careful)
-
-
-class Run(msgspec.Struct):
-    """Outputs of a run (numpy, packed), and what was noticed about them; see `core.outcome.Ok`."""
-
-    outputs: list[Any]
-    seconds: float
-    unwritten: list[int] = []
-    mutated: list[int] = []
-    aliased: list[int] = []

@@ -39,9 +39,9 @@ def suspicious(outputs: Sequence[Array]) -> bool:
     return any(bool(untouched(output).any()) for output in outputs)
 
 
-def unwritten(first: Sequence[Array], second: Sequence[Array]) -> list[int]:
+def unwritten(first: Sequence[Array], second: Sequence[Array]) -> tuple[int, ...]:
     """Per output, how many elements held the pattern in both runs: a value computed would be the same in both."""
-    return [int((untouched(a, 0) & untouched(b, 1)).sum()) for a, b in zip(first, second, strict=True)]
+    return tuple(int((untouched(a, 0) & untouched(b, 1)).sum()) for a, b in zip(first, second, strict=True))
 
 
 def perturb_fresh_memory() -> None:

@@ -212,8 +212,8 @@ def write(
 
 
 def default_corpus_path() -> Path:
-    """The `corpus` folder beside the installed package's directory."""
-    return Path(__file__).resolve().parents[2] / "corpus"
+    """The corpus that comes with the package: data of the installed package, the folder `corpus` of a checkout."""
+    return Path(__file__).parents[1].joinpath("corpus").resolve()
 
 
 def is_key(text: str) -> bool:

@@ -40,6 +40,7 @@ class FindingRecord(msgspec.Struct, frozen=True):
 
     Attributes:
         id: stable identity, from platform, operator, kind, dtype and whether the input is special.
+        reference: the reference platform of the run that found it.
         operator: a line for people; operator_key: the corpus entry.
         realism: how far the input is from what was observed (the most realistic input that failed so).
         ratio: max |actual - expected| / error bound; None where no distance says it
@@ -69,6 +70,7 @@ class FindingRecord(msgspec.Struct, frozen=True):
     reproducer: str = ""
     versions: dict[str, str] = {}
     created: float = 0.0
+    reference: str = "torch-cpu"  # what findings that do not say were compared with, as a rule
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import torch
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Crash, RunOutcome, Timeout, Unreachable, Unsupported
 from tapml_fuzz.engine.prefetch import WINDOW, windows
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Trial
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tests.platforms.operators import SUB
@@ -66,18 +67,19 @@ def runner(request: pytest.FixtureRequest, candidate: Moody) -> Iterator[Differe
     made.close()
 
 
-def kinds(results: list[Result]) -> list[str | None]:
-    return [result.verdict.kind for result in results]
+def kinds(trial: Trial) -> list[str | None]:
+    return [result.verdict.kind for result in trial.results]
 
 
 def test_every_case_has_its_own_verdict_in_order(runner: DifferentialRunner) -> None:
     values = [1, 13, 2, 14, 15, 14, 13, 16, 3]
     judged = dict(runner.trials((sub(v), n) for n, v in enumerate(values)))
     assert list(judged) == [*range(9)]
-    found = [kinds(results) for results in judged.values()]
+    found = [kinds(trial) for trial in judged.values()]
     assert found == [[None], ["timeout"], [None], ["crash"], [], ["crash"], ["timeout"], ["wrong"], [None]]
-    for number, results in judged.items():
-        assert all(result.case.tensors[0].flat[0] == values[number] for result in results)
+    for number, trial in judged.items():
+        assert trial.case.tensors[0].flat[0] == values[number]
+        assert all(result.case is trial.case for result in trial.results)
 
 
 def test_what_comes_after_a_hang_is_run_when_it_is_asked_for(runner: DifferentialRunner, candidate: Moody) -> None:
@@ -106,26 +108,25 @@ def test_no_more_is_run_ahead_than_half_a_second_takes(candidate: Moody) -> None
 def test_the_bench_can_be_used_between_two_trials(runner: DifferentialRunner) -> None:
     values = [16 if n % 5 == 0 else 20 + n for n in range(20)]
     found = []
-    for value, results in runner.trials((sub(v), v) for v in values):
-        found.append((value, kinds(results)))
+    for value, trial in runner.trials((sub(v), v) for v in values):
+        found.append((value, kinds(trial)))
         assert kinds(runner.trial(sub(16))) == ["wrong"]
     assert found == [(value, ["wrong"] if value == 16 else [None]) for value in values]
 
 
-def test_what_ran_before_a_machine_was_lost_does_not_bring_it_back(candidate: Moody) -> None:
+def test_who_missed_a_case_is_said_of_that_case(candidate: Moody) -> None:
+    """A window that ran before a machine was lost answers for itself, whatever has happened since."""
     runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate})
     try:
         runner.trial(sub(1))
         trials = runner.trials((sub(v), None) for v in (2, 3, 4))
         next(trials)
         assert candidate.asked[-3:] == [2, 3, 4]
-        runner.trial(sub(18))
-        assert runner.missed == {"candidate"}
-        for _, results in trials:
-            assert kinds(results) == [None]
-            assert (runner.absent, runner.missed) == ({"candidate": "gone"}, set())
-        runner.trial(sub(5))
-        assert runner.absent == {}
+        lost = runner.trial(sub(18))
+        assert (lost.missed, lost.refused) == ({"candidate"}, {"candidate": "gone"})
+        for _, trial in trials:
+            assert kinds(trial) == [None]
+            assert not trial.missed
     finally:
         runner.close()
 

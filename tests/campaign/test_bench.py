@@ -1,4 +1,4 @@
-"""The bench: who is asked what."""
+"""The differential runner: who is asked what, and what is said of those who do not answer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from tapml_fuzz.campaign.attendance import Attendance
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.events import PlatformLost, PlatformReturned
 from tapml_fuzz.core.outcome import RunOutcome, Unreachable
 from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Trial
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tests.platforms.operators import SUB
@@ -32,12 +35,12 @@ def test_a_candidate_here_is_not_asked_what_the_source_platform_rejects(width: i
     runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=False)
     tensors = (np.ones((2, 3), np.float32), np.ones((2, width), np.float32))
     try:
-        results = runner.trial(Case(SUB, {"a": 2, "b": 3}, tensors))
+        trial = runner.trial(Case(SUB, {"a": 2, "b": 3}, tensors))
     finally:
         runner.close()
-    assert (len(results), candidate.asked) == (int(tried), int(tried))
-    assert [*runner.refused] == ([] if tried else ["torch-cpu"])
-    assert tried or "must match" in runner.refused["torch-cpu"]
+    assert (len(trial.results), candidate.asked) == (int(tried), int(tried))
+    assert [*trial.refused] == ([] if tried else ["torch-cpu"])
+    assert tried or "must match" in trial.refused["torch-cpu"]
 
 
 class Vanishing(Counting):
@@ -48,11 +51,23 @@ class Vanishing(Counting):
         return Unreachable(f"reason {self.asked}") if self.asked < 3 else CallableSession.run(self, case)
 
 
-def test_the_first_reason_of_an_absence_stays_until_it_ends() -> None:
+def test_a_campaign_says_the_first_reason_of_an_absence_and_its_end() -> None:
     runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": Vanishing()}, overlap=False)
     case = Case(SUB, {"a": 2, "b": 3}, (np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
+    attendance = Attendance(["candidate"])
     try:
-        seen = [dict(runner.absent) for _ in range(3) if runner.trial(case) is not None]
+        trials = [runner.trial(case) for _ in range(3)]
     finally:
         runner.close()
-    assert seen == [{"candidate": "reason 1"}, {"candidate": "reason 1"}, {}]
+    assert [trial.missed for trial in trials] == [{"candidate"}, {"candidate"}, set()]
+    heard = [list(attendance.noted(0, trial)) for trial in trials]
+    assert heard == [[PlatformLost("candidate", "reason 1")], [], [PlatformReturned("candidate")]]
+
+
+def test_a_platform_is_back_when_no_worker_misses_it() -> None:
+    case = Case(SUB, {"a": 1, "b": 1}, (np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)))
+    missed = Trial(case, refused={"candidate": "gone"}, missed=frozenset({"candidate"}))
+    attendance = Attendance(["candidate"])
+    told = [list(attendance.noted(worker, trial)) for worker, trial in [(0, missed), (1, missed), (0, Trial(case))]]
+    assert told == [[PlatformLost("candidate", "gone")], [], []]
+    assert list(attendance.noted(1, Trial(case))) == [PlatformReturned("candidate")]

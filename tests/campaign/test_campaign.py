@@ -8,23 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
-from strategies import SeedSet, from_corpus
+from tapml_fuzz.campaign.lineup import Lineup
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
-from tapml_fuzz.campaign.tally import why_nothing_ran
+from tapml_fuzz.campaign.summing import why_nothing_ran
 from tapml_fuzz.core import events
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import RunOutcome, Unreachable, Unsupported
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet, from_corpus
+from tests.summaries import entry
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ class Vanishing(Recording):
 def campaign(
     seed_set: SeedSet, function: Callable[..., Any], output: Path, *, budget: str = "120trials", seed: int = 0,
     workers: int = 1, stop_after: int = 0, kind: type[Recording] = Recording,
-) -> tuple[dict[str, Any], list[str], list[events.Event]]:  # fmt: skip
+) -> tuple[RunSummary, list[str], list[events.Event]]:  # fmt: skip
     seen: list[str] = []
     heard: list[events.Event] = []
     session = Recording(function, seen, stop_after)
@@ -81,14 +84,11 @@ def campaign(
             return DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": mine})
 
     run = Campaign(
-        seed_sets={seed_set.operator.key: seed_set},
-        make_runner=runner,
-        store=FindingStore(output),
-        options=CampaignOptions(Budget.parse(budget), seed=seed, workers=workers),
+        {seed_set.operator.key: seed_set},
+        Lineup("torch-cpu", infos, runner),
+        FindingStore(output),
+        CampaignOptions(Budget.parse(budget), seed=seed, workers=workers),
         listener=heard.append,
-        infos=infos,
-        reference="torch-cpu",
-        version="test",
         writer=reproducers,
     )
     return run.run(), seen, heard
@@ -96,27 +96,27 @@ def campaign(
 
 def test_correct_candidate_finds_nothing_and_counts_add_up(tanh: SeedSet, tmp_path: Path) -> None:
     summary, _seen, heard = campaign(tanh, right, tmp_path)
-    assert summary["findings"] == []
-    key = tanh.operator.key
-    assert summary["trials"] == summary["platforms"]["candidate"]["trials"] == summary["operators"][key]["trials"]
-    assert 100 <= summary["trials"] <= 120
-    assert 0 < summary["operators"][key]["platforms"]["candidate"]["worst_passing_ratio"] <= 1
-    assert set(summary["time_s"]) == {"generate", "reference", "candidate", "oracle", "build", "reduce"}
+    assert summary.findings == ()
+    operator = summary.operators[tanh.operator.key]
+    assert summary.trials == summary.platforms["candidate"].trials == operator.trials
+    assert 100 <= summary.trials <= 120
+    worst = operator.platforms["candidate"].worst_passing_ratio
+    assert worst is not None
+    assert 0 < worst <= 1
+    assert 0 < summary.time_s.candidate < summary.elapsed_s
     assert [type(e) for e in heard][:1] == [events.CampaignStarted]
     assert [type(e) for e in heard][-1:] == [events.CampaignFinished]
 
 
 def test_fault_is_found_reduced_and_stored(tanh: SeedSet, tmp_path: Path) -> None:
     summary, _, heard = campaign(tanh, overflowing, tmp_path)
-    kinds = {f["kind"] for f in summary["findings"]}
-    assert "nonfinite" in kinds
-    finding = next(f for f in summary["findings"] if f["kind"] == "nonfinite" and f["realism"] != "special")
-    assert finding["elements"] == 1
-    assert finding["new"]
-    assert finding["reduced"]
+    finding = next(f for f in summary.findings if f.kind == "nonfinite" and f.realism != "special")
+    assert finding.elements == 1
+    assert finding.new
+    assert finding.reduced
     assert any(isinstance(e, events.FindingFound) for e in heard)
     store = FindingStore.open(tmp_path)
-    record = store.get(finding["id"])
+    record = store.get(finding.id)
     evidence = store.evidence(record.id)
     assert float(evidence.case.tensors[0].reshape(-1)[0]) > 40
     assert np.isnan(evidence.actual[0]).all()
@@ -132,18 +132,18 @@ def test_machine_that_goes_away_is_told_counted_and_no_fault(tanh: SeedSet, tmp_
         events.PlatformLost,
         events.PlatformReturned,
     ]
-    facts = summary["platforms"]["candidate"]
-    assert 0 < facts["unreached"] <= 20
-    assert facts["trials"] > 40
-    assert summary["findings"] == []
+    facts = summary.platforms["candidate"]
+    assert 0 < facts.unreached <= 20
+    assert facts.trials > 40
+    assert summary.findings == ()
 
 
 def test_running_again_adds_and_finds_nothing_new(tanh: SeedSet, tmp_path: Path) -> None:
     first, _, _ = campaign(tanh, overflowing, tmp_path)
     again, _, _ = campaign(tanh, overflowing, tmp_path)
-    known = {f["id"] for f in first["findings"]}
-    assert known & {f["id"] for f in again["findings"]}
-    assert not any(f["new"] for f in again["findings"] if f["id"] in known)
+    known = {f.id for f in first.findings}
+    assert known & {f.id for f in again.findings}
+    assert not any(f.new for f in again.findings if f.id in known)
     assert known <= {r.id for r in FindingStore.open(tmp_path).all()}
 
 
@@ -161,7 +161,7 @@ def test_stopping_keeps_what_was_found_and_still_reports(tanh: SeedSet, tmp_path
     summary, seen, heard = campaign(tanh, overflowing, tmp_path, budget="60s", stop_after=40)
     assert len(seen) < 80
     assert isinstance(heard[-1], events.CampaignFinished)
-    assert len(FindingStore.open(tmp_path).all()) == len(summary["findings"])
+    assert len(FindingStore.open(tmp_path).all()) == len(summary.findings)
 
 
 def test_broken_machinery_is_raised_after_the_summary(tanh: SeedSet, tmp_path: Path) -> None:
@@ -173,17 +173,13 @@ def test_broken_machinery_is_raised_after_the_summary(tanh: SeedSet, tmp_path: P
 
     heard: list[events.Event] = []
     run = Campaign(
-        {},
-        runner,
+        {tanh.operator.key: tanh},
+        Lineup("torch-cpu", {}, runner),
         FindingStore(tmp_path),
         CampaignOptions(Budget.parse("10trials")),
-        heard.append,
-        {},
-        "torch-cpu",
-        "test",
-        reproducers,
+        listener=heard.append,
+        writer=reproducers,
     )
-    run.seed_sets = {tanh.operator.key: tanh}
     with pytest.raises(Broken):
         run.run()
     assert isinstance(heard[-1], events.CampaignFinished)
@@ -192,14 +188,14 @@ def test_broken_machinery_is_raised_after_the_summary(tanh: SeedSet, tmp_path: P
 def test_a_finding_whose_reduction_was_cut_short_is_reduced_later(tanh: SeedSet, tmp_path: Path) -> None:
     first, _, _ = campaign(tanh, overflowing, tmp_path)
     store = FindingStore.open(tmp_path)
-    record = store.get(first["findings"][0]["id"])
-    cut_short = msgspec.structs.replace(record, reduced=False, elements=999)
+    record = store.get(first.findings[0].id)
+    cut_short = replace(record, reduced=False, elements=999)
     store.put(cut_short, store.evidence(record.id), 1, {})
     again, _, _ = campaign(tanh, overflowing, tmp_path)
     mended = store.get(record.id)
     assert mended.reduced
     assert mended.elements < 999
-    assert record.id not in {f["id"] for f in again["findings"] if f["new"]}
+    assert record.id not in {f.id for f in again.findings if f.new}
 
 
 def test_an_unreadable_row_does_not_end_a_campaign(tanh: SeedSet, tmp_path: Path) -> None:
@@ -207,7 +203,7 @@ def test_an_unreadable_row_does_not_end_a_campaign(tanh: SeedSet, tmp_path: Path
     with sqlite3.connect(tmp_path / "findings.sqlite") as database:
         database.execute("UPDATE findings SET record = '{'")
     again, _, _ = campaign(tanh, overflowing, tmp_path)
-    assert {f["id"] for f in first["findings"]} & {f["id"] for f in again["findings"]}
+    assert {f.id for f in first.findings} & {f.id for f in again.findings}
 
 
 class Refusing(Recording):
@@ -227,8 +223,8 @@ class Away(Recording):
 
 def test_refusals_are_counted_and_say_why_nothing_ran(tanh: SeedSet, tmp_path: Path) -> None:
     summary, seen, _ = campaign(tanh, right, tmp_path, budget="6trials", kind=Refusing)
-    facts = summary["platforms"]["candidate"]
-    assert (facts["refused"], facts["unreached"]) == (len(seen), 0)
+    facts = summary.platforms["candidate"]
+    assert (facts.refused, facts.unreached) == (len(seen), 0)
     why, hint = why_nothing_ran(summary, Budget.parse("6trials"))
     assert why == f"candidate refuses {len(seen)} of {len(seen)} cases: no kernel for \N{REPLACEMENT CHARACTER}[2Jthis"
     assert hint == "choose others with --operator or --platform"
@@ -237,7 +233,7 @@ def test_refusals_are_counted_and_say_why_nothing_ran(tanh: SeedSet, tmp_path: P
 def test_a_machine_that_never_answers_is_why_nothing_ran(tanh: SeedSet, tmp_path: Path) -> None:
     summary, _, _ = campaign(tanh, right, tmp_path, budget="6trials", kind=Away)
     why, _ = why_nothing_ran(summary, Budget.parse("6trials"))
-    assert why == f"candidate did not answer for {summary['cases']} of {summary['cases']} cases: nothing answers"
+    assert why == f"candidate did not answer for {summary.cases} of {summary.cases} cases: nothing answers"
 
 
 def test_a_budget_that_ends_first_is_why_nothing_ran(tanh: SeedSet, tmp_path: Path) -> None:
@@ -251,8 +247,8 @@ def test_a_budget_that_ends_first_is_why_nothing_ran(tanh: SeedSet, tmp_path: Pa
 def test_a_trial_or_a_finding_is_something(tanh: SeedSet, tmp_path: Path) -> None:
     budget = Budget.parse("6trials")
     summary, _, _ = campaign(tanh, right, tmp_path, budget="6trials")
-    assert summary["trials"] > 0
+    assert summary.trials > 0
     assert why_nothing_ran(summary, budget) == ("", "")
     # A reference platform in doubt on every case is a finding without a trial of any candidate.
-    assert why_nothing_ran({**summary, "trials": 0, "findings": [{"kind": "reference-suspect"}]}, budget) == ("", "")
-    assert why_nothing_ran({**summary, "trials": 0}, budget) != ("", "")
+    assert why_nothing_ran(replace(summary, trials=0, findings=(entry(kind="reference-suspect"),)), budget) == ("", "")
+    assert why_nothing_ran(replace(summary, trials=0, findings=()), budget) != ("", "")

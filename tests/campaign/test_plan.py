@@ -29,3 +29,8 @@ def test_a_budget_of_time_replays_every_seed_first_and_never_ends() -> None:
     assert all(t.replay for t in tasks[:3])
     assert not any(t.replay for t in tasks[3:])
     assert [t.examples for t in tasks[3::3]] == sorted(t.examples for t in tasks[3::3])
+
+
+@pytest.mark.parametrize("budget", [Budget(trials=10), Budget(seconds=1.0)])
+def test_without_operators_there_is_nothing_to_do(budget: Budget) -> None:
+    assert list(plan({}, 2, budget, seed=0)) == []

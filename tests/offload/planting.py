@@ -16,8 +16,9 @@ import numpy as np
 from benchmarks.offload.planted import Planted
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.offload.subject import Subject
-from tapml_fuzz.platforms.base import Info, Run
+from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.platforms.torch.eager import TorchCpu
 
 
@@ -29,10 +30,13 @@ class Unbounded(TorchCpu):
     def activate(self) -> Info:
         return msgspec.structs.replace(super().activate(), name=self.name)
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         run = super().run(build, tensors, layouts, sizes)
         if build.short_name == "gelu":
-            run.outputs = [np.where(np.abs(tensors[0]) > 1e3, np.float32(0), run.outputs[0])]
+            bounded = np.where(np.abs(tensors[0]) > 1e3, np.float32(0), run.outputs[0])
+            return msgspec.structs.replace(run, outputs=(bounded,))
         return run
 
 

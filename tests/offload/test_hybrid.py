@@ -14,7 +14,7 @@ from tapml_fuzz.offload.hybrid import CannotRun, Hybrid, Site, Traffic
 from tapml_fuzz.offload.recording import last_uses
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.operators.invoke import to_numpy
-from tapml_fuzz.platforms.base import BuildSpec, NotSupported
+from tapml_fuzz.platforms.base import BuildSpec, NotSupported, info_of
 from tapml_fuzz.platforms.device_tensors import OnHost, resident
 from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
 from tapml_fuzz.platforms.onnx.onnxruntime import OnnxRuntimeCpu
@@ -118,7 +118,7 @@ def test_torch_and_tvm_share_one_memory() -> None:
 
 def opencl_on_the_processor() -> TvmOpenCL:
     platform = TvmOpenCL()
-    info = platform.activate()
+    info = info_of(platform)
     if not info.available:
         pytest.skip(f"tvm-opencl: {info.reason}")
     if not OpenCLDevice().on_host:
@@ -180,7 +180,7 @@ def test_opencl_copies_what_it_cannot_share() -> None:
 def test_webgpu_knows_what_views_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """Views of what a kernel gave and of what was placed are fetched without asking the device again."""
     platform = TvmWebGPU()
-    info = platform.activate()
+    info = info_of(platform)
     if not info.available:
         pytest.skip(f"tvm-webgpu: {info.reason}")
     given = case(SUB, a=6, b=4)

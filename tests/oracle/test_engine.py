@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import operator_of
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import NoTruth, truth
+from tests.oracle.catalogue import operator_of
 from tests.oracle.support import run_torch, truth_of, verdict_on
 
 RNG = np.random.default_rng(7)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import operator_of
 from tapml_fuzz import check
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
@@ -14,6 +13,7 @@ from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import NoTruth, truth
+from tests.oracle.catalogue import operator_of
 from tests.oracle.support import verdict_on
 
 TOPK = "aten.topk.default"

@@ -16,6 +16,7 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import NAMES, Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -25,7 +26,7 @@ from tapml_fuzz.platforms.base import (
     MachineUnreachable,
     NeedsStatic,
     Reproducer,
-    Run,
+    Unavailable,
 )
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.torch.eager import TorchCpu
@@ -44,8 +45,10 @@ class _Fake:
     def build(self, spec: BuildSpec) -> Any:
         return spec.operator
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
-        return Run([tensor.copy() for tensor in tensors], 0.0)
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
+        return Ok(tuple(tensor.copy() for tensor in tensors))
 
 
 class Echo(_Fake):
@@ -66,9 +69,11 @@ class Null(Honest):
 
     name = "null"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         real = super().run(build, tensors, layouts, sizes)
-        return Run([poisoned(o.shape, str(o.dtype)) for o in real.outputs], 0.0)
+        return Ok(tuple(poisoned(o.shape, str(o.dtype)) for o in real.outputs))
 
 
 class Lying(Honest):
@@ -76,9 +81,11 @@ class Lying(Honest):
 
     name = "lying"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         real = super().run(build, tensors, layouts, sizes)
-        return Run([np.zeros_like(output) for output in real.outputs], 0.0)
+        return Ok(tuple(np.zeros_like(output) for output in real.outputs))
 
 
 class Crashing(_Fake):
@@ -86,7 +93,9 @@ class Crashing(_Fake):
 
     name = "crashing"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         if any((tensor == 13).any() for tensor in tensors):
             print("printed before the end", flush=True)
             print("x" * 100_000, "last words", file=sys.stderr, flush=True)
@@ -100,7 +109,9 @@ class Hanging(_Fake):
 
     name = "hanging"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         while any((tensor == 13).any() for tensor in tensors):
             sum(range(1000))
         return super().run(build, tensors, layouts, sizes)
@@ -111,7 +122,9 @@ class Stuck(_Fake):
 
     name = "stuck"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         ctypes.PyDLL(None).sleep(600)
         return super().run(build, tensors, layouts, sizes)
 
@@ -121,7 +134,9 @@ class Slow(_Fake):
 
     name = "slow"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         time.sleep(0.2)
         return super().run(build, tensors, layouts, sizes)
 
@@ -131,11 +146,13 @@ class Forgetful(_Fake):
 
     name = "forgetful"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         first, second = (
             [np.where(t == 13, poisoned(t.shape, str(t.dtype), which), t) for t in tensors] for which in (0, 1)
         )
-        return Run(first, 0.0, unwritten(first, second) if suspicious(first) else [0] * len(first))
+        return Ok(tuple(first), 0.0, unwritten(first, second) if suspicious(first) else (0,) * len(first))
 
 
 class BuildCrashing(_Fake):
@@ -182,7 +199,9 @@ class Stubborn(_Fake):
 class LosingDevice(_Fake):
     name = "losing-device"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         if any((tensor == 13).any() for tensor in tensors):
             raise DeviceLost("device-side assert")
         return super().run(build, tensors, layouts, sizes)
@@ -195,10 +214,12 @@ class Leaving(_Fake):
 
     def activate(self) -> Info:
         if Path(os.environ["TAPML_FUZZ_TEST_AWAY"]).exists():
-            return Info(self.name, False, "nothing answers")
+            raise Unavailable("nothing answers")
         return super().activate()
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         if any((tensor == 13).any() for tensor in tensors):
             raise MachineUnreachable("lost the connection")
         return super().run(build, tensors, layouts, sizes)
@@ -209,7 +230,9 @@ class EndingLike(_Fake):
 
     name = "ending-like"
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         from tapml_fuzz.platforms.remote.protocol import WorkerEnded
         from tapml_fuzz.platforms.remote.served import end_like
 
@@ -264,7 +287,7 @@ class Absent(_Fake):
     name = "absent"
 
     def activate(self) -> Info:
-        return Info(self.name, False, "no such device", "buy one")
+        raise Unavailable("no such device", "buy one", operators=("softmax",), versions={"driver": "0.1"})
 
 
 class Exploding(_Fake):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, Platform
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, Platform, info_of
 from tapml_fuzz.platforms.build_cache import BuildCache, bound, cache_folder
 from tapml_fuzz.platforms.onnx import export as onnx_program
 from tapml_fuzz.platforms.onnx.iree import platform as iree
@@ -120,7 +120,7 @@ def test_folder_keeps_what_was_used_last_up_to_its_limit(home: Path) -> None:
 
 
 def activated(platform: Platform) -> Platform:
-    info = platform.activate()
+    info = info_of(platform)
     if not info.available:
         pytest.skip(f"{info.name}: {info.reason}")
     return platform

@@ -69,7 +69,7 @@ def test_kernels_that_write_nothing_are_caught() -> None:
     paper = Paper()
     build = paper.build(spec(add()))
     given = case(add(), a=3, b=7)
-    assert paper.run(build, given.tensors, given.layouts, given.sizes).unwritten == [21]
+    assert paper.run(build, given.tensors, given.layouts, given.sizes).unwritten == (21,)
 
 
 def test_llvm_function_that_writes_nothing_is_caught() -> None:
@@ -78,8 +78,8 @@ def test_llvm_function_that_writes_nothing_is_caught() -> None:
     build = llvm.build(spec(add()))
     idle = dataclasses.replace(build, functions=dict.fromkeys(build.functions, lambda *arguments: None))
     given = case(add(), a=3, b=7)
-    assert llvm.run(build, given.tensors, given.layouts, given.sizes).unwritten == [0]
-    assert llvm.run(idle, given.tensors, given.layouts, given.sizes).unwritten == [21]
+    assert llvm.run(build, given.tensors, given.layouts, given.sizes).unwritten == (0,)
+    assert llvm.run(idle, given.tensors, given.layouts, given.sizes).unwritten == (21,)
 
 
 def test_llvm_function_that_writes_its_input_is_caught() -> None:
@@ -93,7 +93,7 @@ def test_llvm_function_that_writes_its_input_is_caught() -> None:
 
     bad = dataclasses.replace(build, functions=dict.fromkeys(build.functions, scribble))
     given = case(add(), a=3, b=7)
-    assert llvm.run(bad, given.tensors, given.layouts, given.sizes).mutated == [1]
+    assert llvm.run(bad, given.tensors, given.layouts, given.sizes).mutated == (1,)
 
 
 def test_several_functions_with_a_temporary_run_in_order() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Unsupported
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported, info_of
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.torch import inductor as torch_inductor
 from tapml_fuzz.platforms.torch.inductor import TorchInductor, traced
@@ -62,7 +62,7 @@ def test_shape_that_contradicts_the_operator_is_refused_in_words(session: Worker
 def test_nothing_is_compiled_while_a_case_runs() -> None:
     """A build for one shape, given another, says so instead of compiling."""
     platform = TorchInductor()
-    assert platform.activate().available
+    assert info_of(platform).available
     operator = aten("neg.default", [X], MINILM["gelu"].axes)
     build = platform.build(BuildSpec(operator, ("float32",), {"a": 3, "b": 4}))
     ones = np.ones((3, 4), np.float32)
@@ -73,7 +73,7 @@ def test_nothing_is_compiled_while_a_case_runs() -> None:
 
 def test_what_eager_torch_refuses_too_is_no_fault_of_the_compiler() -> None:
     platform = TorchInductor()
-    assert platform.activate().available
+    assert info_of(platform).available
     mismatched = aten("mm.default", [X, Y], [MINILM["gelu"].axes[0]] * 2)
     with pytest.raises(NeedsStatic):
         platform.build(BuildSpec(mismatched, ("float32", "float32"), {}))
@@ -83,7 +83,7 @@ def test_what_eager_torch_refuses_too_is_no_fault_of_the_compiler() -> None:
 
 def test_compiler_that_refuses_is_a_build_error(monkeypatch: pytest.MonkeyPatch) -> None:
     platform = TorchInductor()
-    assert platform.activate().available
+    assert info_of(platform).available
 
     def broken(module: object, *_: object, **__: object) -> object:
         def refuse(*tensors: object) -> None:
@@ -112,7 +112,7 @@ def test_call_is_traced_with_sizes_read_from_tensors() -> None:
 
 def test_missing_compiler_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    info = TorchInductor().activate()
+    info = info_of(TorchInductor())
     assert not info.available
     assert "no-such-compiler" in info.reason
     assert "g++" in info.hint
@@ -121,7 +121,7 @@ def test_missing_compiler_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch
 def test_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    info = TorchInductor().activate()
+    info = info_of(TorchInductor())
     assert not info.available
     assert "XDG_CACHE_HOME" in info.hint
 

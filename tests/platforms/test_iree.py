@@ -9,7 +9,7 @@ import pytest
 
 from tapml_fuzz.core.outcome import Ok, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
-from tapml_fuzz.platforms.base import BuildRejected
+from tapml_fuzz.platforms.base import BuildRejected, info_of
 from tapml_fuzz.platforms.onnx.iree import platform as platform
 from tapml_fuzz.platforms.onnx.iree.module import compile_mlir
 from tapml_fuzz.platforms.session.isolated import WorkerSession
@@ -71,7 +71,7 @@ def test_compiler_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_absent_device_says_how_to_get_one() -> None:
-    info = platform.IreeCuda().activate()
+    info = info_of(platform.IreeCuda())
     if info.available:
         pytest.skip("an NVIDIA GPU is here")
     assert "cuda" in info.reason or "not installed" in info.reason

@@ -15,9 +15,10 @@ import pytest
 
 from tapml_fuzz.core.outcome import Crash, Ok, RunOutcome, Timeout, Unreachable
 from tapml_fuzz.platforms.address import parse
+from tapml_fuzz.platforms.base import info_of
 from tapml_fuzz.platforms.remote.client import connect
-from tapml_fuzz.platforms.remote.protocol import ASK, OPEN
-from tapml_fuzz.platforms.remote.served import about
+from tapml_fuzz.platforms.remote.protocol import ABOUT, ASK, OPEN, VERSION, About, encode_about
+from tapml_fuzz.platforms.remote.served import Served, about
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tests.platforms.operators import SUB, case
 from tests.platforms.servers import Server, free_port, serving, tracker
@@ -79,25 +80,25 @@ def test_crash_over_there_is_a_crash_and_a_hang_a_timeout(server: Server) -> Non
     with remote(server, run_timeout=2) as session:
         assert works(session.run(_CASE))
         assert "rpc://127.0.0.1" in session.info().device
-        (worker,) = processes(server, "worker")
+        (worker,) = processes(server, "session.worker")
         os.kill(worker.pid, signal.SIGSEGV)
         crash = session.run(_CASE)
         assert isinstance(crash, Crash)
         assert crash.exit_code == -signal.SIGSEGV
         # That the next run finds everything in order again is the next line's business as well.
         assert works(session.run(_CASE))
-        (worker,) = processes(server, "worker")
+        (worker,) = processes(server, "session.worker")
         os.kill(worker.pid, signal.SIGSTOP)
         assert session.run(_CASE) == Timeout(2)
         assert eventually(lambda: ended(worker)), "the device is not free"
-        assert eventually(lambda: not processes(server, "rpc_session")), "the client has left a session behind"
+        assert eventually(lambda: not processes(server, "remote.session")), "the client has left a session behind"
 
 
 def test_server_that_is_killed_is_unreachable_and_used_again_when_it_is_back() -> None:
     port = free_port()
     with serving("--port", str(port)) as first, remote(first, run_timeout=60) as session:
         assert works(session.run(_CASE))
-        theirs = [*processes(first, "rpc_session"), *processes(first, "worker")]
+        theirs = [*processes(first, "remote.session"), *processes(first, "session.worker")]
         assert len(theirs) == 2
         os.kill(theirs[1].pid, signal.SIGSTOP)  # as in native code: it does not see that its stream has ended
         first.kill()
@@ -151,7 +152,7 @@ def test_hostile_bytes_are_refused_and_the_server_goes_on(server: Server) -> Non
                 raise
             except OSError:  # it may hang up at any step, before it has read everything
                 pass
-    assert not processes(server, "rpc_session"), "a stranger was given a process"
+    assert not processes(server, "remote.session"), "a stranger was given a process"
     session = connect(parse(f"rpc://127.0.0.1:{server.port}"))
     ask, opened = session.get_function(ASK), session.get_function(OPEN)
     for parcel in (b"", b"nonsense", struct.pack("<4sI", b"tfp1", 1 << 31), b"tfp1" + b"\0" * 100):
@@ -172,10 +173,23 @@ def test_hostile_bytes_are_refused_and_the_server_goes_on(server: Server) -> Non
     assert about(session) is not None
 
 
+@pytest.mark.parametrize("protocol", [VERSION - 1, VERSION + 1])
+def test_server_of_another_version_is_told_apart(protocol: int) -> None:
+    class Session:
+        def get_function(self, name: str) -> Callable[..., bytes]:
+            assert name in (ABOUT, ASK), "nothing else is asked of it"
+            return lambda: encode_about(About(protocol, "0.0.1", ("torch-cpu",)))
+
+    info = info_of(Served(Session(), "torch-cpu"))
+    assert not info.available
+    assert info.reason == "the server is of another version"
+    assert "same tapml_fuzz" in info.hint
+
+
 def test_busy_or_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something that takes connections and never answers must not hold a worker for ever."""
     from tapml_fuzz.platforms import base
-    from tapml_fuzz.platforms.remote.platform import client as rpc_client
+    from tapml_fuzz.platforms.remote import client as rpc_client
 
     monkeypatch.setattr(rpc_client, "_SESSION_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported, info_of
 from tapml_fuzz.platforms.tvm.c import TvmC, c_complaint
 from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
 
@@ -19,7 +19,7 @@ pytest.importorskip("tvm")
 @pytest.fixture(scope="module")
 def platform() -> TvmC:
     made = TvmC()
-    info = made.activate()
+    info = info_of(made)
     if not info.available:
         pytest.skip(f"tvm-c: {info.reason}")
     return made
@@ -27,7 +27,7 @@ def platform() -> TvmC:
 
 def test_missing_compiler_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    info = TvmC().activate()
+    info = info_of(TvmC())
     assert not info.available
     assert "gcc" in info.reason
     assert "gcc" in info.hint
@@ -68,7 +68,7 @@ def test_unwritten_elements_are_told_from_lookalikes(platform: TvmC) -> None:
     """The runner that every platform of TVM's own runtime shares: a program whose call is left out writes nothing."""
     build = platform.build(BuildSpec(aten("neg.default", [X], [(A, B)]), ("float32",), {}))
     given = Case(MINILM["gelu"], {"a": 2, "b": 3}, (np.ones((2, 3), np.float32),))
-    assert platform.run(build, given.tensors, given.layouts, given.sizes).unwritten == [0]
+    assert platform.run(build, given.tensors, given.layouts, given.sizes).unwritten == (0,)
     idle = {name: lambda *arguments: None for name in build.functions}
     broken = type(build)(build.program, idle)
-    assert platform.run(broken, given.tensors, given.layouts, given.sizes).unwritten == [6]
+    assert platform.run(broken, given.tensors, given.layouts, given.sizes).unwritten == (6,)

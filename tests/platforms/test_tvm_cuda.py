@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, NeedsStatic, NotSupported
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, NeedsStatic, NotSupported, info_of
 from tapml_fuzz.platforms.tvm import cuda as tvm_cuda
 from tapml_fuzz.platforms.tvm.cuda import TvmCuda
 from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
@@ -76,7 +76,7 @@ def test_tensors_of_no_elements_are_refused_before_a_launch(
 
 def test_tensors_of_no_elements_are_not_refused_on_a_processor() -> None:
     platform = TvmLlvm()
-    assert platform.activate().available
+    assert info_of(platform).available
     given = case(SOFTMAX, a=0, b=5)
     run = platform.run(
         platform.build(BuildSpec(SOFTMAX, SOFTMAX.dtypes, {})), given.tensors, given.layouts, given.sizes
@@ -107,7 +107,7 @@ def test_no_driver_and_no_compiler_are_named_with_their_mend(monkeypatch: pytest
 
     with monkeypatch.context() as patched:
         patched.setattr(ctypes, "CDLL", no_library)
-        info = TvmCuda().activate()
+        info = info_of(TvmCuda())
     assert not info.available
     assert "libcuda" in info.reason
     assert "NVIDIA" in info.hint

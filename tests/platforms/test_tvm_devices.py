@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tapml_fuzz.core.outcome import Unsupported
-from tapml_fuzz.platforms.base import BuildSpec, NeedsStatic, NotSupported
+from tapml_fuzz.platforms.base import BuildSpec, NeedsStatic, NotSupported, info_of
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.tvm import native as tvm_devices
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch, compile_kernels
@@ -67,7 +67,7 @@ def lowered(platform: TvmDevice, entry: Entry) -> tuple[Program, dict[str, int]]
 
 def floats(module: Any) -> list[float]:
     """Every float32 constant in the tensor programs of a TVM module, as TVM's own printer writes them: in full."""
-    return [float(text) for text in re.findall(r"T\.float32\((-?[0-9][^)]*)\)", module.reproducer())]
+    return [float(text) for text in re.findall(r"T\.float32\((-?[0-9][^)]*)\)", module.script())]
 
 
 @pytest.mark.parametrize("entry", _CORPUS, ids=lambda entry: entry.operator.key)
@@ -156,8 +156,8 @@ def test_without_a_device_it_is_unavailable_and_says_where_to_get_one(kind: type
 def test_a_runtime_without_a_device_is_told_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tvm_devices, "_is_wheel_without", lambda device: False)
     platform = TvmMetal()
-    if platform.activate().available:
+    if info_of(platform).available:
         pytest.skip("Metal runs here")
-    assert platform.activate().reason in ("this TVM has no metal runtime", "TVM sees no metal device")
+    assert info_of(platform).reason in ("this TVM has no metal runtime", "TVM sees no metal device")
     with pytest.raises(NotSupported, match="metal has no float64"):
         platform.build(BuildSpec(SOFTMAX, ("float64",), {}))

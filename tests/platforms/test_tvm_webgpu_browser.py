@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tapml_fuzz.core.outcome import Built, Ok, RunError, Timeout
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, info_of
 from tapml_fuzz.platforms.browser import chromium as browser
 from tapml_fuzz.platforms.browser import toolchain as tvmjs_toolchain
 from tapml_fuzz.platforms.browser.platform import BrowserBuild, BrowserError, TvmWebGPUBrowser
@@ -32,7 +33,7 @@ _SECONDS = 10.0  # within which the loss of a browser must be an outcome
 @pytest.fixture(scope="module")
 def platform() -> Iterator[TvmWebGPUBrowser]:
     made = TvmWebGPUBrowser()
-    info = made.activate()
+    info = info_of(made)
     if not info.available:
         pytest.skip(f"tvm-webgpu-browser: {info.reason}; {info.hint}")
     yield made
@@ -103,7 +104,7 @@ def folder_of(session: WorkerSession) -> Path:
 def test_what_is_missing_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CHROMIUM", raising=False)
-    info = TvmWebGPUBrowser().activate()
+    info = info_of(TvmWebGPUBrowser())
     assert (info.available, info.reason) == (False, "no Chromium")
     assert "chromium" in info.hint
     with pytest.raises(tvmjs_toolchain.Missing, match="emcc"):
@@ -118,9 +119,29 @@ def test_a_browser_that_shows_no_page_is_unavailable(
     platform: TvmWebGPUBrowser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHROMIUM", "false")
-    info = TvmWebGPUBrowser().activate()
+    info = info_of(TvmWebGPUBrowser())
     assert not info.available
     assert "status 1" in info.reason
+
+
+def test_a_program_that_is_no_browser_says_how_it_ended() -> None:
+    """Whoever lacks a browser sees here that the keeper starts what it is given, and tells its exit status."""
+    pytest.importorskip("websockets")
+    with pytest.raises(browser.Gone, match="status 1"):
+        browser.Browser("/bin/false", {})
+
+
+def test_a_compiler_that_is_slow_goes_on_and_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A worker waits no longer than it may; what it started goes on, and leaves no process that nobody waits for."""
+    compiler = tmp_path / "emcc"
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "emcc (a slow one) 9.9.9 (x)" || exec sleep 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tvmjs_toolchain, "_WAIT_S", 0.3)
+    with pytest.raises(tvmjs_toolchain.Missing, match="still being compiled"):
+        tvmjs_toolchain.find_toolchain()
+    gc.collect()
 
 
 def test_runs_in_the_browser(platform: TvmWebGPUBrowser, build: BrowserBuild) -> None:
@@ -154,7 +175,7 @@ def test_gpu_validation_error_is_never_a_result(platform: TvmWebGPUBrowser, buil
 
 def test_unwritten_elements_are_counted(platform: TvmWebGPUBrowser, build: BrowserBuild) -> None:
     idle = replace_in(platform, build, b"> podArgs.packGridDimX", b">= 0")
-    assert platform.run(idle, GIVEN.tensors, GIVEN.layouts, GIVEN.sizes).unwritten == [EXPECTED.size]
+    assert platform.run(idle, GIVEN.tensors, GIVEN.layouts, GIVEN.sizes).unwritten == (EXPECTED.size,)
 
 
 def test_more_operators_than_are_kept_loaded(
@@ -187,7 +208,7 @@ def test_page_is_for_those_who_know_the_token(platform: TvmWebGPUBrowser) -> Non
 def test_death_is_an_outcome_in_seconds_and_leaves_nothing(platform: TvmWebGPUBrowser, victim: str) -> None:
     """The renderer is the tab's process."""
     doomed = TvmWebGPUBrowser()
-    assert doomed.activate().available
+    assert info_of(doomed).available
     folder = doomed._browser.folder
     try:
         build = doomed.build(BuildSpec(SUB, SUB.dtypes, {}))

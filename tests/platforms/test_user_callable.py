@@ -166,6 +166,7 @@ def test_what_is_not_there_is_unavailable_with_a_mend(spec: str, reason: str) ->
     assert not info.available
     assert reason in info.reason
     assert info.hint
+    assert info.operators == (spec.rpartition(":")[2],)
 
 
 def test_file_with_a_header_is_loaded_with_what_lies_beside_it(tmp_path: Path) -> None:

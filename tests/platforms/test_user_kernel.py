@@ -349,4 +349,4 @@ def test_case_that_does_not_fit_the_operator_fails_in_words(opened: Opened) -> N
 def test_docs_quote_the_example_as_it_is() -> None:
     text = (KERNELS / "softmax.cl").read_text()
     block = text[text.index("// [tapml_fuzz]") : text.index("\n\n")]
-    assert f"```c\n{block}\n```" in (KERNELS.parent / "kernels.md").read_text()
+    assert f"```c\n{block}\n```" in (KERNELS.parent / "reference" / "kernel-headers.md").read_text()

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapml_fuzz.core.dtypes import NAMES, from_bits, numpy_dtype, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.session.wire import (
     MAX_HEADER,
     MAX_PAYLOAD,
@@ -75,13 +76,27 @@ def test_many_cases_in_more_buffers_than_one_system_call_takes(ends: tuple[Chann
 def test_payload_larger_than_any_socket_buffer(ends: tuple[Channel, socket.socket]) -> None:
     big = np.arange(5_000_000, dtype=np.int64)
     sender, receiver = ends[0], Channel(ends[1])
-    reply = RunReply(specs_of([big]), 0.5, (0,), (), (), 0)
+    reply = RunReply(Ok(specs_of([big]), 0.5, (0,)), 0)
     thread = threading.Thread(target=sender.send, args=(reply, [big]))
     thread.start()
     message, (received,) = receiver.receive(time.monotonic() + 30)
     thread.join()
     assert message == reply
     np.testing.assert_array_equal(received, big)
+
+
+def test_a_run_arrives_with_everything_that_was_noticed(ends: tuple[Channel, socket.socket]) -> None:
+    outputs = (np.arange(6, dtype=np.float32).reshape(2, 3), np.array([True, False]))
+    run = Ok(outputs, 0.25, unwritten=(2, 0), mutated=(1,), aliased=(0, 1))
+    ends[0].send(RunReply(run.with_outputs(specs_of(outputs)), 7), outputs)
+    message, received = Channel(ends[1]).receive(time.monotonic() + 5)
+    assert isinstance(message, RunReply)
+    assert message.rss == 7
+    back = message.run.with_outputs(tuple(received))
+    for name in Ok.__struct_fields__[1:]:
+        assert getattr(back, name) == getattr(run, name)
+    for sent, got in zip(outputs, back.outputs, strict=True):
+        np.testing.assert_array_equal(got, sent)
 
 
 def frame(header: bytes, payload: bytes = b"", *, magic: bytes = b"tfz1", header_size: int | None = None,
@@ -111,6 +126,7 @@ def request(*specs: TensorSpec) -> RunRequest:
         frame(b"\xc1\xc1"),
         frame(msgspec.msgpack.encode({"type": "unheard-of"})),
         frame(msgspec.msgpack.encode({"type": "run", "handle": "1"})),
+        frame(msgspec.msgpack.encode({"type": "ran", "outputs": [], "seconds": 0.5, "rss": 0})),  # as before
         frame(run_header(TensorSpec("float32", (2, 2))), b"x" * 15),
         frame(run_header(TensorSpec("float32", (2, 2))), b"x" * 17),
         frame(run_header(TensorSpec("object", (1,))), b"x" * 8),

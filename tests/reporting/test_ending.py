@@ -15,7 +15,7 @@ from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.engine.runner import Result
+from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import truth

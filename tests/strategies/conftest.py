@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strategies import SeedSet, from_corpus
+from tapml_fuzz.strategies import SeedSet, from_corpus
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 
-from strategies import PHASES, Recipe, SeedSet, enumerated_recipes, from_corpus, from_examples, realise
-from strategies.multi_mutation import multi_mutation_recipes
-from strategies.recipes import FLOAT_STEPS
-from strategies.shapes import BOUNDARY_SIZES, LONG_SIZE, TELLING_SIZES
-from strategies.specials import SPECIALS
 from tapml_fuzz.core.case import LAYOUTS
+from tapml_fuzz.strategies import PHASES, Recipe, SeedSet, enumerated_recipes, from_corpus, from_examples, realise
+from tapml_fuzz.strategies.multi_mutation import multi_mutation_recipes
+from tapml_fuzz.strategies.recipes import FLOAT_STEPS
+from tapml_fuzz.strategies.shapes import BOUNDARY_SIZES, LONG_SIZE, TELLING_SIZES
+from tapml_fuzz.strategies.specials import SPECIALS
 
 
 def test_the_same_seed_gives_the_same_order(softmax: SeedSet) -> None:

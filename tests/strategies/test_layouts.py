@@ -6,8 +6,8 @@ from collections import Counter
 
 from hypothesis import Phase, find, given, seed, settings
 
-from strategies.layouts import layouts
 from tapml_fuzz.core.case import LAYOUTS, PACKED, Layout
+from tapml_fuzz.strategies.layouts import layouts
 
 
 def test_every_layout_is_drawn_and_packed_shrinks_best() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strategies import Recipe, SeedSet, from_corpus
-from strategies.multi_mutation import leading, multi_mutation_recipes
-from strategies.shapes import TELLING_SIZES, elements
+from tapml_fuzz.strategies import Recipe, SeedSet, from_corpus
+from tapml_fuzz.strategies.multi_mutation import leading, multi_mutation_recipes
+from tapml_fuzz.strategies.shapes import TELLING_SIZES, elements
 
 
 def made(seed_set: SeedSet, turn: int = 0, **options: object) -> list[Recipe]:

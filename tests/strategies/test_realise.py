@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from strategies import Recipe, SeedSet, Step, realise, recipes
 from tapml_fuzz.core.profile import profile_of
+from tapml_fuzz.strategies import Recipe, SeedSet, Step, realise, recipes
 
 quick = settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from strategies import SeedSet, from_corpus, from_examples, realism
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.strategies import SeedSet, from_corpus, from_examples, realism
 
 
 @pytest.fixture(scope="module")

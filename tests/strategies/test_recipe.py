@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from strategies import PHASES, Recipe, Step
-from strategies.recipe import Phase
+from tapml_fuzz.strategies import PHASES, Recipe, Step
+from tapml_fuzz.strategies.recipe import Phase
 
 
 def test_a_recipe_survives_being_written_down() -> None:

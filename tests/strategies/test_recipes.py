@@ -10,11 +10,22 @@ import torch
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 
-from strategies import PHASES, Recipe, SeedSet, Step, cases, from_corpus, from_examples, realism, recipes, specials
-from strategies.recipes import structure_choices
-from strategies.structure import MASK_STEPS
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.operators.invoke import call, to_torch
+from tapml_fuzz.strategies import (
+    PHASES,
+    Recipe,
+    SeedSet,
+    Step,
+    cases,
+    from_corpus,
+    from_examples,
+    realism,
+    recipes,
+    specials,
+)
+from tapml_fuzz.strategies.recipes import structure_choices
+from tapml_fuzz.strategies.structure import MASK_STEPS
 
 quick = settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 

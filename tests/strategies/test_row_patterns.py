@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strategies.row_patterns import finite_rows, special_rows
 from tapml_fuzz.core.profile import Profile, profile_of
+from tapml_fuzz.strategies.row_patterns import finite_rows, special_rows
 
 
 @pytest.fixture

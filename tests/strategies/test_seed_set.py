@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from strategies import SeedSet, from_corpus, from_examples
 from tapml_fuzz.core.errors import BadInputs, UnknownOperator
+from tapml_fuzz.strategies import SeedSet, from_corpus, from_examples
 
 
 def test_a_corpus_entry_is_found_by_name_short_name_or_key(softmax: SeedSet) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from strategies import SeedSet, from_examples, shapes
+from tapml_fuzz.strategies import SeedSet, from_examples, shapes
 
 
 def test_sizes_that_do_not_fit_shrink_the_other_axes(softmax: SeedSet) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strategies import specials
 from tapml_fuzz.core.dtypes import FLOATS, largest, name_of, numpy_dtype, smallest_normal, to_bits
+from tapml_fuzz.strategies import specials
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

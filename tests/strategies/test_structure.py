@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strategies import SeedSet, structure
 from tapml_fuzz.core.operator import Index, Product
 from tapml_fuzz.core.profile import profile_of
+from tapml_fuzz.strategies import SeedSet, structure
 
 
 def test_mask_arrangements() -> None:

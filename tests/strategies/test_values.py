@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strategies import specials, values
 from tapml_fuzz.core.dtypes import largest, name_of
 from tapml_fuzz.core.profile import Profile, profile_of
+from tapml_fuzz.strategies import specials, values
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

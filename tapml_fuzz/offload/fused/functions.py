@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tapml_fuzz.core.walk_summary import Growth
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.fused.messages import CallFacts, FusedValue, RunStopped
 from tapml_fuzz.offload.fused.process import Pair, ProcessEnded
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun
-from tapml_fuzz.offload.ledger import Growth, written
+from tapml_fuzz.offload.ledger import written
 from tapml_fuzz.offload.subject import Grown, ModelCheck
 from tapml_fuzz.offload.walk import Alone
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from tapml_fuzz.offload.views import View
+from tapml_fuzz.core.walk_summary import View
 
 MAX_MESSAGE = 1 << 30  # bytes: a message is one tensor, and both processes hold it
 

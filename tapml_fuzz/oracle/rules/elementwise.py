@@ -120,6 +120,18 @@ def minimum(x: Tracked, other: Operand) -> Tracked:
     return _extremum(x, other, torch.minimum)
 
 
+@rule("aten.fmax")
+def fmax(x: Tracked, other: Operand) -> Tracked:
+    """The larger of two, and the other one where one is NaN."""
+    return _extremum(x, other, torch.fmax)
+
+
+@rule("aten.fmin")
+def fmin(x: Tracked, other: Operand) -> Tracked:
+    """The smaller of two, and the other one where one is NaN."""
+    return _extremum(x, other, torch.fmin)
+
+
 @rule("aten.clamp", "aten.clip")
 def clamp(x: Tracked, min: Operand | None = None, max: Operand | None = None) -> Tracked:
     """max first below, then min above, as torch defines it; the limits are stored in x's dtype."""

@@ -21,13 +21,15 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, numpy_dtype
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, NotSupported, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, NotSupported, Unavailable
 from tapml_fuzz.platforms.browser.chromium import Browser, Gone, find_chromium
 from tapml_fuzz.platforms.browser.toolchain import Missing, find_toolchain, find_tvmjs, version_of
-from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec, refuse_outputs
+from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.lowering import Program, TensorValue, failure, lower
+from tapml_fuzz.platforms.tvm.wgsl_outputs import refuse_outputs
 
 _TARGET = {"kind": "webgpu", "host": {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}}
 _PAGE = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
@@ -62,26 +64,26 @@ class TvmWebGPUBrowser:
     def activate(self) -> Info:
         chromium = find_chromium()
         if chromium is None:
-            return Info(self.name, False, "no Chromium", "apt install chromium, or name one in CHROMIUM")
+            raise Unavailable("no Chromium", "apt install chromium, or name one in CHROMIUM")
         try:
             import tvm
             import websockets  # noqa: F401 (what `browser` imports later)
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"cannot import: {error}", "pip install 'tapml_fuzz[browser]'")
+            raise Unavailable(f"cannot import: {error}", "pip install 'tapml_fuzz[browser]'") from error
         if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
-            return Info(self.name, False, "this TVM has no WebGPU code generator", "pip install apache-tvm")
+            raise Unavailable("this TVM has no WebGPU code generator", "pip install apache-tvm")
         try:
             tvmjs = find_tvmjs()
             self._toolchain = find_toolchain()
             self._browser = Browser(chromium, {"tvmjs.js": tvmjs, **_PAGE})
         except Missing as error:
-            return Info(self.name, False, str(error), error.hint)
+            raise Unavailable(str(error), error.hint) from error
         except Gone as error:
-            return Info(self.name, False, f"{chromium} shows no page: {error}")
+            raise Unavailable(f"{chromium} shows no page: {error}") from error
         hello = self._browser.hello
         if "fault" in hello:
             self.close()
-            return Info(self.name, False, f"{chromium}: {hello['fault']}")
+            raise Unavailable(f"{chromium}: {hello['fault']}")
         self.target = tvm.target.Target(_TARGET)
         self._numbers = itertools.count(1)
         self._loaded: OrderedDict[int, None] = OrderedDict()
@@ -166,17 +168,17 @@ class TvmWebGPUBrowser:
 
     def run(
         self, build: BrowserBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
         tensors = [narrowed(tensor) for tensor in tensors]
         scalars = build.program.scalars(tensors)
         started = time.perf_counter()
         outputs = self._execute(build, tensors, scalars, which=0)
         seconds = time.perf_counter() - started
-        unread = [0] * len(outputs)
+        unread = (0,) * len(outputs)
         if suspicious(outputs):
             unread = unwritten(outputs, self._execute(build, tensors, scalars, which=1))
-        return Run(outputs, seconds, unread)
+        return Ok(tuple(outputs), seconds, unread)
 
     def _execute(
         self, build: BrowserBuild, tensors: Sequence[Array], scalars: Mapping[Any, Any], which: int

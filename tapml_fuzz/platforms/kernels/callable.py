@@ -20,9 +20,9 @@ import msgspec
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildSpec, DeviceLost, Info, NotSupported, Reproducer
+from tapml_fuzz.platforms.base import BuildSpec, DeviceLost, Info, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.kernels.header import Implements
-from tapml_fuzz.platforms.kernels.spec import callable_spec
+from tapml_fuzz.platforms.kernels.spec import CallableSpec, callable_spec
 from tapml_fuzz.platforms.python_source import arguments
 from tapml_fuzz.platforms.torch.eager import TorchCpu, TorchCuda, _TorchEager
 from tapml_fuzz.platforms.torch.reproducers import callable_reproducer
@@ -43,22 +43,11 @@ class _Callable(_TorchEager):
 
         found = callable_spec(self._spec)
         self._found, self._implements = found, Implements(found.operators, found.dtypes)
-        info: Info = super().activate()  # type: ignore[misc]
-        if not info.available:
-            return msgspec.structs.replace(info, name=self.name, operators=found.operators)
-        try:
-            self._function: Any = _module(found.module, found.path)
-            for part in found.callable.split("."):
-                self._function = getattr(self._function, part)
-        except Exception as error:  # a user's module may raise anything while it is imported
-            reason = f"cannot import {found.callable}: {type(error).__name__}: {error}"
-            hint = "run in the folder that holds the module, or put that on PYTHONPATH"
-            return Info(self.name, False, reason[:500], hint, operators=found.operators)
+        with self._implements.told():
+            info: Info = super().activate()  # type: ignore[misc]
+            self._function = _function(found)
         with fresh_memory_filled():  # the first time imports much: not on the clock of the first call
             pass
-        if not callable(self._function):
-            what = type(self._function).__name__
-            return Info(self.name, False, f"{found.callable} is a {what}, not a callable", "name a function")
         assert info.capabilities is not None
         known = info.capabilities.dtypes
         written_for = {name for d in found.dtypes for name in ((d,) if isinstance(d, str) else d)} or set(known)
@@ -135,6 +124,21 @@ class CallableOnCpu(_Callable, TorchCpu):
 
 class CallableOnCuda(_Callable, TorchCuda):
     """A user's callable on tensors on the first CUDA device."""
+
+
+def _function(found: CallableSpec) -> Any:
+    """The callable itself; raises `Unavailable` where it cannot be imported, or is none."""
+    try:
+        function: Any = _module(found.module, found.path)
+        for part in found.callable.split("."):
+            function = getattr(function, part)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        reason = f"cannot import {found.callable}: {type(error).__name__}: {error}"
+        hint = "run in the folder that holds the module, or put that on PYTHONPATH"
+        raise Unavailable(reason[:500], hint) from error
+    if not callable(function):
+        raise Unavailable(f"{found.callable} is a {type(function).__name__}, not a callable", "name a function")
+    return function
 
 
 def _module(name: str, path: Path | None) -> ModuleType:

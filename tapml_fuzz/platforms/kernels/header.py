@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -29,6 +30,7 @@ import msgspec
 
 from tapml_fuzz.core.dtypes import NAMES
 from tapml_fuzz.core.errors import BadKernel
+from tapml_fuzz.platforms.base import Unavailable
 from tapml_fuzz.platforms.kernels.size_expression import TENSOR, BadExpression, Expression
 
 _LARGEST_FILE = 1 << 20  # bytes
@@ -89,6 +91,15 @@ class Implements:
         return not self.dtypes or any(
             set(dtypes) <= {given} if isinstance(given, str) else dtypes == given for given in self.dtypes
         )
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Within, a platform that turns out to be unavailable tells all the same which operators it implements."""
+        try:
+            yield
+        except Unavailable as error:
+            error.operators = self.operators
+            raise
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def parse(path: Path, text: str) -> KernelHeader | CallableHeader:
     except (msgspec.ValidationError, BadExpression, _Fault) as error:
         # msgspec says where: "Expected `str`, got `int` - at `$.operator`".
         where = str(error).replace("`$.", "`").replace(" - at `$`", "")
-        raise BadKernel(f"{path}: {where}", hint="docs/kernels.md shows a header") from None
+        raise BadKernel(f"{path}: {where}", hint="docs/reference/kernel-headers.md shows a header") from None
 
 
 class _Fault(ValueError):

@@ -14,6 +14,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, numpy_dtype, to_bits
 from tapml_fuzz.core.errors import UnknownOperator
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -22,7 +23,6 @@ from tapml_fuzz.platforms.base import (
     NeedsStatic,
     NotSupported,
     Reproducer,
-    Run,
     Unavailable,
 )
 from tapml_fuzz.platforms.kernels.backend import Backend, Compiled, KernelCall, LaunchSource, call_of, size_of
@@ -57,24 +57,26 @@ class UserKernel:
         header = parse(self._path, self._source)
         assert isinstance(header, KernelHeader)
         self._header = header
-        try:
+        with header.told():
             self._backend = _backend(self._path.suffix)
-        except Unavailable as error:
-            return Info(self.name, False, str(error), error.hint, operators=header.operators)
-        written_for = [set((d,) if isinstance(d, str) else d) for d in header.dtypes]
-        dtypes = [dtype for dtype in self._backend.inputs if any(dtype in names for names in written_for)]
-        if not any(names <= set(self._backend.inputs) for names in written_for):
-            absent = sorted(set().union(*written_for) - set(self._backend.inputs))
-            return Info(self.name, False, f"the device has no {', '.join(absent)}", "add others to `dtypes`")
+            dtypes = self._dtypes(header)
         return Info(
             self.name,
             True,
             device=self._backend.description,
             versions=self._backend.versions,
-            capabilities=Capabilities(tuple(dtypes), max_elements=self._backend.max_elements),
+            capabilities=Capabilities(dtypes, max_elements=self._backend.max_elements),
             policy=self._backend.policy,
             operators=header.operators,
         )
+
+    def _dtypes(self, header: KernelHeader) -> tuple[str, ...]:
+        """The dtypes of the device that the kernel is written for; raises `Unavailable` where it has none of them."""
+        written_for = [set((d,) if isinstance(d, str) else d) for d in header.dtypes]
+        if not any(names <= set(self._backend.inputs) for names in written_for):
+            absent = sorted(set().union(*written_for) - set(self._backend.inputs))
+            raise Unavailable(f"the device has no {', '.join(absent)}", "add others to `dtypes`")
+        return tuple(dtype for dtype in self._backend.inputs if any(dtype in names for names in written_for))
 
     def build(self, spec: BuildSpec) -> KernelBuild:
         """Compile the kernel; a header that does not fit the operator is rejected like a source that does not."""
@@ -136,7 +138,7 @@ class UserKernel:
 
     def run(
         self, build: KernelBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
         shapes = tuple(tensor.shape for tensor in tensors)
         if build.operator.shapes(sizes) != shapes:
@@ -149,10 +151,10 @@ class UserKernel:
         started = time.perf_counter()
         outputs, mutated = self._execute(build.compiled, call, scope, inputs, which=0)
         seconds = time.perf_counter() - started
-        unread = [0] * len(outputs)
+        unread = (0,) * len(outputs)
         if suspicious(outputs):
             unread = unwritten(outputs, self._execute(build.compiled, call, scope, inputs, which=1)[0])
-        return Run(outputs, seconds, unread, mutated)
+        return Ok(tuple(outputs), seconds, unread, tuple(mutated))
 
     def _execute(
         self, compiled: Compiled, call: KernelCall, scope: CallScope, inputs: Sequence[Array], which: int

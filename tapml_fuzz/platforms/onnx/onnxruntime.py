@@ -12,14 +12,24 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.onnx.export import exporter_missing, onnx_model
-from tapml_fuzz.platforms.onnx.reproducers import onnxruntime_reproducer
+from tapml_fuzz.platforms.onnx.reproducers import onnx_reproducer
 
 _MEND = "pip install 'tapml_fuzz[onnxruntime]'"
 # What Add and Mul have kernels for on the CPU (ONNX Runtime, docs/OperatorKernels.md); bfloat16 has none.
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+_EXECUTE = """\
+def execute(model, inputs):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    given = {value.name: array for value, array in zip(session.get_inputs(), inputs)}
+    return [torch.from_numpy(np.array(output)) for output in session.run(None, given)]
+"""
 
 
 @dataclass(frozen=True)
@@ -38,11 +48,11 @@ class OnnxRuntimeCpu:
     def activate(self) -> Info:
         missing = exporter_missing()
         if missing:
-            return Info(self.name, False, f"not installed: {missing}", _MEND)
+            raise Unavailable(f"not installed: {missing}", _MEND)
         try:
             import onnxruntime
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"onnxruntime cannot be imported: {error}", _MEND)
+            raise Unavailable(f"onnxruntime cannot be imported: {error}", _MEND) from error
         self._runtime = onnxruntime
         return Info(
             self.name,
@@ -78,18 +88,20 @@ class OnnxRuntimeCpu:
             session, spec, tuple(i.name for i in session.get_inputs()), tuple(o.name for o in session.get_outputs())
         )
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         held = {name: tensor.copy() for name, tensor in zip(build.inputs, tensors, strict=True)}
         started = time.perf_counter()
         outputs = build.session.run(None, held)
         seconds = time.perf_counter() - started
-        mutated = [
+        mutated = tuple(
             slot for slot, (before, after) in enumerate(zip(tensors, held.values(), strict=True))
             if not np.array_equal(to_bits(before), to_bits(after))
-        ]  # fmt: skip
-        return Run([np.asarray(output) for output in outputs], seconds, [0] * len(outputs), mutated)
+        )  # fmt: skip
+        return Ok(tuple(np.asarray(output) for output in outputs), seconds, (0,) * len(outputs), mutated)
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        return onnxruntime_reproducer(spec, layouts)
+        return onnx_reproducer(spec, layouts, ["import onnxruntime"], _EXECUTE)

@@ -13,6 +13,7 @@ import msgspec
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.address import split
 from tapml_fuzz.platforms.base import (
     BuildSpec,
@@ -21,7 +22,7 @@ from tapml_fuzz.platforms.base import (
     NotSupported,
     Platform,
     Reproducer,
-    Run,
+    Unavailable,
     reproducer_of,
 )
 from tapml_fuzz.platforms.device_tensors import Resident, resident
@@ -42,9 +43,9 @@ class Remote:
         try:
             session = connect(self._address)
         except ImportError as error:
-            return Info(self.name, False, f"TVM's RPC cannot be imported: {error}", "pip install 'tapml_fuzz[remote]'")
+            raise Unavailable(f"TVM's RPC cannot be imported: {error}", "pip install 'tapml_fuzz[remote]'") from error
         except MachineUnreachable as error:
-            return Info(self.name, False, str(error), _START)
+            raise Unavailable(str(error), _START) from error
         from tapml_fuzz.platforms.remote.served import Served, about
         from tapml_fuzz.platforms.remote.tvm import RemoteTvm
 
@@ -58,10 +59,8 @@ class Remote:
         try:
             info = way.activate()
         except MachineUnreachable as error:
-            return Info(self.name, False, str(error), _START)
-        device = f"{info.device} at {self._address}" if info.available else info.device
-        versions = info.versions if served is None else {**info.versions, "tapml_fuzz": served.version}
-        return msgspec.structs.replace(info, name=self.name, device=device, versions=versions)
+            raise Unavailable(str(error), _START) from error
+        return msgspec.structs.replace(info, name=self.name, device=f"{info.device} at {self._address}")
 
     @property
     def resident_elsewhere(self) -> int:
@@ -71,7 +70,9 @@ class Remote:
     def build(self, spec: BuildSpec) -> Any:
         return self._there.build(spec)
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         return self._there.run(build, tensors, layouts, sizes)
 
     def residence(self) -> Resident:

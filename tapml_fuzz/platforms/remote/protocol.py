@@ -9,7 +9,7 @@ import msgspec
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.session.wire import MAX_HEADER, Message, WireError, unframed
 
-VERSION = 2
+VERSION = 3
 ABOUT = "tapml_fuzz.about"  # () -> About
 OPEN = "tapml_fuzz.open"  # platform's name -> the frame of its worker's Hello
 ASK = "tapml_fuzz.ask"  # parcel with a request -> frame of the worker's answer, or Ended

@@ -12,19 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import msgspec
+
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import encode_operator
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.base import (
-    BuildRejected,
     BuildSpec,
     Info,
     MachineUnreachable,
-    NeedsStatic,
-    NotSupported,
-    Relayed,
     Reproducer,
-    Run,
+    Unavailable,
 )
 from tapml_fuzz.platforms.remote.parcel import Shelf, pack
 from tapml_fuzz.platforms.remote.protocol import (
@@ -37,6 +36,7 @@ from tapml_fuzz.platforms.remote.protocol import (
     decode_about,
     decode_reply,
 )
+from tapml_fuzz.platforms.session.failures import exception_for
 from tapml_fuzz.platforms.session.wire import (
     BuildReply,
     BuildRequest,
@@ -81,13 +81,20 @@ class Served:
         self._dropped: list[int] = []
 
     def activate(self) -> Info:
-        version = about(self._session)
-        if version is None or version.protocol != VERSION:
-            return Info(self.name, False, "the server is of another version", "install the same tapml_fuzz there")
+        server = about(self._session)
+        assert server is not None, "it is for a server of ours"
+        versions = {"tapml_fuzz": server.version}
+        if server.protocol != VERSION:
+            raise Unavailable(
+                "the server is of another version", "install the same tapml_fuzz there", versions=versions
+            )
         reply, _ = self._called(self._session.get_function(OPEN), self.name)
         if not isinstance(reply, Hello):
             raise MachineUnreachable(f"the server began with {type(reply).__name__}")
-        return reply.info
+        info = msgspec.structs.replace(reply.info, versions={**reply.info.versions, **versions})
+        if not info.available:
+            raise Unavailable(info.reason, info.hint, operators=info.operators, versions=info.versions)
+        return info
 
     def build(self, spec: BuildSpec) -> ServedBuild:
         request = BuildRequest(encode_operator(spec.operator), spec.dtypes, spec.sizes, tuple(self._dropped))
@@ -102,14 +109,13 @@ class Served:
 
     def run(
         self, build: ServedBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         case = CaseSpec(specs_of(tensors), tuple(layouts), dict(sizes))
         reply, outputs = self._exchange(RunRequest(build.handle, (case,)), tensors)
         if not isinstance(reply, RunReply):
             raise _failed(reply)
         self.resident = reply.rss or self.resident
-        facts = (list(reply.unwritten), list(reply.mutated), list(reply.aliased))
-        return Run(list(outputs), reply.seconds, *facts)
+        return reply.run.with_outputs(tuple(outputs))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
@@ -138,15 +144,7 @@ def _failed(reply: Message) -> Exception:
     """The exception on the other side, here."""
     if not isinstance(reply, FailureReply):
         return MachineUnreachable(f"the server answered with {type(reply).__name__}")
-    match reply.kind:
-        case "needs-static":
-            return NeedsStatic(reply.message, reply.axes)
-        case "unsupported":
-            return NotSupported(reply.message)
-        case "build-error" if not reply.lost:
-            return BuildRejected(reply.message, reply.source)
-        case _:
-            return Relayed(reply.message, lost=reply.lost)
+    return exception_for(reply)
 
 
 def end_like(ended: WorkerEnded) -> NoReturn:

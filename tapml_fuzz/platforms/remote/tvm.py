@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -22,7 +23,7 @@ from tapml_fuzz.platforms.base import (
     Platform,
     Relayed,
     Reproducer,
-    Run,
+    Unavailable,
     reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load, location
@@ -54,23 +55,25 @@ class RemoteTvm(TvmRuntime):
         import tvm
 
         if self.name not in KINDS:
-            return Info(self.name, False, "a plain TVM RPC server runs what TVM's runtime runs, no other", _OURS)
+            raise Unavailable("a plain TVM RPC server runs what TVM's runtime runs, no other", _OURS)
         self.kind = kind = KINDS[self.name]
         try:
             self.device = self._session.device(kind.device)
             if kind.device != "cpu" and not self.device.exist:
-                return Info(self.name, False, f"the TVM of the server has no {kind.device} device", _OURS)
+                raise Unavailable(f"the TVM of the server has no {kind.device} device", _OURS)
             triple = self._triple or self._asked("target.llvm_get_system_triple")
             processor = self._asked("target.llvm_get_system_cpu") if kind.device == "cpu" else None
             options = dict(kind.target)
             if kind.device == "cuda":
                 options["arch"] = f"sm_{str(self.device.compute_version).replace('.', '')}"
             name = str(processor or triple) if kind.device == "cpu" else str(self.device.device_name)
+        except Unavailable:
+            raise
         except Exception as error:
             raise self._meant(error) from error
         if triple is None:
             hint = f"add ?triple=TRIPLE to its address, such as aarch64-linux-android; or {_OURS}"
-            return Info(self.name, False, "the server's TVM cannot say what processor it has", hint)
+            raise Unavailable("the server's TVM cannot say what processor it has", hint)
         here = str(tvm.get_global_func("target.llvm_get_system_triple")())
         # Linked here where that makes a library for there, else by the server.
         self._suffix = "so" if triple == here else "tar"
@@ -117,7 +120,7 @@ class RemoteTvm(TvmRuntime):
 
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         run = self._asking(super().run, build, tensors, layouts, sizes)
         if run.mutated:  # what was kept is no longer what it was kept for
             self._inputs.clear()

@@ -6,20 +6,18 @@ import time
 from typing import Any
 
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.outcome import BuildError, BuildOutcome, Built, Ok, RunError, RunOutcome, Unreachable, Unsupported
-from tapml_fuzz.platforms import base
+from tapml_fuzz.core.outcome import BuildOutcome, Built, NeedsSizes, RunOutcome
 from tapml_fuzz.platforms.base import (
-    BuildRejected,
     BuildSpec,
     Info,
-    NeedsStatic,
-    NotSupported,
     Platform,
     Reproducer,
+    info_of,
     reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.session.session import NeedsSizes, Session
+from tapml_fuzz.platforms.session.failures import build_outcome, reply_for, run_outcome
+from tapml_fuzz.platforms.session.session import Session
 
 
 class InProcessSession(Session):
@@ -33,10 +31,7 @@ class InProcessSession(Session):
 
     def info(self) -> Info:
         if self._info is None:
-            try:
-                self._info = self._platform.activate()
-            except Exception as error:
-                self._info = Info(self.name, False, f"activation failed: {type(error).__name__}: {error}")
+            self._info = info_of(self._platform)
         return self._info
 
     def built(self, handle: int) -> Any:
@@ -49,16 +44,8 @@ class InProcessSession(Session):
         started = time.perf_counter()
         try:
             build = self._platform.build(spec)
-        except NeedsStatic as error:
-            return needs_sizes(spec, error.axes, str(error))
-        except NotSupported as error:
-            return Unsupported(str(error))
-        except base.MachineUnreachable as error:
-            return Unreachable(str(error))
-        except BuildRejected as error:
-            return BuildError(str(error), error.source)
         except Exception as error:
-            return BuildError(f"{type(error).__name__}: {error}")
+            return build_outcome(reply_for(error, "build"), spec)
         handle = len(self._builds) + 1 if not self._builds else max(self._builds) + 1
         self._builds[handle] = build
         symbolic = len(spec.sizes) < len(spec.operator.axis_names)
@@ -66,25 +53,12 @@ class InProcessSession(Session):
 
     def _run(self, handle: int, case: Case) -> RunOutcome:
         try:
-            run = self._platform.run(self._builds[handle], case.tensors, case.layouts, case.sizes)
-        except NotSupported as error:
-            return Unsupported(str(error))
-        except base.MachineUnreachable as error:
-            return Unreachable(str(error))
+            return self._platform.run(self._builds[handle], case.tensors, case.layouts, case.sizes)
         except Exception as error:
-            return RunError(f"{type(error).__name__}: {error}")
-        facts = (tuple(run.unwritten), tuple(run.mutated), tuple(run.aliased))
-        return Ok(tuple(run.outputs), run.seconds, *facts)
+            return run_outcome(reply_for(error, "run"))
 
     def _reproducer(self, spec: BuildSpec, case: Case) -> Reproducer | None:
         try:
             return reproducer_of(self._platform, spec, case.sizes, case.layouts)
         except Exception:  # whatever is in its way, the finding stands without
             return None
-
-
-def needs_sizes(spec: BuildSpec, axes: tuple[str, ...], reason: str) -> NeedsSizes | BuildError:
-    """A refusal to leave axes open; from a build spec with none open it is a fault of the platform itself."""
-    if set(spec.operator.axis_names) <= set(spec.sizes):
-        return BuildError(f"asks for sizes that it was given: {reason}")
-    return NeedsSizes(axes, reason)

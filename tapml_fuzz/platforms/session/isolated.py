@@ -10,24 +10,22 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import MachineryFailure
 from tapml_fuzz.core.operator import encode_operator
 from tapml_fuzz.core.outcome import (
-    BuildError,
     BuildOutcome,
     Built,
     Crash,
-    Ok,
-    RunError,
+    NeedsSizes,
     RunOutcome,
     Timeout,
     Unreachable,
-    Unsupported,
 )
 from tapml_fuzz.platforms.address import is_remote
 from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
 from tapml_fuzz.platforms.registry import location
 from tapml_fuzz.platforms.session.batch import batch_from, run_request
-from tapml_fuzz.platforms.session.in_process import InProcessSession, needs_sizes
+from tapml_fuzz.platforms.session.failures import build_outcome, run_outcome
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.session.reconnection import Absence
-from tapml_fuzz.platforms.session.session import NeedsSizes, Session
+from tapml_fuzz.platforms.session.session import Session
 from tapml_fuzz.platforms.session.wire import (
     BuildReply,
     BuildRequest,
@@ -170,16 +168,9 @@ class WorkerSession(Session):
             case BuildReply():
                 symbolic = len(spec.sizes) < len(spec.operator.axis_names)
                 return Built(reply.handle, reply.seconds, symbolic)
-            case FailureReply(kind="needs-static"):
-                return needs_sizes(spec, reply.axes, reply.message)
-            case FailureReply(kind="unsupported"):
-                return Unsupported(reply.message)
-            case FailureReply(kind="unreachable"):
-                return self._gone(reply.message)
             case FailureReply():
-                if reply.lost:
-                    self._replace()
-                return BuildError(reply.message, reply.source)
+                self._recover_from(reply)
+                return build_outcome(reply, spec)
             case Crash() | Timeout():
                 return reply
         return self._misspoke(reply)
@@ -203,14 +194,10 @@ class WorkerSession(Session):
         match reply:
             case RunReply():
                 self._resident = max(self._resident, reply.rss)
-                facts = (reply.unwritten, reply.mutated, reply.aliased)
-                return Ok(tuple(self._tensors), reply.seconds, *facts)
-            case FailureReply(kind="unreachable"):
-                return self._gone(reply.message)
+                return reply.run.with_outputs(tuple(self._tensors))
             case FailureReply():
-                if reply.lost:
-                    self._replace()
-                return Unsupported(reply.message) if reply.kind == "unsupported" else RunError(reply.message)
+                self._recover_from(reply)
+                return run_outcome(reply)
             case Crash() | Timeout():
                 return reply
         return self._misspoke(reply)
@@ -227,6 +214,13 @@ class WorkerSession(Session):
             if not isinstance(reply, Crash | Timeout):
                 return reply.reproducer if isinstance(reply, ReproducerReply) else None
         return None
+
+    def _recover_from(self, failure: FailureReply) -> None:
+        """Start another worker where the failure has cost this one."""
+        if failure.kind == "unreachable":
+            self._gone(failure.message)
+        elif failure.lost:
+            self._replace()
 
     def _gone(self, reason: str) -> Unreachable:
         """The platform's machine does not answer: a new worker tries again while the caller does other things."""

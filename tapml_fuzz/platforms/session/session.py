@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.core.outcome import BuildOutcome, Built, RunOutcome, Unreachable, Unsupported
+from tapml_fuzz.core.outcome import BuildOutcome, Built, NeedsSizes, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
 
 # Builds kept at a time. A symbolic build is one per signature and dtype; static ones are one per shape, so they
@@ -16,14 +15,6 @@ from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
 KEPT_BUILDS = 256
 
 _Key = tuple[str, tuple[str, ...], tuple[tuple[str, int], ...]]
-
-
-@dataclass(frozen=True)
-class NeedsSizes:
-    """The build spec could not be built with these axes open (none named: with any open)."""
-
-    axes: tuple[str, ...]
-    reason: str
 
 
 class Session:

@@ -12,11 +12,13 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from tapml_fuzz.core.dtypes import NAMES, Array, from_bits, name_of, numpy_dtype, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.base import Info, Reproducer
 
 _PREFIX = struct.Struct("<4sIQ")
@@ -91,13 +93,12 @@ class BuildReply(msgspec.Struct, frozen=True, tag="built"):
 
 
 class RunReply(msgspec.Struct, frozen=True, tag="ran"):
-    """Outputs are the payload's tensors. `rss` is the worker's resident memory in bytes, 0 when not read this time."""
+    """A run whose outputs are the payload's tensors.
 
-    outputs: tuple[TensorSpec, ...]
-    seconds: float
-    unwritten: tuple[int, ...]
-    mutated: tuple[int, ...]
-    aliased: tuple[int, ...]
+    `rss` is the worker's resident memory in bytes, 0 when not read this time.
+    """
+
+    run: Ok[TensorSpec]
     rss: int
 
 
@@ -107,10 +108,16 @@ class ReproducerReply(msgspec.Struct, frozen=True, tag="scripted"):
     reproducer: Reproducer | None
 
 
-class FailureReply(msgspec.Struct, frozen=True, tag="failure"):
-    """What came instead of a build, a run or a script. With `lost` the worker's device is unusable from now on."""
+FailureKind = Literal["needs-static", "unsupported", "unreachable", "build-error", "run-error"]
 
-    kind: str  # "needs-static", "unsupported", "unreachable", "build-error" or "run-error"
+
+class FailureReply(msgspec.Struct, frozen=True, tag="failure"):
+    """What came instead of a build, a run or a script, by the table in `session.failures`.
+
+    With `lost` the worker's device is unusable from now on.
+    """
+
+    kind: FailureKind
     message: str
     source: str = ""
     axes: tuple[str, ...] = ()
@@ -261,7 +268,7 @@ def _opened(header: bytes | bytearray | memoryview, payload: int) -> tuple[Messa
     if isinstance(message, RunRequest):
         specs = tuple(spec for case in message.cases for spec in case.tensors)
     elif isinstance(message, RunReply):
-        specs = message.outputs
+        specs = message.run.outputs
     _check(specs, payload)
     return message, specs
 

@@ -20,18 +20,13 @@ from tapml_fuzz.core import lifeline
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.operator import decode_operator
 from tapml_fuzz.platforms.base import (
-    BuildRejected,
     BuildSpec,
-    DeviceLost,
-    Info,
-    MachineUnreachable,
-    NeedsStatic,
-    NotSupported,
     Platform,
-    Relayed,
+    info_of,
     reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load
+from tapml_fuzz.platforms.session.failures import reply_for
 from tapml_fuzz.platforms.session.wire import (
     BuildReply,
     BuildRequest,
@@ -98,7 +93,7 @@ class _Server:
             spec = BuildSpec(decode_operator(request.operator), request.dtypes, request.sizes)
             build = self._platform.build(spec)
         except Exception as error:
-            return build_failure(error)
+            return reply_for(error, "build")
         self._next += 1
         self._builds[self._next] = build
         return BuildReply(self._next, time.perf_counter() - started, _resident_bytes())
@@ -108,16 +103,10 @@ class _Server:
         layouts = cast("tuple[Layout, ...]", case.layouts)
         try:
             run = self._platform.run(self._builds[handle], tensors, layouts, case.sizes)
-            reply = RunReply(
-                specs_of(run.outputs),
-                run.seconds,
-                tuple(run.unwritten),
-                tuple(run.mutated),
-                tuple(run.aliased),
-                self._resident() if self._runs % _RUNS_PER_RSS == 0 else 0,
-            )
+            rss = self._resident() if self._runs % _RUNS_PER_RSS == 0 else 0
+            reply = RunReply(run.with_outputs(specs_of(run.outputs)), rss)
         except Exception as error:
-            self._channel.send(run_failure(error))
+            self._channel.send(reply_for(error, "run"))
             return
         self._channel.send(reply, run.outputs)
 
@@ -131,37 +120,7 @@ class _Server:
             spec = BuildSpec(decode_operator(request.operator), request.dtypes, request.fixed)
             return ReproducerReply(reproducer_of(self._platform, spec, request.sizes, layouts, careful=request.careful))
         except Exception as error:
-            return build_failure(error)
-
-
-def build_failure(error: Exception) -> FailureReply:
-    """How an exception from `Platform.build` (or `Reproducible.reproducer`) goes over the wire."""
-    match error:
-        case NeedsStatic():
-            return FailureReply("needs-static", str(error), axes=error.axes)
-        case NotSupported():
-            return FailureReply("unsupported", str(error))
-        case MachineUnreachable():
-            return FailureReply("unreachable", str(error), lost=True)
-        case BuildRejected():
-            return FailureReply("build-error", str(error), error.source[: 1 << 20])
-        case _:
-            return _fault("build-error", error)
-
-
-def run_failure(error: Exception) -> FailureReply:
-    """How an exception from `Platform.run` goes over the wire."""
-    if isinstance(error, NotSupported):
-        return FailureReply("unsupported", str(error))
-    if isinstance(error, MachineUnreachable):
-        return FailureReply("unreachable", str(error), lost=True)
-    return _fault("run-error", error)
-
-
-def _fault(kind: str, error: Exception) -> FailureReply:
-    if isinstance(error, Relayed):
-        return FailureReply(kind, str(error), lost=error.lost)
-    return FailureReply(kind, f"{type(error).__name__}: {error}"[:4000], lost=isinstance(error, DeviceLost))
+            return reply_for(error, "build")
 
 
 def _resident_bytes() -> int:
@@ -181,7 +140,8 @@ def main(where: str, descriptor: int) -> None:
     channel = Channel(socket.socket(fileno=descriptor))
     status = 0
     try:
-        info, platform = _activated(where)
+        platform = load(where)
+        info = info_of(platform)
         channel.send(Hello(info))
         if info.available:
             _Server(platform, channel).serve()
@@ -193,16 +153,6 @@ def main(where: str, descriptor: int) -> None:
     sys.stderr.flush()
     # GPU drivers and compilers register destructors that call into a Python already torn down.
     os._exit(status)
-
-
-def _activated(where: str) -> tuple[Info, Platform]:
-    """The platform with what it says of itself; one that raises instead is unavailable."""
-    platform = load(where)
-    try:
-        return platform.activate(), platform
-    except Exception as error:
-        reason = f"activation failed: {type(error).__name__}: {error}"[:1000]
-        return Info(getattr(platform, "name", where), False, reason), platform
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout, as_laid_out
 from tapml_fuzz.core.dtypes import NAMES, Array, to_bits
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.torch.reproducers import torch_reproducer
 
@@ -32,7 +33,9 @@ class _TorchEager:
             raise BuildRejected(str(error)) from error
         return spec.operator
 
-    def run(self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`."""
         import torch
 
@@ -50,14 +53,14 @@ class _TorchEager:
             raise
         seconds = time.perf_counter() - started
         memory = {t.untyped_storage().data_ptr() for t in held if t.numel()}
-        aliased = [i for i, r in enumerate(results) if r.numel() and r.untyped_storage().data_ptr() in memory]
-        mutated = [
+        aliased = tuple(i for i, r in enumerate(results) if r.numel() and r.untyped_storage().data_ptr() in memory)
+        mutated = tuple(
             slot for slot, (before, after) in enumerate(zip(tensors, held, strict=True))
             if not np.array_equal(to_bits(before), to_bits(to_numpy(after)))
-        ]  # fmt: skip
+        )  # fmt: skip
         # A copy, since an output may be a view of an input that the caller's buffer holds.
-        outputs = [to_numpy(result).copy() for result in results]
-        return Run(outputs, seconds, [0] * len(outputs), mutated, aliased)
+        outputs = tuple(to_numpy(result).copy() for result in results)
+        return Ok(outputs, seconds, (0,) * len(outputs), mutated, aliased)
 
     def results(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
         """The outputs that are used, as tensors of torch; does not wait for the device."""
@@ -137,7 +140,7 @@ class TorchCpu(_TorchEager):
         try:
             import torch
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"torch cannot be imported: {error}", "pip install torch")
+            raise Unavailable(f"torch cannot be imported: {error}", "pip install torch") from error
         torch.set_num_threads(1)
         return Info(
             self.name,
@@ -163,10 +166,10 @@ class TorchCuda(_TorchEager):
 
             if not torch.cuda.is_available():
                 why = "no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
-                return Info(self.name, False, why, hint)
+                raise Unavailable(why, hint)
             torch.zeros(1, device="cuda")
         except (ImportError, OSError, RuntimeError) as error:
-            return Info(self.name, False, f"torch cannot use CUDA: {error}", hint)
+            raise Unavailable(f"torch cannot use CUDA: {error}", hint) from error
         torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

@@ -19,6 +19,7 @@ import msgspec
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.platforms.base import (
     BuildRejected,
@@ -28,7 +29,7 @@ from tapml_fuzz.platforms.base import (
     NeedsStatic,
     NotSupported,
     Reproducer,
-    Run,
+    Unavailable,
 )
 from tapml_fuzz.platforms.build_cache import bound, cache_folder
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
@@ -57,17 +58,16 @@ class _Inductor(_TorchEager):
     def activate(self) -> Info:
         eager: Info = super().activate()  # type: ignore[misc]
         info = msgspec.structs.replace(eager, name=self.name)
-        lacking = self.lacking() if info.available else None
+        lacking = self.lacking()
         if lacking is not None:
-            return Info(self.name, False, *lacking)
-        if not info.available or info.capabilities is None:
-            return info
+            raise Unavailable(*lacking)
+        assert info.capabilities is not None
         try:
             folder = cache_folder("torch-inductor")
             bound(folder, _CACHE_LIMIT)
         except OSError as error:
             hint = "set XDG_CACHE_HOME to a folder that can be written"
-            return Info(self.name, False, f"no folder for compiled kernels: {error}", hint)
+            raise Unavailable(f"no folder for compiled kernels: {error}", hint) from error
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # read when inductor is imported, so no sooner
         importlib.import_module("torch._inductor.compile_fx")  # some seconds, which no build should be charged with
@@ -148,7 +148,9 @@ class _Inductor(_TorchEager):
             return NotSupported(f"eager torch does not run it either: {message}")
         return BuildRejected(message, module.code)
 
-    def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
+    def run(
+        self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
         import torch
 
         packed: list[Layout] = ["contiguous"] * len(tensors)

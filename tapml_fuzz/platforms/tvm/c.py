@@ -11,7 +11,7 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NotSupported, Reproducer
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.tvm.reproducers import c_reproducer
@@ -32,15 +32,15 @@ class TvmC(TvmRuntime):
     def activate(self) -> Info:
         compiler = shutil.which(_COMPILER)
         if compiler is None:
-            return Info(self.name, False, "no gcc to compile TVM's C with", "apt install gcc")
+            raise Unavailable("no gcc to compile TVM's C with", "apt install gcc")
         try:
             import tvm
 
             codegen = tvm.get_global_func("target.build.c", allow_missing=True)
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
+            raise Unavailable(f"TVM cannot be imported: {error}", "pip install apache-tvm") from error
         if codegen is None:
-            return Info(self.name, False, "this TVM has no C code generator", "pip install apache-tvm")
+            raise Unavailable("this TVM has no C code generator", "pip install apache-tvm")
         perturb_fresh_memory()
         self.target = tvm.target.Target("c")
         self.device = tvm.cpu()

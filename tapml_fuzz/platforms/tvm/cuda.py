@@ -12,8 +12,9 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.tvm.pool import Pool, PooledRuntime
 from tapml_fuzz.platforms.tvm.reproducers import cuda_reproducer
@@ -44,20 +45,20 @@ class TvmCuda(PooledRuntime):
     def activate(self) -> Info:
         try:
             ctypes.CDLL("libcuda.so.1")  # before the second that TVM takes to import
-        except OSError:
-            return Info(self.name, False, "no CUDA driver (libcuda.so.1)", _NO_DEVICE)
+        except OSError as error:
+            raise Unavailable("no CUDA driver (libcuda.so.1)", _NO_DEVICE) from error
         try:
             import tvm
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
+            raise Unavailable(f"TVM cannot be imported: {error}", "pip install apache-tvm") from error
         self.device = tvm.cuda(0)
         self.pool = Pool(self.device)
         if tvm.get_global_func("target.build.cuda", allow_missing=True) is None or not self.device.exist:
-            return Info(self.name, False, "TVM sees no CUDA device", f"{_NO_DEVICE}; a TVM with CUDA's runtime")
+            raise Unavailable("TVM sees no CUDA device", f"{_NO_DEVICE}; a TVM with CUDA's runtime")
         try:
             self.prepare(f"sm_{str(self.device.compute_version).replace('.', '')}")
         except BuildRejected as error:
-            return Info(self.name, False, str(error), _NO_COMPILER)
+            raise Unavailable(str(error), _NO_COMPILER) from error
         return Info(
             self.name,
             True,
@@ -110,7 +111,7 @@ class TvmCuda(PooledRuntime):
 
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         try:
             return super().run(build, tensors, layouts, sizes)
         except Exception as error:

@@ -11,7 +11,8 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported, Reproducer, Run
+from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported, Reproducer
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch, compile_kernels
 from tapml_fuzz.platforms.tvm.lowering import Program, failure, lower
@@ -102,16 +103,16 @@ class GpuRunner:
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         """Run with poisoned outputs and temporaries; a second run tells unwritten elements from lookalikes."""
         scalars = build.program.scalars(tensors)
         started = time.perf_counter()
         outputs, mutated = self._execute(build, tensors, scalars, which=0)
         seconds = time.perf_counter() - started
-        unread = [0] * len(outputs)
+        unread = (0,) * len(outputs)
         if suspicious(outputs):
             unread = unwritten(outputs, self._execute(build, tensors, scalars, which=1)[0])
-        return Run(outputs, seconds, unread, mutated)
+        return Ok(tuple(outputs), seconds, unread, tuple(mutated))
 
     def _execute(
         self, build: GpuBuild, tensors: Sequence[Array], scalars: Scalars, which: int

@@ -7,7 +7,7 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
+from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.tvm.reproducers import cpu_reproducer
 from tapml_fuzz.platforms.tvm.runtime import DTYPES, TvmRuntime
@@ -24,9 +24,9 @@ class TvmLlvm(TvmRuntime):
 
             codegen = tvm.get_global_func("target.build.llvm", allow_missing=True)
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
+            raise Unavailable(f"TVM cannot be imported: {error}", "pip install apache-tvm") from error
         if codegen is None:
-            return Info(self.name, False, "this TVM has no LLVM code generator", "pip install apache-tvm")
+            raise Unavailable("this TVM has no LLVM code generator", "pip install apache-tvm")
         perturb_fresh_memory()
         self.target = tvm.target.Target("llvm")
         self.device = tvm.cpu()

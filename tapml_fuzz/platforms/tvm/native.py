@@ -11,7 +11,7 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.tvm.cuda import FAST_MATH
 from tapml_fuzz.platforms.tvm.reproducers import device_reproducer
 from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild, TvmRuntime
@@ -86,18 +86,18 @@ class TvmDevice(TvmRuntime):
         device = self.kind.device
         elsewhere = f"{self.where_from}; or {self.name}@rpc://HOST:PORT on a machine that has it"
         if _is_wheel_without(device):
-            return Info(self.name, False, f"this TVM has no {device} runtime", elsewhere)
+            raise Unavailable(f"this TVM has no {device} runtime", elsewhere)
         try:
             import tvm
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"TVM cannot be imported: {error}", "pip install apache-tvm")
+            raise Unavailable(f"TVM cannot be imported: {error}", "pip install apache-tvm") from error
         if tvm.get_global_func(f"target.build.{device}", allow_missing=True) is None:
-            return Info(self.name, False, f"this TVM has no {device} code generator", elsewhere)
+            raise Unavailable(f"this TVM has no {device} code generator", elsewhere)
         if tvm.get_global_func(f"device_api.{device}", allow_missing=True) is None:
-            return Info(self.name, False, f"this TVM has no {device} runtime", elsewhere)
+            raise Unavailable(f"this TVM has no {device} runtime", elsewhere)
         self.device = tvm.device(device)
         if not self.device.exist:
-            return Info(self.name, False, f"TVM sees no {device} device", elsewhere)
+            raise Unavailable(f"TVM sees no {device} device", elsewhere)
         found = tvm.target.Target.from_device(self.device)
         self.target = tvm.target.Target(found, tvm.target.Target("llvm"))
         return Info(

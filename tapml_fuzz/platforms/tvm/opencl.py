@@ -10,13 +10,14 @@ import numpy as np
 from tapml_fuzz.core.dtypes import Array, name_of, numpy_dtype
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch
-from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder, compute_source
+from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
 
 _HOST = 1  # DLPack's number for the processor
@@ -44,13 +45,10 @@ class TvmOpenCL(GpuRunner):
         try:
             import tvm
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"cannot import: {error}", "pip install apache-tvm")
+            raise Unavailable(f"cannot import: {error}", "pip install apache-tvm") from error
         if tvm.get_global_func("target.build.opencl", allow_missing=True) is None:
-            return Info(self.name, False, "this TVM has no OpenCL code generator", "pip install apache-tvm")
-        try:
-            self._device = OpenCLDevice()
-        except Unavailable as error:
-            return Info(self.name, False, str(error), error.hint)
+            raise Unavailable("this TVM has no OpenCL code generator", "pip install apache-tvm")
+        self._device = OpenCLDevice()
         threads = min(256, self._device.group_size)
         self.target_options = {"kind": "opencl", "max_num_threads": threads, "host": {"kind": "llvm"}}
         self.target = tvm.target.Target(self.target_options)

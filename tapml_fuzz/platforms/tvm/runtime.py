@@ -11,7 +11,8 @@ import numpy as np
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported, Run
+from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.lowering import Program, Shaped, TensorValue, failure, lower
@@ -76,21 +77,21 @@ class TvmRuntime:
 
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
         scalars = self._scalars(build.program, tensors)
         started = time.perf_counter()
         outputs, held = self._execute(build, tensors, scalars, which=0)
         seconds = time.perf_counter() - started
-        unread = [0] * len(outputs)
+        unread = (0,) * len(outputs)
         if suspicious(outputs):
             second, _ = self._execute(build, tensors, scalars, which=1)
             unread = unwritten(outputs, second)
-        mutated = [
+        mutated = tuple(
             slot for slot, (before, after) in enumerate(zip(tensors, held, strict=True))
             if not np.array_equal(to_bits(before), to_bits(after))
-        ]  # fmt: skip
-        return Run(list(outputs), seconds, unread, mutated)
+        )  # fmt: skip
+        return Ok(tuple(outputs), seconds, unread, mutated)
 
     def _scalars(self, program: Program, tensors: Sequence[Shaped]) -> Scalars:
         """The shape variables' values; raises `NotSupported` for tensors of no elements where they are not run."""

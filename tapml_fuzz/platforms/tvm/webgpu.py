@@ -10,8 +10,10 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Run, Unavailable
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.webgpu import (
     BACKENDS,
     RAISED_LIMITS,
@@ -19,12 +21,13 @@ from tapml_fuzz.platforms.devices.webgpu import (
     WebGPUDevice,
 )
 from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
-from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec, refuse_outputs
+from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch
-from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder, compute_source
+from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
+from tapml_fuzz.platforms.tvm.wgsl_outputs import refuse_outputs
 
 _MARK = re.compile(r"^// Function: (\w+)$", re.MULTILINE)
 _STORAGE = re.compile(r"^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> \w+ : ", re.MULTILINE)
@@ -49,13 +52,10 @@ class TvmWebGPU(GpuRunner):
         try:
             import tvm
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"cannot import: {error}", "pip install apache-tvm")
+            raise Unavailable(f"cannot import: {error}", "pip install apache-tvm") from error
         if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
-            return Info(self.name, False, "this TVM has no WebGPU code generator", "pip install apache-tvm")
-        try:
-            self._device = WebGPUDevice()
-        except Unavailable as error:
-            return Info(self.name, False, str(error), error.hint)
+            raise Unavailable("this TVM has no WebGPU code generator", "pip install apache-tvm")
+        self._device = WebGPUDevice()
         self.target_options = {"kind": "webgpu", "host": {"kind": "llvm"}}
         self.target = tvm.target.Target(self.target_options)
         return Info(
@@ -84,7 +84,7 @@ class TvmWebGPU(GpuRunner):
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
-    ) -> Run:
+    ) -> Ok[Array]:
         return super().run(build, [narrowed(tensor) for tensor in tensors], layouts, sizes)
 
     def place(self, array: Array) -> DeviceTensor:

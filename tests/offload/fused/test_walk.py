@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tapml_fuzz.api import offloading_libraries
-from tapml_fuzz.api.offloading_libraries import read_inputs
+from tapml_fuzz.api import offload_libraries as offloading_libraries
+from tapml_fuzz.api.offload_libraries import read_inputs
 from tapml_fuzz.core.errors import BadCorpus, BadInputs
 from tapml_fuzz.offload.fused.functions import Fused, FusedFunction
 from tapml_fuzz.offload.ledger import FORMAT, Ledger, Walk

@@ -12,12 +12,14 @@ from typing import Any
 
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Run
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.onnx.export import declared_dtype, exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.iree.module import FLAGS, IreeFunction, compile_mlir, onnx_to_mlir
-from tapml_fuzz.platforms.onnx.reproducers import iree_reproducer
+from tapml_fuzz.platforms.onnx.iree.reproducer import iree_reproducer
+from tapml_fuzz.platforms.onnx.shapes import check_shapes
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
 _MEND = "pip install 'tapml_fuzz[iree]'"
@@ -30,13 +32,6 @@ _CPU_DTYPES = (
 class _Build:
     spec: BuildSpec
     function: IreeFunction
-
-    def check(self, tensors: Sequence[Array], sizes: Mapping[str, int]) -> None:
-        """Raise `ValueError` for shapes that are not those of the build: IREE would read beyond the smaller tensor."""
-        wanted = self.spec.operator.shapes({**sizes, **self.spec.sizes})
-        for number, (tensor, shape) in enumerate(zip(tensors, wanted, strict=True)):
-            if tensor.shape != shape:
-                raise ValueError(f"input {number} has shape {tensor.shape}, built for {shape}")
 
 
 class _Iree:
@@ -53,19 +48,19 @@ class _Iree:
     def activate(self) -> Info:
         missing = exporter_missing() or ("iree-base-compiler" if find_spec("iree.compiler") is None else "")
         if missing:
-            return Info(self.name, False, f"not installed: {missing}", _MEND)
+            raise Unavailable(f"not installed: {missing}", _MEND)
         try:
             import iree.runtime
         except (ImportError, OSError) as error:
-            return Info(self.name, False, f"iree.runtime cannot be imported: {error}", _MEND)
+            raise Unavailable(f"iree.runtime cannot be imported: {error}", _MEND) from error
         try:
             driver = iree.runtime.get_driver(self.driver)
             devices = driver.query_available_devices()
             device = driver.create_default_device() if devices else None
         except Exception as error:  # a missing loader shows as any of several types
-            return Info(self.name, False, f"IREE's driver {self.driver}: {_line(error)}", self.no_device)
+            raise Unavailable(f"IREE's driver {self.driver}: {_line(error)}", self.no_device) from error
         if device is None:
-            return Info(self.name, False, f"IREE's driver {self.driver} finds no device", self.no_device)
+            raise Unavailable(f"IREE's driver {self.driver} finds no device", self.no_device)
         self._runtime = iree.runtime
         self._config = iree.runtime.Config(device=device)
         self._flags = self.flags()
@@ -108,13 +103,15 @@ class _Iree:
             raise NeedsStatic(str(error)) from error
         return _Build(spec, function)
 
-    def run(self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]) -> Run:
-        build.check(tensors, sizes)
+    def run(
+        self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
+        check_shapes(build.spec, tensors, sizes)
         if not self.empty and any(tensor.size == 0 for tensor in tensors):
             raise NotSupported(f"IREE's driver {self.driver} refuses tensors of no elements")
         started = time.perf_counter()
-        outputs = build.function(tensors)
-        return Run(outputs, time.perf_counter() - started, [0] * len(outputs))
+        outputs = tuple(build.function(tensors))
+        return Ok(outputs, time.perf_counter() - started, (0,) * len(outputs))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
