@@ -12,7 +12,7 @@ from pathlib import Path
 
 _PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 # Extras of tools, which compute nothing: what else such an extra names, others name as well.
-_TOOLS = ("test",)
+_TOOLS = ("test", "dev")
 # What an extra of a requirement brings and is not named itself: `pyopencl[pocl]`.
 _BROUGHT = ("pocl-binary-distribution",)
 

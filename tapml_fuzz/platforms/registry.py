@@ -44,7 +44,7 @@ PLATFORMS = (
     Row("torch-inductor", "tapml_fuzz.platforms.torch.inductor:TorchInductor", on_request=_SECONDS_TO_COMPILE),
     Row("torch-inductor-cuda", "tapml_fuzz.platforms.torch.inductor:TorchInductorCuda", on_request=_SECONDS_TO_COMPILE),
     Row("tvm-cuda", "tapml_fuzz.platforms.tvm.cuda:TvmCuda"),
-    Row("tvm-llvm", "tapml_fuzz.platforms.tvm.llvm:TvmLlvm"),
+    Row("tvm-llvm", "tapml_fuzz.platforms.tvm.native:TvmLlvm"),
     Row("tvm-c", "tapml_fuzz.platforms.tvm.c:TvmC", on_request="it differs from tvm-llvm in its last step alone"),
     Row("tvm-opencl", "tapml_fuzz.platforms.tvm.opencl:TvmOpenCL"),
     Row("tvm-webgpu", "tapml_fuzz.platforms.tvm.webgpu:TvmWebGPU"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from tapml_fuzz.core.case import LAYOUTS, Case
-from tapml_fuzz.core.dtypes import FLOATS, Array, name_of, numpy_dtype, to_bits
-from tapml_fuzz.core.outcome import BuildError, Built, Ok, RunError, Unsupported
+from tapml_fuzz.core.case import LAYOUTS, PACKED, Case, Layout
+from tapml_fuzz.core.dtypes import FLOATS, NAMES, Array, name_of, numpy_dtype, to_bits
+from tapml_fuzz.core.outcome import BuildError, Built, Ok, RunError, RunOutcome, Unsupported
+from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
 from tapml_fuzz.platforms.session.session import Session
 from tests.platforms.operators import LAYER_NORM, SOFTMAX, SUB, A, B, X, Y, add, aten, case, clone
@@ -30,16 +33,32 @@ def expected(given: Case) -> list[Array]:
     return [to_numpy(t) for t in call(given.operator, [to_torch(t) for t in given.tensors], given.sizes)]
 
 
-def claimed(session: Session) -> tuple[str, ...]:
+def capabilities_of(session: Session) -> Capabilities:
     capabilities = session.info().capabilities
     assert capabilities is not None, "an available platform must state its capabilities"
-    return capabilities.dtypes
+    return capabilities
+
+
+def claimed(session: Session) -> tuple[str, ...]:
+    return capabilities_of(session).dtypes
 
 
 def takes_empty(session: Session) -> bool:
-    capabilities = session.info().capabilities
-    assert capabilities is not None
-    return capabilities.empty
+    return capabilities_of(session).empty
+
+
+@contextmanager
+def asking_nothing(session: Session) -> Iterator[None]:
+    """Within, whatever the session asks its platform for fails the check."""
+
+    def asked(*_: Any) -> Any:
+        raise AssertionError("the platform was asked for what its capabilities exclude")
+
+    with ExitStack() as patches:
+        for name in ("_build", "_run", "_run_batch"):
+            if hasattr(session, name):
+                patches.enter_context(patch.object(session, name, asked))
+        yield
 
 
 def agree(actual: Array, wanted: Array, tolerance: float = 1e-5) -> None:
@@ -116,6 +135,45 @@ def takes_zero_sizes(session: Session) -> None:
             assert output.shape == (sizes["a"], sizes["b"])
 
 
+def excluded(capabilities: Capabilities) -> Iterator[tuple[Case, str]]:
+    """Cases that the capabilities exclude, each with what a refusal has to name."""
+    for dtype in NAMES:
+        if dtype not in capabilities.accepted:
+            yield case(clone(dtype), a=2, b=3), dtype
+    dtype = capabilities.dtypes[0]
+    if not capabilities.empty:
+        yield case(clone(dtype), a=0, b=3), f"{dtype}[0, 3]"
+    count = capabilities.max_elements + 1
+    view = np.broadcast_to(np.zeros((), numpy_dtype(dtype)), (1, count))  # without the memory
+    yield Case(clone(dtype), {"a": 1, "b": count}, (view,)), f"{capabilities.max_elements}"
+
+
+def is_not_asked_for_what_it_does_not_take(session: Session) -> None:
+    """What the capabilities exclude is refused in words, alone and among others, and never reaches the platform."""
+    for given, named in excluded(capabilities_of(session)):
+        with asking_nothing(session):
+            built = session.build(given.operator, given.dtypes, given.sizes)
+            for outcome in (session.run(given), *session.run_many([given, given]), built):
+                assert isinstance(outcome, Unsupported), outcome
+                assert named in outcome.reason
+                assert session.name in outcome.reason
+            assert session.reproducer(given) is None
+
+
+def is_given_packed_tensors_unless_it_reads_strides(session: Session) -> None:
+    strided, given = capabilities_of(session).strided, list[tuple[Layout, ...]]()
+    run = session._run
+
+    def seen(handle: int, ran: Case) -> RunOutcome:
+        given.append(ran.layouts)
+        return run(handle, ran)
+
+    with patch.object(session, "_run", seen):
+        for layout in LAYOUTS:
+            outputs(session, case(SUB, layout=layout, a=4, b=5))
+    assert given == [(layout if strided else PACKED,) * 2 for layout in LAYOUTS]
+
+
 def takes_scalars(session: Session) -> None:
     """Tensors of no dimension."""
     given = case(aten("add.Tensor", [X, 2.5], [()]))
@@ -130,8 +188,7 @@ def takes_every_layout(session: Session) -> None:
 
 def serves_many_shapes_from_one_build(session: Session) -> None:
     """A platform that claims symbolic shapes compiles once, at most."""
-    capabilities = session.info().capabilities
-    assert capabilities is not None
+    capabilities = capabilities_of(session)
     operator = aten("mul.Tensor", [X, 3.0], [(A, B)])
     before = session.builds
     for a, b in ((2, 3), (1, 1), (64, 65), (0, 4) if takes_empty(session) else (5, 4), (300, 7)):
@@ -205,6 +262,8 @@ ALL: list[Check] = [
     returns_several_outputs_in_order,
     indexes_by_integers,
     takes_zero_sizes,
+    is_not_asked_for_what_it_does_not_take,
+    is_given_packed_tensors_unless_it_reads_strides,
     takes_scalars,
     takes_every_layout,
     serves_many_shapes_from_one_build,

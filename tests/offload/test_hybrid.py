@@ -19,8 +19,9 @@ from tapml_fuzz.platforms.device_tensors import OnHost, resident
 from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
 from tapml_fuzz.platforms.onnx.onnxruntime import OnnxRuntimeCpu
 from tapml_fuzz.platforms.torch.eager import TorchCpu
-from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm.native import TvmLlvm
 from tapml_fuzz.platforms.tvm.opencl import TvmOpenCL
+from tapml_fuzz.platforms.tvm.targets import TARGETS
 from tapml_fuzz.platforms.tvm.webgpu import TvmWebGPU
 from tests.platforms.operators import SUB, A, B, X, aten, case
 
@@ -207,7 +208,7 @@ def test_every_dtype_and_stride_survives_the_move(dtype: torch.dtype) -> None:
 
 
 def test_tensors_of_no_elements_reach_tvm_with_the_strides_that_it_checks() -> None:
-    tvm = pytest.importorskip("tvm")
+    pytest.importorskip("tvm")
     given = case(SUB, a=3, b=0)
     platform = TvmLlvm()
     platform.activate()
@@ -216,6 +217,6 @@ def test_tensors_of_no_elements_reach_tvm_with_the_strides_that_it_checks() -> N
     assert handed == [None, None], "torch says (1, 1), TVM expects (0, 1)"
     placed = [platform.place(np.empty((3, 0), np.float32)) for _ in "xy"]
     assert platform.fetch(platform.compute(build, placed, given.sizes)[0]).shape == (3, 0)
-    platform.target = tvm.target.Target("cuda")
+    platform.row = TARGETS["tvm-cuda"]
     with pytest.raises(NotSupported, match="no elements"):
         platform.compute(build, placed, given.sizes)

@@ -25,6 +25,7 @@ from tapml_fuzz.platforms.base import (
     Info,
     MachineUnreachable,
     NeedsStatic,
+    NotSupported,
     Reproducer,
     Unavailable,
 )
@@ -86,6 +87,64 @@ class Lying(Honest):
     ) -> Ok[Array]:
         real = super().run(build, tensors, layouts, sizes)
         return Ok(tuple(np.zeros_like(output) for output in real.outputs))
+
+
+class Modest(Honest):
+    """torch on the CPU, claiming little: the twin of a platform with limits of every kind."""
+
+    name = "modest"
+
+    def activate(self) -> Info:
+        few = Capabilities(("float32", "int32"), ("int64",), max_elements=1 << 22, empty=False)
+        return msgspec.structs.replace(super().activate(), capabilities=few)
+
+
+class RefusingHalves(Honest):
+    """Claims float16 and refuses it."""
+
+    name = "refusing-halves"
+
+    def build(self, spec: BuildSpec) -> Any:
+        if "float16" in spec.dtypes:
+            raise NotSupported("no halves")
+        return super().build(spec)
+
+
+class RefusingEmpty(Honest):
+    """Says nothing against tensors of no elements and refuses them."""
+
+    name = "refusing-empty"
+
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
+        if any(tensor.size == 0 for tensor in tensors):
+            raise NotSupported("nothing in it")
+        return super().run(build, tensors, layouts, sizes)
+
+
+class RefusingBig(Honest):
+    """States no limit and has one."""
+
+    name = "refusing-big"
+
+    def run(
+        self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
+    ) -> Ok[Array]:
+        if any(tensor.size > 1 << 20 for tensor in tensors):
+            raise NotSupported("too much")
+        return super().run(build, tensors, layouts, sizes)
+
+
+class Fixing(Honest):
+    """Claims one build for many shapes and wants every size."""
+
+    name = "fixing"
+
+    def build(self, spec: BuildSpec) -> Any:
+        if len(spec.sizes) < len(spec.operator.axis_names):
+            raise NeedsStatic("every size")
+        return super().build(spec)
 
 
 class Crashing(_Fake):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm.native import TvmLlvm
 from tapml_fuzz.platforms.tvm.pool import Pool, PooledRuntime
 
 

@@ -26,14 +26,13 @@ from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, NotSupported, Unavailable
 from tapml_fuzz.platforms.browser.chromium import Browser, Gone, find_chromium
 from tapml_fuzz.platforms.browser.toolchain import Missing, find_toolchain, find_tvmjs, version_of
-from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec
+from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.lowering import Program, TensorValue, failure, lower
+from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 from tapml_fuzz.platforms.tvm.wgsl_outputs import refuse_outputs
 
-_TARGET = {"kind": "webgpu", "host": {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}}
 _PAGE = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
-_DTYPES = ("float32", "int32")
 # Each is a wasm memory of 16 MiB and more, and a device; loading one anew takes a tenth of a second.
 _LOADED = 16
 # Seconds after which a page that does not answer is given up; a worker's own limit is usually lower.
@@ -60,18 +59,17 @@ class TvmWebGPUBrowser:
     """Apache TVM, target `webgpu` with its host code in WebAssembly, by tvmjs in headless Chromium on SwiftShader."""
 
     name = "tvm-webgpu-browser"
+    row = TARGETS["tvm-webgpu-browser"]
 
     def activate(self) -> Info:
         chromium = find_chromium()
         if chromium is None:
             raise Unavailable("no Chromium", "apt install chromium, or name one in CHROMIUM")
+        tvm, _ = begin(self.row, own_runtime=False)
         try:
-            import tvm
             import websockets  # noqa: F401 (what `browser` imports later)
-        except (ImportError, OSError) as error:
+        except ImportError as error:
             raise Unavailable(f"cannot import: {error}", "pip install 'tapml_fuzz[browser]'") from error
-        if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
-            raise Unavailable("this TVM has no WebGPU code generator", "pip install apache-tvm")
         try:
             tvmjs = find_tvmjs()
             self._toolchain = find_toolchain()
@@ -84,7 +82,7 @@ class TvmWebGPUBrowser:
         if "fault" in hello:
             self.close()
             raise Unavailable(f"{chromium}: {hello['fault']}")
-        self.target = tvm.target.Target(_TARGET)
+        self.target = tvm.target.Target(self.row.options())
         self._numbers = itertools.count(1)
         self._loaded: OrderedDict[int, None] = OrderedDict()
         self.activated = Info(
@@ -98,13 +96,8 @@ class TvmWebGPUBrowser:
                 "tvmjs": version_of(tvmjs),
                 "websockets": version("websockets"),
             },
-            capabilities=Capabilities(
-                dtypes=_DTYPES,
-                strided=False,
-                symbolic=True,
-                max_elements=min(1 << 24, int(hello["limit"]) // 4),
-            ),
-            policy=POLICY,
+            capabilities=Capabilities(self.row.dtypes, self.row.also_accepts, max_elements=int(hello["limit"]) // 4),
+            policy=self.row.policy,
         )
         return self.activated
 
@@ -114,9 +107,7 @@ class TvmWebGPUBrowser:
 
     def build(self, spec: BuildSpec) -> BrowserBuild:
         """Lower, compile, link, and have the browser compile the shaders: what it refuses is `BuildRejected`."""
-        from tvm.relax.backend.gpu_generic import pipeline
-
-        program = lower(narrowed_spec(spec, half=False), self.target, pipeline)
+        program = lower(narrowed_spec(spec), self.target, self.row.passes())
         refuse_outputs(program)
         number = next(self._numbers)
         if not program.calls:

@@ -73,8 +73,8 @@ class WebGPUDevice:
 
     @property
     def max_elements(self) -> int:
-        """Largest tensor that one binding holds."""
-        return min(1 << 24, int(self.limits["max-storage-buffer-binding-size"]) // 4)
+        """Largest tensor that one binding holds, of four bytes an element."""
+        return int(self.limits["max-storage-buffer-binding-size"]) // 4
 
     def pipeline(self, source: str, entry_point: str, kinds: Sequence[str]) -> Pipeline:
         """A pipeline whose bindings are of these kinds; raises `BuildRejected` when the shader is refused."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tapml_fuzz.core.dtypes import NAMES, Array
-from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.core.policy import NO_LIMIT, Policy
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.kernels.backend import Compiled, HoldsEveryDtype, KernelCall, LaunchSource, c_constants
@@ -45,7 +45,7 @@ class CudaKernels(HoldsEveryDtype):
     """The launch's `grid` counts blocks of `block` threads. The kernel is `extern "C"`, or found by its plain name."""
 
     policy = Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; no fast math")
-    max_elements = 1 << 24
+    max_elements = NO_LIMIT
     inputs: tuple[str, ...] = NAMES
     outputs: tuple[str, ...] = NAMES
     type_names: Mapping[str, str] = {

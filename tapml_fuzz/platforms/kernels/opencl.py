@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.policy import NO_LIMIT
 from tapml_fuzz.platforms.base import BuildRejected, Reproducer
 from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
@@ -28,7 +29,7 @@ class OpenCLKernels(HoldsEveryDtype):
     """The launch's `global` counts work items, as OpenCL does; without `local` the driver chooses the work group."""
 
     policy = POLICY
-    max_elements = 1 << 24
+    max_elements = NO_LIMIT
     # A bool is a byte, and bfloat16 goes by its bits: OpenCL C has neither in memory (OpenCL C 3.0, 6.3).
     type_names: Mapping[str, str] = {
         "float64": "double", "float32": "float", "float16": "half", "bfloat16": "ushort",

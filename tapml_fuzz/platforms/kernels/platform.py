@@ -65,7 +65,11 @@ class UserKernel:
             True,
             device=self._backend.description,
             versions=self._backend.versions,
-            capabilities=Capabilities(dtypes, max_elements=self._backend.max_elements),
+            capabilities=Capabilities(
+                tuple(dtype for dtype in dtypes if dtype in self._backend.outputs),
+                tuple(dtype for dtype in dtypes if dtype not in self._backend.outputs),
+                max_elements=self._backend.max_elements,
+            ),
             policy=self._backend.policy,
             operators=header.operators,
         )
@@ -89,9 +93,8 @@ class UserKernel:
 
         if not spec.operator.matches(self._header.operators):
             raise NotSupported(f"{self._path} implements {', '.join(self._header.operators)}")
-        absent = [dtype for dtype in spec.dtypes if dtype not in self._backend.inputs]
-        if absent or not self._header.takes(spec.dtypes):
-            raise NotSupported(f"{self._path} is not written for {', '.join(spec.dtypes)} on this device")
+        if not self._header.takes(spec.dtypes):
+            raise NotSupported(f"{self._path} is not written for {', '.join(spec.dtypes)}")
         try:
             resolve(spec.operator.name)
             example = {name: spec.sizes.get(name, _EXAMPLE_SIZE) for name in spec.operator.axis_names}

@@ -66,9 +66,6 @@ class OnnxRuntimeCpu:
         )
 
     def build(self, spec: BuildSpec) -> Any:
-        absent = [dtype for dtype in spec.dtypes if dtype not in _DTYPES]
-        if absent:
-            raise NotSupported(f"ONNX Runtime's CPU kernels do not compute in {absent[0]}")
         model = onnx_model(spec)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

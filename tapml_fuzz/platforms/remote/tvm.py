@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import (
     BuildRejected,
     BuildSpec,
@@ -27,8 +26,8 @@ from tapml_fuzz.platforms.base import (
     reproducer_of,
 )
 from tapml_fuzz.platforms.registry import load, location
-from tapml_fuzz.platforms.tvm.native import KINDS, Kind
 from tapml_fuzz.platforms.tvm.runtime import RuntimeBuild, TvmRuntime
+from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 
 _OURS = "run `python -m tapml_fuzz serve` there instead"
 # Remote tensors of earlier inputs that are kept, in bytes; smaller ones are not worth a name.
@@ -41,8 +40,6 @@ _Answer = TypeVar("_Answer")
 class RemoteTvm(TvmRuntime):
     """TVM platform `name` on the server of `session`. `triple` names its processor where it cannot say itself."""
 
-    kind: Kind
-
     def __init__(self, session: Any, name: str, triple: str = "") -> None:
         self.name = name
         self._session = session
@@ -52,21 +49,22 @@ class RemoteTvm(TvmRuntime):
         self._input_bytes = 0
 
     def activate(self) -> Info:
-        import tvm
-
-        if self.name not in KINDS:
+        row = TARGETS.get(self.name)
+        if row is None or not row.over_rpc:
             raise Unavailable("a plain TVM RPC server runs what TVM's runtime runs, no other", _OURS)
-        self.kind = kind = KINDS[self.name]
+        self.row = row
+        tvm, _ = begin(row, own_runtime=False)  # the operator is compiled here
+        more: dict[str, Any] = {}
+        on_processor = row.device == "cpu"
         try:
-            self.device = self._session.device(kind.device)
-            if kind.device != "cpu" and not self.device.exist:
-                raise Unavailable(f"the TVM of the server has no {kind.device} device", _OURS)
+            self.device = self._session.device(row.device)
+            if not on_processor and not self.device.exist:
+                raise Unavailable(f"the TVM of the server has no {row.device} device", _OURS)
             triple = self._triple or self._asked("target.llvm_get_system_triple")
-            processor = self._asked("target.llvm_get_system_cpu") if kind.device == "cpu" else None
-            options = dict(kind.target)
-            if kind.device == "cuda":
-                options["arch"] = f"sm_{str(self.device.compute_version).replace('.', '')}"
-            name = str(processor or triple) if kind.device == "cpu" else str(self.device.device_name)
+            processor = self._asked("target.llvm_get_system_cpu") if on_processor else None
+            if row.device == "cuda":
+                more["arch"] = f"sm_{str(self.device.compute_version).replace('.', '')}"
+            name = str(processor or triple) if on_processor else str(self.device.device_name)
         except Unavailable:
             raise
         except Exception as error:
@@ -77,19 +75,10 @@ class RemoteTvm(TvmRuntime):
         here = str(tvm.get_global_func("target.llvm_get_system_triple")())
         # Linked here where that makes a library for there, else by the server.
         self._suffix = "so" if triple == here else "tar"
-        host = {"kind": "llvm"} if triple == here else {"kind": "llvm", "mtriple": triple}
-        self.target = tvm.target.Target({**options, **host} if kind.device == "cpu" else {**options, "host": host})
-        return Info(
-            self.name,
-            True,
-            device=name,
-            versions={"apache-tvm": str(tvm.__version__)},
-            capabilities=Capabilities(dtypes=kind.dtypes, strided=False, symbolic=True, empty=self.empty),
-            policy=kind.policy,
-        )
-
-    def passes(self) -> Any:
-        return self.kind.passes()
+        there = {} if triple == here else {"mtriple": triple}
+        more |= there if on_processor else {"host": {**(row.host or {}), **there}}
+        self.target = tvm.target.Target(row.options(**more))
+        return self.described(tvm, name)
 
     def compiled(self, functions: Any) -> Any:
         """The library, uploaded unless the session has it, and loaded there."""
@@ -108,9 +97,6 @@ class RemoteTvm(TvmRuntime):
         return self._modules[name]
 
     def build(self, spec: BuildSpec) -> RuntimeBuild:
-        for dtype in spec.dtypes:
-            if dtype not in self.kind.dtypes:
-                raise NotSupported(f"{self.kind.device} has no {dtype}")
         try:
             return super().build(spec)
         except (BuildRejected, NotSupported, NeedsStatic) as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.platforms.base import BuildSpec
 from tapml_fuzz.platforms.session.wire import CaseSpec, RunRequest, specs_of
 
 # The worker holds a message's inputs, the supervisor its outputs; a worker that is lost has lost the rest of it.
@@ -15,13 +14,13 @@ CASES = 64
 BYTES = 4 << 20  # of inputs; a case that is larger goes alone
 
 
-def batch_from(cases: Sequence[Case], start: int, spec: BuildSpec) -> list[Case]:
-    """The case at `start`, which `spec` serves, and those right after it that fit into a message with it."""
+def batch_from(cases: Sequence[Case], start: int, goes_along: Callable[[Case], bool]) -> list[Case]:
+    """The case at `start`, and those right after it that may go along and fit into a message with it."""
     batch: list[Case] = []
     size = 0
     for case in islice(cases, start, start + CASES):
         size += sum(tensor.nbytes for tensor in case.tensors)
-        if batch and (size > BYTES or not spec.serves(case)):
+        if batch and (size > BYTES or not goes_along(case)):
             break
         batch.append(case)
     return batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
@@ -103,15 +104,25 @@ class WorkerSession(Session):
         done = 0
         while done < len(cases):
             case = cases[done]
+            refused = self._refused(case)
+            if refused is not None:
+                yield refused
+                done += 1
+                continue
             spec, built = self._settled(case.operator, case.dtypes, case.sizes)
             if not isinstance(built, Built):
                 yield built
                 done += 1
                 continue
             # Fewer than were sent when one has cost the worker: the next worker runs those after it.
-            outcomes = self._run_batch(built.handle, batch_from(cases, done, spec))
+            batch = batch_from(cases, done, partial(self._goes_along, spec))
+            outcomes = self._run_batch(built.handle, [self._laid_out(case) for case in batch])
             yield from outcomes
             done += len(outcomes)
+
+    def _goes_along(self, spec: BuildSpec, case: Case) -> bool:
+        """Whether a case may be in one message with others that the build of `spec` serves."""
+        return spec.serves(case) and self._refused(case) is None
 
     def _ready(self) -> Info:
         """Make sure that a worker is there and has said hello; what it said."""

@@ -9,6 +9,7 @@ from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import BuildOutcome, Built, NeedsSizes, RunOutcome, Unreachable, Unsupported
 from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
+from tapml_fuzz.platforms.session.admission import Admission
 
 # Builds kept at a time. A symbolic build is one per signature and dtype; static ones are one per shape, so they
 # are what this bounds. TVM's compiled operators take on the order of a megabyte.
@@ -21,7 +22,8 @@ class Session:
     """A platform that builds each operator once and runs cases. Use as a context manager.
 
     A subclass says how one build spec is built and how one case is run; which axes must be fixed, what is cached and
-    what a failed build means is decided here. Build errors, crashes and timeouts are cached like builds.
+    what a failed build means is decided here. Build errors, crashes and timeouts are cached like builds. What the
+    platform's `Capabilities` exclude is `Unsupported` and reaches no platform (`session.admission`).
 
     Attributes:
         builds: units compiled so far (an eager platform compiles none).
@@ -34,6 +36,7 @@ class Session:
         self.build_seconds = 0.0
         self._outcomes: OrderedDict[_Key, BuildOutcome | NeedsSizes] = OrderedDict()
         self._dropped: list[int] = []
+        self._admission: Admission | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -53,12 +56,17 @@ class Session:
 
     def build(self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]) -> BuildOutcome:
         """Build `operator` so that it can run at `sizes` (every axis), leaving open as many axes as possible."""
-        return self._settled(operator, dtypes, sizes)[1]
+        admission = self._admitted()
+        refused = admission.refused_shapes(dtypes, operator.shapes(sizes)) if admission is not None else None
+        return refused or self._settled(operator, dtypes, sizes)[1]
 
     def run(self, case: Case) -> RunOutcome:
         """Run `case`, building first when needed; a build that failed is the outcome."""
-        built = self.build(case.operator, case.dtypes, case.sizes)
-        return self._run(built.handle, case) if isinstance(built, Built) else built
+        refused = self._refused(case)
+        if refused is not None:
+            return refused
+        _, built = self._settled(case.operator, case.dtypes, case.sizes)
+        return self._run(built.handle, self._laid_out(case)) if isinstance(built, Built) else built
 
     def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
         """The outcomes of `run` on each case, in order. They may be run ahead of being asked for, or not at all.
@@ -72,8 +80,26 @@ class Session:
 
         None where the platform has none, does not support the case, or fails at writing it.
         """
+        if self._refused(case) is not None:
+            return None
         spec, outcome = self._settled(case.operator, case.dtypes, case.sizes)
         return None if isinstance(outcome, Unsupported) else self._reproducer(spec, case)
+
+    def _admitted(self) -> Admission | None:
+        """What the platform takes; None while it cannot run, or where it states no capabilities."""
+        if self._admission is None:
+            capabilities = self.info().capabilities
+            self._admission = Admission(self.name, capabilities) if capabilities is not None else None
+        return self._admission
+
+    def _refused(self, case: Case) -> Unsupported | None:
+        """The refusal of a case for the sizes of its tensors; None for one that may be built and run."""
+        admission = self._admitted()
+        return admission.refused(case) if admission is not None else None
+
+    def _laid_out(self, case: Case) -> Case:
+        """The case as the platform is given it."""
+        return self._admission.laid_out(case) if self._admission is not None else case
 
     def _settled(
         self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]
@@ -115,7 +141,8 @@ class Session:
         if found is not None:
             self._outcomes.move_to_end(key)
             return found
-        outcome = self._build(spec)
+        refused = self._admission.refused_dtypes(spec.dtypes) if self._admission is not None else None
+        outcome = refused or self._build(spec)
         if isinstance(outcome, Unreachable):
             return outcome  # says nothing about the build spec: to be asked again
         if isinstance(outcome, Built):

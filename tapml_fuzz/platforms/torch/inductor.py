@@ -153,10 +153,9 @@ class _Inductor(_TorchEager):
     ) -> Ok[Array]:
         import torch
 
-        packed: list[Layout] = ["contiguous"] * len(tensors)
         try:
             with torch.compiler.set_stance("fail_on_recompile"):
-                return super().run(build, tensors, packed, sizes)
+                return super().run(build, tensors, layouts, sizes)
         except RuntimeError as error:
             if "fail_on_recompile" in str(error):
                 raise NotSupported(f"torch.compile would compile again: {_complaint(error)}") from error

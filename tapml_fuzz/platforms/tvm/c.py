@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.policy import Capabilities, Policy
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 from tapml_fuzz.platforms.tvm.reproducers import c_reproducer
-from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild, TvmRuntime
+from tapml_fuzz.platforms.tvm.runtime import TvmRuntime
+from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 
 _COMPILER = "gcc"
 _OPTIONS = ("-O2",)  # what a deployment gives it; `export_library` itself gives none
-# TVM prints the other float dtypes by CUDA's names (`half`), which C does not have.
-_DTYPES = tuple(name for name in DTYPES if name not in ("float16", "bfloat16"))
 _SAID = 600  # characters of the compiler's message that are kept
 
 
@@ -28,44 +26,19 @@ class TvmC(TvmRuntime):
     """Apache TVM, target `c`, through gcc."""
 
     name = "tvm-c"
+    row = TARGETS["tvm-c"]
 
     def activate(self) -> Info:
         compiler = shutil.which(_COMPILER)
         if compiler is None:
             raise Unavailable("no gcc to compile TVM's C with", "apt install gcc")
-        try:
-            import tvm
-
-            codegen = tvm.get_global_func("target.build.c", allow_missing=True)
-        except (ImportError, OSError) as error:
-            raise Unavailable(f"TVM cannot be imported: {error}", "pip install apache-tvm") from error
-        if codegen is None:
-            raise Unavailable("this TVM has no C code generator", "pip install apache-tvm")
+        tvm, self.device = begin(self.row)
         perturb_fresh_memory()
-        self.target = tvm.target.Target("c")
-        self.device = tvm.cpu()
-        self._compiler = (str(tvm.__version__), _version(compiler), *_OPTIONS)
+        self.target = tvm.target.Target(self.row.options())
+        version = _version(compiler)
+        self._compiler = (str(tvm.__version__), version, *_OPTIONS)
         self._cache = BuildCache("tvm-c")
-        return Info(
-            self.name,
-            True,
-            device=f"CPU, {compiler} {' '.join(_OPTIONS)}",
-            versions={"apache-tvm": str(tvm.__version__), "gcc": _version(compiler)},
-            capabilities=Capabilities(dtypes=_DTYPES, strided=False, symbolic=True),
-            policy=Policy(accuracy="ieee", source="ISO C, Annex F; the C library's mathematical functions"),
-        )
-
-    def passes(self) -> Any:
-        # TVM names no default pipeline for target `c`.
-        from tvm.relax.backend.cpu_generic import pipeline
-
-        return pipeline
-
-    def build(self, spec: BuildSpec) -> RuntimeBuild:
-        for dtype in spec.dtypes:
-            if dtype not in _DTYPES:
-                raise NotSupported(f"TVM's C has no {dtype}")
-        return super().build(spec)
+        return self.described(tvm, f"CPU, {compiler} {' '.join(_OPTIONS)}", gcc=version)
 
     def compiled(self, functions: Any) -> Any:
         """Raises `BuildRejected` with the C source when gcc refuses it."""

@@ -10,32 +10,31 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.core.policy import Capabilities, Policy
+from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, Reproducer, Unavailable
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.tvm.pool import Pool, PooledRuntime
 from tapml_fuzz.platforms.tvm.reproducers import cuda_reproducer
-from tapml_fuzz.platforms.tvm.runtime import DTYPES, RuntimeBuild
+from tapml_fuzz.platforms.tvm.runtime import RuntimeBuild
+from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 
 _NO_DEVICE = "an NVIDIA GPU with its driver"
 _NO_COMPILER = "put CUDA's nvcc on PATH, or pip install cuda-bindings and CUDA's headers for nvrtc"
 _PROBE = 'extern "C" __global__ void probe(float* x) { x[threadIdx.x] = expf(x[threadIdx.x]); }\n'
 _FORMATS = {"nvrtc": "cubin", "nvcc": "fatbin"}
 _SAID = 600  # characters of a compiler's message that are kept
-FAST_MATH = Policy(
-    flushes_subnormals=True,
-    accuracy="cuda-fast",
-    source="CUDA C++ Programming Guide, intrinsic functions: TVM compiles with --use_fast_math",
-)
 
 
 class TvmCuda(PooledRuntime):
     """Apache TVM, target `cuda`, on the first device."""
 
     name = "tvm-cuda"
+    row = TARGETS["tvm-cuda"]
 
     def __init__(self) -> None:
         self._binaries: dict[str, bytes] = {}  # compiled at build, fetched by the runtime at the first launch
@@ -47,26 +46,14 @@ class TvmCuda(PooledRuntime):
             ctypes.CDLL("libcuda.so.1")  # before the second that TVM takes to import
         except OSError as error:
             raise Unavailable("no CUDA driver (libcuda.so.1)", _NO_DEVICE) from error
-        try:
-            import tvm
-        except (ImportError, OSError) as error:
-            raise Unavailable(f"TVM cannot be imported: {error}", "pip install apache-tvm") from error
-        self.device = tvm.cuda(0)
+        tvm, self.device = begin(self.row)
         self.pool = Pool(self.device)
-        if tvm.get_global_func("target.build.cuda", allow_missing=True) is None or not self.device.exist:
-            raise Unavailable("TVM sees no CUDA device", f"{_NO_DEVICE}; a TVM with CUDA's runtime")
         try:
             self.prepare(f"sm_{str(self.device.compute_version).replace('.', '')}")
         except BuildRejected as error:
             raise Unavailable(str(error), _NO_COMPILER) from error
-        return Info(
-            self.name,
-            True,
-            device=str(self.device.device_name),
-            versions={"apache-tvm": str(tvm.__version__), "cuda": _toolkit(), "compiler": self._compiler},
-            capabilities=Capabilities(dtypes=DTYPES, strided=False, symbolic=True, empty=self.empty),
-            policy=_policy(self._compiler),
-        )
+        info = self.described(tvm, str(self.device.device_name), cuda=_toolkit(), compiler=self._compiler)
+        return msgspec.structs.replace(info, policy=self._policy())
 
     def prepare(self, architecture: str) -> None:
         """Set the target (`"sm_90"`) and find the compiler; needs no device.
@@ -76,7 +63,7 @@ class TvmCuda(PooledRuntime):
         """
         import tvm
 
-        self.target = tvm.target.Target({"kind": "cuda", "arch": architecture, "host": {"kind": "llvm"}})
+        self.target = tvm.target.Target(self.row.options(arch=architecture))
         chosen = os.environ.get("TVM_CUDA_COMPILE_MODE", "").lower()
         failures = []
         for compiler in (chosen,) if chosen in _FORMATS else _FORMATS:
@@ -92,11 +79,6 @@ class TvmCuda(PooledRuntime):
             tvm.register_global_func("tvm_callback_cuda_compile", self._binary, override=True)
             return
         raise BuildRejected("; ".join(failures))
-
-    def passes(self) -> Any:
-        from tvm.relax.backend.cuda import pipeline
-
-        return pipeline
 
     def compiled(self, functions: Any) -> Any:
         """Raises `BuildRejected` with the CUDA source when its compiler refuses it.
@@ -126,6 +108,12 @@ class TvmCuda(PooledRuntime):
         """By way of Relax's virtual machine on the device."""
         return cuda_reproducer(spec, sizes, layouts)
 
+    def _policy(self) -> Policy:
+        """nvcc can be told by its environment variable to leave fast mathematics alone."""
+        if self._compiler == "nvcc" and os.environ.get("TVM_CUDA_NVCC_NO_FAST_MATH"):
+            return Policy(accuracy="ieee", source="CUDA C++ Programming Guide, Mathematical Functions")
+        return self.row.policy
+
     def _binary(self, code: str) -> bytes:
         """TVM's callback: the binary of a source, made when it was built."""
         found = self._binaries.pop(code, None)
@@ -144,13 +132,6 @@ class TvmCuda(PooledRuntime):
         except Exception as error:  # RuntimeError from both, and whatever the bindings raise
             raise BuildRejected(f"{self._compiler}: {_complaint(str(error))}", source) from error
         return bytes(binary)
-
-
-def _policy(compiler: str) -> Policy:
-    """nvcc can be told by its environment variable to leave fast mathematics alone."""
-    if compiler == "nvcc" and os.environ.get("TVM_CUDA_NVCC_NO_FAST_MATH"):
-        return Policy(accuracy="ieee", source="CUDA C++ Programming Guide, Mathematical Functions")
-    return FAST_MATH
 
 
 def _present(compiler: str) -> bool:

@@ -17,6 +17,7 @@ from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch, compile_kernels
 from tapml_fuzz.platforms.tvm.lowering import Program, failure, lower
 from tapml_fuzz.platforms.tvm.reproducers import compile_reproducer
+from tapml_fuzz.platforms.tvm.targets import TvmTarget
 from tapml_fuzz.platforms.tvm.tir_expression import Scalars
 
 
@@ -40,6 +41,7 @@ class DeviceTensor(NamedTuple):
 class GpuRunner:
     """Builds and runs units on a GPU API. A subclass knows how to compile source, move bytes and launch."""
 
+    row: TvmTarget
     target: Any
     target_options: dict[str, Any]  # what `target` was made from
 
@@ -72,9 +74,7 @@ class GpuRunner:
 
     def _lowered(self, spec: BuildSpec) -> tuple[Program, HostProgram]:
         """What TVM makes of `spec`, before a driver sees it."""
-        from tvm.relax.backend.gpu_generic import pipeline
-
-        program = lower(spec, self.target, pipeline)
+        program = lower(spec, self.target, self.row.passes())
         opened = bool(program.axes)
         if not program.calls:
             return program, HostProgram({}, {}, "")

@@ -9,16 +9,17 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import Array, name_of, numpy_dtype
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.base import Info, Reproducer
 from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.device_tensors import on_device
-from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
+from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch
 from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
+from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 
 _HOST = 1  # DLPack's number for the processor
 _ALIGNMENT = 64  # bytes; the widest vector of TVM's kernels is half of that
@@ -40,32 +41,21 @@ class TvmOpenCL(GpuRunner):
     """Apache TVM, target `opencl`."""
 
     name = "tvm-opencl"
+    row = TARGETS["tvm-opencl"]
 
     def activate(self) -> Info:
-        try:
-            import tvm
-        except (ImportError, OSError) as error:
-            raise Unavailable(f"cannot import: {error}", "pip install apache-tvm") from error
-        if tvm.get_global_func("target.build.opencl", allow_missing=True) is None:
-            raise Unavailable("this TVM has no OpenCL code generator", "pip install apache-tvm")
+        tvm, _ = begin(self.row, own_runtime=False)
         self._device = OpenCLDevice()
-        threads = min(256, self._device.group_size)
-        self.target_options = {"kind": "opencl", "max_num_threads": threads, "host": {"kind": "llvm"}}
+        self.target_options = self.row.options(max_num_threads=min(256, self._device.group_size))
         self.target = tvm.target.Target(self.target_options)
         return Info(
             self.name,
             True,
             device=self._device.description,
             versions={"apache-tvm": str(tvm.__version__), **self._device.versions},
-            capabilities=Capabilities(dtypes=self._device.dtypes, strided=False, symbolic=True),
-            policy=POLICY,
+            capabilities=Capabilities(self._device.dtypes),
+            policy=self.row.policy,
         )
-
-    def build(self, spec: BuildSpec) -> GpuBuild:
-        for dtype in spec.dtypes:
-            if dtype not in self._device.dtypes:
-                raise NotSupported(f"the OpenCL device has no {dtype}")
-        return super().build(spec)
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
         return self._device.kernels(host.source, host.kernels)

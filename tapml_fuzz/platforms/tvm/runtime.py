@@ -12,14 +12,13 @@ import numpy as np
 from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array, name_of, to_bits
 from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NotSupported
+from tapml_fuzz.core.policy import Capabilities
+from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NotSupported
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.lowering import Program, Shaped, TensorValue, failure, lower
+from tapml_fuzz.platforms.tvm.targets import TvmTarget
 from tapml_fuzz.platforms.tvm.tir_expression import Scalars
-
-# What TVM's code generators for CPUs take; those that cannot print a dtype refuse it at build.
-DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 _ALIGNMENT = 64  # bytes; TVM's kAllocAlignment
 _LAUNCHES_ONE = (
@@ -37,23 +36,23 @@ class RuntimeBuild:
 
 
 class TvmRuntime:
-    """Builds and runs units with TVM alone. A subclass finds `target` and `device` in its `activate`."""
+    """Builds and runs with TVM alone. A subclass names its `row` and finds `target` and `device` in its `activate`."""
 
+    name: str
+    row: TvmTarget
     target: Any
     device: Any
 
-    @property
-    def empty(self) -> bool:
-        """Whether programs with tensors of no elements are run: on processors only.
-
-        For a device TVM's runtime makes one block of a launch of no blocks (`LaunchParamConfig::Extract` in
-        thread_storage_scope.h, TVM 0.27), and that block uses memory which such a tensor does not have.
-        """
-        return str(self.target.kind.name) in ("llvm", "c")
-
-    def passes(self) -> Any:
-        """The module with the target's Relax passes, `tvm.relax.backend.<kind>.pipeline`."""
-        raise NotImplementedError
+    def described(self, tvm: Any, device: str, **versions: str) -> Info:
+        """What the platform says of itself: the row, the device at hand, and versions besides TVM's."""
+        return Info(
+            self.name,
+            True,
+            device=device,
+            versions={"apache-tvm": str(tvm.__version__), **versions},
+            capabilities=Capabilities(self.row.dtypes, self.row.also_accepts, empty=self.row.takes_empty),
+            policy=self.row.policy,
+        )
 
     def compiled(self, functions: Any) -> Any:
         """A loaded module with the tensor programs of the TVM module `functions`; raises whatever TVM raises."""
@@ -63,7 +62,7 @@ class TvmRuntime:
 
     def build(self, spec: BuildSpec) -> RuntimeBuild:
         """Lower `spec` and compile its tensor programs; a program that only moves shapes has none."""
-        program = lower(spec, self.target, self.passes())
+        program = lower(spec, self.target, self.row.passes())
         functions: dict[str, Any] = {}
         try:
             if program.calls:
@@ -94,10 +93,12 @@ class TvmRuntime:
         return Ok(tuple(outputs), seconds, unread, mutated)
 
     def _scalars(self, program: Program, tensors: Sequence[Shaped]) -> Scalars:
-        """The shape variables' values; raises `NotSupported` for tensors of no elements where they are not run."""
+        """The shape variables' values; raises `NotSupported` where a tensor of no elements is made and that is not run.
+
+        The capabilities exclude inputs of no elements there; what a program makes is known here.
+        """
         scalars = program.scalars(tensors)
-        shapes = (*(tensor.shape for tensor in tensors), *(value.shape(scalars) for value in program.allocated))
-        if not self.empty and any(0 in shape for shape in shapes):
+        if not self.row.takes_empty and any(0 in value.shape(scalars) for value in program.allocated):
             raise NotSupported(_LAUNCHES_ONE)
         return scalars
 

@@ -12,7 +12,7 @@ from tapml_fuzz.core.case import Layout
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
-from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer
 from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.webgpu import (
     BACKENDS,
@@ -21,12 +21,13 @@ from tapml_fuzz.platforms.devices.webgpu import (
     WebGPUDevice,
 )
 from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
-from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed, narrowed_spec
+from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch
 from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
+from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 from tapml_fuzz.platforms.tvm.wgsl_outputs import refuse_outputs
 
 _MARK = re.compile(r"^// Function: (\w+)$", re.MULTILINE)
@@ -47,16 +48,12 @@ class TvmWebGPU(GpuRunner):
     """Apache TVM, target `webgpu`. int64 inputs go as int32 where no output is int64 (WGSL has no 64-bit integers)."""
 
     name = "tvm-webgpu"
+    row = TARGETS["tvm-webgpu"]
 
     def activate(self) -> Info:
-        try:
-            import tvm
-        except (ImportError, OSError) as error:
-            raise Unavailable(f"cannot import: {error}", "pip install apache-tvm") from error
-        if tvm.get_global_func("target.build.webgpu", allow_missing=True) is None:
-            raise Unavailable("this TVM has no WebGPU code generator", "pip install apache-tvm")
+        tvm, _ = begin(self.row, own_runtime=False)
         self._device = WebGPUDevice()
-        self.target_options = {"kind": "webgpu", "host": {"kind": "llvm"}}
+        self.target_options = self.row.options()
         self.target = tvm.target.Target(self.target_options)
         return Info(
             self.name,
@@ -64,23 +61,20 @@ class TvmWebGPU(GpuRunner):
             device=self._device.description,
             versions={"apache-tvm": str(tvm.__version__), **self._device.versions},
             capabilities=Capabilities(
-                dtypes=self._device.dtypes, strided=False, symbolic=True, max_elements=self._device.max_elements
+                self._device.dtypes, self.row.also_accepts, max_elements=self._device.max_elements
             ),
-            policy=POLICY,
+            policy=self.row.policy,
         )
 
     def build(self, spec: BuildSpec) -> GpuBuild:
-        build = super().build(self._narrow(spec))
+        build = super().build(narrowed_spec(spec))
         refuse_outputs(build.program)
         return build
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        return super().reproducer(self._narrow(spec), sizes, layouts, careful=careful)
-
-    def _narrow(self, spec: BuildSpec) -> BuildSpec:
-        return narrowed_spec(spec, half="float16" in self._device.dtypes)
+        return super().reproducer(narrowed_spec(spec), sizes, layouts, careful=careful)
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]

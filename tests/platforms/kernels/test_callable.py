@@ -180,7 +180,7 @@ def test_file_with_a_header_is_loaded_with_what_lies_beside_it(tmp_path: Path) -
     given = case(aten("add.Tensor", [X, 2.5], [(A, B)]), a=2, b=3)
     checks.agree(checks.outputs(session, given)[0], given.tensors[0] + np.float32(2.5))
     whole = case(aten("add.Tensor", [X, 2.5], [(A, B)], "float64"), a=2, b=3)
-    assert session.run(whole) == Unsupported("adding.py is not written for float64")
+    assert session.run(whole) == Unsupported("user:adding.py takes no float64 (input 0); it takes float32")
     path.write_text(path.read_text().replace("callable", "function"))
     with pytest.raises(BadKernel, match=r"adding\.py: .*callable|function"):
         InProcessSession("user:adding.py")

@@ -78,7 +78,7 @@ def test_callable_header_is_on_the_cpu_and_takes_any_dtype_unless_it_says_otherw
         ('kernel = "entry"', 'kernels = "entry"', "unknown field `kernels`|missing required field `kernel`"),
         ('// kernel = "entry"\n', "", "missing required field `kernel`"),
         ('kernel = "entry"', 'kernel = "entry"\n// kernle = "x"', "unknown field `kernle`"),
-        ('value = "a * b"', 'value = "a * b", unit = 3', "unknown field `spec` - at `arguments"),
+        ('value = "a * b"', 'value = "a * b", unit = 3', "unknown field `unit` - at `arguments"),
         ('kernel = "entry"', "kernel = 3", "Expected `str`, got `int` - at `kernel`"),
         ('kernel = "entry"', 'kernel = "entry(); evil"', "no identifier"),
         ("N = 4", '"N 4" = 4', "no identifier"),

@@ -11,8 +11,9 @@ from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.operator import DType
 from tapml_fuzz.core.outcome import Ok, Unsupported
 from tapml_fuzz.operators.invoke import call, to_numpy, to_torch
+from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.session.isolated import WorkerSession
-from tests.platforms.operators import MINILM, A, B, X, add, aten, case, clone
+from tests.platforms.operators import MINILM, A, B, X, add, aten, case
 
 _SIZES = {"a": 4, "b": 11, "c": 5, "k": 7, "m": 3, "n": 10}
 # One of each kind; an export takes half a second, and the other operators go the same way.
@@ -78,12 +79,15 @@ def test_sums_keep_subnormals(session: WorkerSession) -> None:
     np.testing.assert_array_equal(output, tiny + tiny)
 
 
-def test_outputs_outlive_the_next_run(session: WorkerSession) -> None:
-    """The request's own memory is overwritten by the next run."""
-    first, second = case(clone(), a=2, b=3), case(clone(), seed=1, a=2, b=3)
-    (kept,), (other,) = ran(session, first).outputs, ran(session, second).outputs
-    np.testing.assert_array_equal(kept, first.tensors[0])
-    np.testing.assert_array_equal(other, second.tensors[0])
+def test_outputs_outlive_the_next_run() -> None:
+    """The request's own memory is overwritten by the next run; in a process of its own this would not show."""
+    pytest.importorskip("openvino")
+    with InProcessSession("openvino-cpu") as here:
+        first, second = case(add(), a=2, b=3), case(add(), seed=1, a=2, b=3)
+        kept, other = here.run(first), here.run(second)
+    for outcome, given in ((kept, first), (other, second)):
+        assert isinstance(outcome, Ok), outcome
+        np.testing.assert_array_equal(outcome.outputs[0], given.tensors[0] + given.tensors[1])
 
 
 def test_operation_that_the_front_end_does_not_know_is_no_fault(session: WorkerSession) -> None:

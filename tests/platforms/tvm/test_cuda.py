@@ -12,7 +12,7 @@ from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, NeedsStatic, NotSupported, info_of
 from tapml_fuzz.platforms.tvm import cuda as tvm_cuda
 from tapml_fuzz.platforms.tvm.cuda import TvmCuda
-from tapml_fuzz.platforms.tvm.llvm import TvmLlvm
+from tapml_fuzz.platforms.tvm.native import TvmLlvm
 from tapml_fuzz.platforms.tvm.runtime import TvmRuntime
 from tapml_fuzz.storage.corpus import Corpus, Entry, default_corpus_path
 from tests.platforms.operators import MINILM, SOFTMAX, A, B, X, aten, case
@@ -69,7 +69,7 @@ def test_tensors_of_no_elements_are_refused_before_a_launch(
         build = platform.build(BuildSpec(operator, operator.dtypes, {}))
     except NeedsStatic:
         build = platform.build(BuildSpec(operator, operator.dtypes, sizes))
-    assert not platform.empty
+    assert not platform.row.takes_empty
     with pytest.raises(NotSupported, match="20278"):
         platform.run(build, given.tensors, given.layouts, given.sizes)
 

@@ -13,7 +13,8 @@ tvm = pytest.importorskip("tvm")
 from tapml_fuzz.platforms.base import BuildSpec, NotSupported  # noqa: E402
 from tapml_fuzz.platforms.tvm.gpu import GpuRunner  # noqa: E402
 from tapml_fuzz.platforms.tvm.host_program import Allocate, Branch, HostFunction, Launch, Let, Loop  # noqa: E402
-from tapml_fuzz.platforms.tvm.llvm import TvmLlvm  # noqa: E402
+from tapml_fuzz.platforms.tvm.native import TvmLlvm  # noqa: E402
+from tapml_fuzz.platforms.tvm.targets import TARGETS  # noqa: E402
 from tests.platforms.operators import SOFTMAX, A, B, DType, Product, X, Y, add, aten, case  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -23,7 +24,8 @@ class Paper(GpuRunner):
     """A GPU made of paper: buffers are numpy arrays, a launch is noted and writes nothing."""
 
     def __init__(self) -> None:
-        self.target = tvm.target.Target({"kind": "opencl", "host": {"kind": "llvm"}})
+        self.row = TARGETS["tvm-opencl"]
+        self.target = tvm.target.Target(self.row.options())
         self.launched: list[Any] = []
 
     def compile_source(self, host: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class _Iree:
     name: str
     driver: str
     dtypes: tuple[str, ...]
-    also: tuple[str, ...] = ()  # dtypes that are taken, though they are not claimed
+    also_accepts: tuple[str, ...] = ()
     policy: Policy
     no_device: str  # what to do when the driver finds none
     empty = True  # whether the driver takes tensors of no elements
@@ -71,7 +71,7 @@ class _Iree:
             True,
             device=self.device(devices[0]),
             versions={"iree-base-compiler": version("iree-base-compiler"), "onnxscript": version("onnxscript")},
-            capabilities=Capabilities(dtypes=self.dtypes, strided=False, symbolic=True, empty=self.empty),
+            capabilities=Capabilities(self.dtypes, self.also_accepts, empty=self.empty),
             policy=self.policy,
         )
 
@@ -83,10 +83,11 @@ class _Iree:
         return str(found["name"])
 
     def build(self, spec: BuildSpec) -> _Build:
-        _refuse_unless(spec.dtypes, (*self.dtypes, *self.also), self.name)
         model = onnx_model(spec)
         results = [declared_dtype(value) for value in model.graph.output]
-        _refuse_unless(results, (*self.dtypes, *self.also), self.name)
+        for dtype in results:
+            if dtype not in (*self.dtypes, *self.also_accepts):
+                raise NotSupported(f"an output is {dtype}, in which {self.name} does not compute")
         try:
             try:
                 source = onnx_to_mlir(model)
@@ -107,8 +108,6 @@ class _Iree:
         self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
         check_shapes(build.spec, tensors, sizes)
-        if not self.empty and any(tensor.size == 0 for tensor in tensors):
-            raise NotSupported(f"IREE's driver {self.driver} refuses tensors of no elements")
         started = time.perf_counter()
         outputs = tuple(build.function(tensors))
         return Ok(outputs, time.perf_counter() - started, (0,) * len(outputs))
@@ -157,7 +156,7 @@ class IreeVulkan(_Iree):
     # whose bytes do not fill the last 32-bit word, the elements in that word are lost. int64 and bool are taken all
     # the same, since torch's indices and masks are, so that this shows.
     dtypes = ("float32", "int32")
-    also = ("int64", "bool")
+    also_accepts = ("int64", "bool")
     # "Vulkan dispatch binding 0 resolved to an empty buffer range"
     empty = False
     # WGSL's table is Vulkan's (its section 15.7.4 refers to the same operations), with what SPIR-V derives.
@@ -208,12 +207,6 @@ def _compute_capability() -> int:
     if failed:
         raise OSError(f"the CUDA driver answers with error {failed}")
     return 10 * major.value + minor.value
-
-
-def _refuse_unless(given: Sequence[str], taken: Sequence[str], name: str) -> None:
-    for dtype in given:
-        if dtype not in taken:
-            raise NotSupported(f"{name} does not compute in {dtype}")
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,57 @@
+"""What a platform is asked for at all: builds and runs that its `Capabilities` exclude are refused here, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+from tapml_fuzz.core.case import PACKED, Case
+from tapml_fuzz.core.outcome import Unsupported
+from tapml_fuzz.core.policy import Capabilities
+
+
+class Admission:
+    """What the platform `name` takes. A refusal names what is not taken and what is; None stands for admitted.
+
+    Dtypes belong to a build, so the session asks about them once a build; sizes belong to a case.
+    """
+
+    def __init__(self, name: str, capabilities: Capabilities) -> None:
+        self._name, self._capabilities = name, capabilities
+        self._smallest = 0 if capabilities.empty else 1
+        self._largest = capabilities.max_elements
+
+    def refused_dtypes(self, dtypes: Sequence[str]) -> Unsupported | None:
+        """The refusal of inputs of these dtypes."""
+        accepted = self._capabilities.accepted
+        for slot, dtype in enumerate(dtypes):
+            if dtype not in accepted:
+                return Unsupported(f"{self._name} takes no {dtype} (input {slot}); it takes {', '.join(accepted)}")
+        return None
+
+    def refused_shapes(self, dtypes: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Unsupported | None:
+        """The refusal of inputs of these shapes."""
+        for slot, (dtype, shape) in enumerate(zip(dtypes, shapes, strict=True)):
+            if not self._smallest <= prod(shape) <= self._largest:
+                return self._refused_size(slot, f"{dtype}{list(shape)}", prod(shape))
+        return None
+
+    def refused(self, case: Case) -> Unsupported | None:
+        """The refusal of a case for the sizes of its tensors."""
+        for slot, tensor in enumerate(case.tensors):
+            if not self._smallest <= tensor.size <= self._largest:
+                return self._refused_size(slot, f"{case.dtypes[slot]}{list(tensor.shape)}", tensor.size)
+        return None
+
+    def laid_out(self, case: Case) -> Case:
+        """The case as the platform is given it: packed, if it reads no strides."""
+        if self._capabilities.strided or case.layouts.count(PACKED) == len(case.layouts):
+            return case
+        return replace(case, layouts=())
+
+    def _refused_size(self, slot: int, tensor: str, elements: int) -> Unsupported:
+        if elements == 0:
+            return Unsupported(f"{self._name} takes no tensors of no elements; input {slot} is {tensor}")
+        most = f"takes tensors of {self._largest} elements at most"
+        return Unsupported(f"{self._name} {most}; input {slot} is {tensor}, which has {elements}")
