@@ -46,6 +46,7 @@ def test_every_source_file_that_a_document_names_exists() -> None:
     missing = []
     for document in documents():
         names = re.findall(r"`((?:[a-z0-9_]+/)*[a-z0-9_*]+\.(?:py|js|cu|cc))`", document.read_text())
+        names = [name for name in names if not Path(name).name.startswith("my_")]  # the reader's own
         missing += [f"{document.relative_to(ROOT)}: {n}" for n in names if not any(fnmatch(p, f"*/{n}") for p in ours)]
     assert missing == []
 
