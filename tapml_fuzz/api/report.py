@@ -40,7 +40,7 @@ class Finding:
         """A standalone Python script that shows the failure."""
         return self._reproducer()
 
-    script = reproducer  # its name before 0.2
+    script = reproducer  # its former name
 
     def __str__(self) -> str:
         shapes = " ".join(f"{t.dtype}{list(t.shape)}" for t in self.inputs)
