@@ -56,10 +56,10 @@ def test_negative_indices_only_where_they_are_legal() -> None:
 
 
 def test_indices_out_of_range_come_back_into_it(embedding: SeedSet) -> None:
-    table, ids = np.zeros((5, 3), np.float32), np.array([[0, 4, 5, 12]])
+    table, ids = np.zeros((5, 3), np.float32), np.array([[-1, 4, 5, 12]])
     sizes = {"a": 5, "b": 3, "c": 1, "d": 4}
     fixed = structure.valid_indices(embedding.operator, [table, ids], sizes)
     assert fixed is not None
-    assert fixed[1].tolist() == [[0, 4, 0, 2]]
+    assert fixed[1].tolist() == [[4, 4, 0, 2]], "this operator takes no negative index"
     assert structure.valid_indices(embedding.operator, [table[:0], ids], {**sizes, "a": 0}) is None
     assert structure.valid_indices(embedding.operator, [table[:0], ids[:, :0]], {**sizes, "a": 0, "d": 0}) is not None

@@ -45,6 +45,7 @@ def test_mutations_do_what_they_say() -> None:
     before = x.copy()
     assert np.allclose(values.collapsed(x, 0.0).std(axis=-1), 0, atol=1e-6)
     assert np.allclose(values.collapsed(x, 0.5).std(axis=-1), x.std(axis=-1) / 2, rtol=1e-5)
+    assert np.allclose(values.collapsed(x, 0.5).mean(axis=-1), x.mean(axis=-1), atol=1e-6)
     assert (values.equal_rows(x) == x[0]).all()
     assert (values.equal_elements(x) == x[:, :1]).all()
     assert (np.diff(values.sorted_rows(x, descending=False), axis=-1) >= 0).all()
