@@ -8,25 +8,25 @@ Operators of one name share a row, whatever their signatures.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from tapml_fuzz.core.summary import RunSummary
+from tapml_fuzz.reporting.formats.json import run_summary
 
 
-def matrix(summary: Mapping[str, Any]) -> str:
-    """The table of a summary as `run --json` writes it."""
-    names = [name for name, platform in summary["platforms"].items() if not platform["reference"]]
+def matrix(summary: RunSummary) -> str:
+    """The table of a run's summary."""
+    names = [name for name, platform in summary.platforms.items() if not platform.reference]
     trials: dict[str, Counter[str]] = defaultdict(Counter)
-    for operator in summary["operators"].values():
-        for platform, seen in operator["platforms"].items():
-            trials[_short(operator["operator"])][platform] += seen["trials"]
+    for operator in summary.operators.values():
+        for platform, pair in operator.platforms.items():
+            trials[_short(operator.operator)][platform] += pair.trials
     wrong, permitted = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for finding in summary["findings"]:
-        counted = permitted if finding["kind"] == "permitted" else wrong
-        counted[_short(finding["operator"]), finding["platform"]] += 1
+    for finding in summary.findings:
+        counted = permitted if finding.kind == "permitted" else wrong
+        counted[_short(finding.operator), finding.platform] += 1
 
     def cell(operator: str, platform: str) -> str:
         ran, bad, allowed = trials[operator][platform], wrong[operator, platform], permitted[operator, platform]
@@ -44,4 +44,4 @@ def _short(operator: str) -> str:
 
 
 if __name__ == "__main__":
-    print(matrix(json.loads(Path(sys.argv[1]).read_text())))
+    print(matrix(run_summary(Path(sys.argv[1]).read_bytes())))

@@ -1,7 +1,7 @@
 """Hypothesis strategies around observed activations, usable alone in anyone's `@given` test.
 
 from hypothesis import given
-from strategies import cases, from_corpus
+from tapml_fuzz.strategies import cases, from_corpus
 
 @given(cases(from_corpus("aten._softmax.default")))
 def test_my_softmax(case):
@@ -9,11 +9,12 @@ def test_my_softmax(case):
     ...
 """
 
-from strategies.enumerated import enumerated_recipes
-from strategies.realise import realise
-from strategies.realism import realism
-from strategies.recipes import PHASES, Recipe, Step, cases, recipes
-from strategies.seed_set import SeedSet, from_corpus, from_examples
+from tapml_fuzz.strategies.enumerated import enumerated_recipes
+from tapml_fuzz.strategies.realise import realise
+from tapml_fuzz.strategies.realism import realism
+from tapml_fuzz.strategies.recipe import PHASES, Recipe, Step
+from tapml_fuzz.strategies.recipes import cases, recipes
+from tapml_fuzz.strategies.seed_set import SeedSet, from_corpus, from_examples
 
 __all__ = [
     "PHASES",

@@ -12,14 +12,16 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from strategies.multi_mutation import leading, multi_mutation_recipes
-from strategies.recipes import FLOAT_STEPS, PHASES, Phase, Recipe, Step, structure_choices
-from strategies.seed_set import SeedSet
-from strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
-from strategies.specials import SPECIALS
 from tapml_fuzz.core.case import LAYOUTS, Layout
+from tapml_fuzz.strategies.multi_mutation import leading, multi_mutation_recipes
+from tapml_fuzz.strategies.recipe import PHASES, Phase, Recipe, Step
+from tapml_fuzz.strategies.recipes import FLOAT_STEPS, structure_choices
+from tapml_fuzz.strategies.seed_set import SeedSet
+from tapml_fuzz.strategies.shapes import LONG_SIZE, TELLING_SIZES, boundary_sizes
+from tapml_fuzz.strategies.specials import SPECIALS
 
-# Of every this many recipes of the book, one is in another dtype (where there is any).
+# Of every this many enumerated recipes, one is in another dtype (where there is any). Chosen: most stay in the recorded
+# dtype, for which builds exist already.
 _DTYPE_EVERY = 3
 
 
@@ -33,7 +35,7 @@ def enumerated_recipes(
 ) -> list[Recipe]:
     """First recipes that change much at once, then one for every single change, value, axis and slot.
 
-    The order is drawn from `seed`. Kinds take turns, so that any first part of the book has some of each. `dtypes` are
+    The order is drawn from `seed`. Kinds take turns, so that any first part of the list has some of each. `dtypes` are
     floating dtypes to cast to; the empty name among them stands for the recorded ones, which most recipes then keep.
     """
     random = np.random.Generator(np.random.SFC64(seed))

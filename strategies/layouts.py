@@ -1,4 +1,4 @@
-"""How tensors lie in memory: packed most of the time, otherwise one of the legal alternatives."""
+"""Memory layouts: packed most of the time, otherwise one of the legal alternatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first moves: recipes that change shape, values, structure, layout and dtype at once.
+"""Recipes that come first: they change shape, values, structure, layout and dtype at once.
 
 One such case tests what would otherwise take a case each; what fails is taken apart by reduction. Changes that could
 hide others (NaN spreads) are left to every third recipe.
@@ -10,16 +10,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from strategies.recipes import PHASES, Phase, Recipe, Step, structure_choices
-from strategies.seed_set import SeedSet
-from strategies.shapes import TELLING_SIZES, elements, fit
 from tapml_fuzz.core.case import LAYOUTS, Layout
+from tapml_fuzz.strategies.recipe import PHASES, Phase, Recipe, Step
+from tapml_fuzz.strategies.recipes import structure_choices
+from tapml_fuzz.strategies.seed_set import SeedSet
+from tapml_fuzz.strategies.shapes import TELLING_SIZES, elements, fit
 
-# Sizes of the axes beside the one that is at a boundary: small, odd, all different.
+# Sizes of the axes beside the one that is at a boundary: small, mostly odd, all different.
 _BESIDE = (5, 3, 7, 2, 9, 11)
 # Every axis the same: where a kernel takes one for another, only a square lets it run at all.
 _SQUARES = (17, 9, 8, 12)
-_SMALL = 16384
+_SMALL = 16384  # input elements, as `realise` has them where nobody says otherwise
 # What a recipe does to the values of a tensor, in turns.
 _ROWS = ("", "finite-rows", "special-rows")
 

@@ -1,19 +1,14 @@
-"""From a recipe to a concrete case: the same recipe and source always give the same bytes."""
+"""From a recipe to a concrete case: the same recipe and seed set always give the same bytes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from strategies import row_patterns as row_patterns
-from strategies import shapes, specials, structure, values
 from tapml_fuzz.core.case import PACKED, Case
 from tapml_fuzz.core.dtypes import Array, is_float, name_of
-
-if TYPE_CHECKING:
-    from strategies.recipes import Recipe, Step
-    from strategies.seed_set import SeedSet
+from tapml_fuzz.strategies import row_patterns, shapes, specials, structure, values
+from tapml_fuzz.strategies.recipe import Recipe, Step
+from tapml_fuzz.strategies.seed_set import SeedSet
 
 
 def realise(recipe: Recipe, seed_set: SeedSet, max_elements: int = 16384) -> Case | None:
@@ -45,18 +40,12 @@ def realise(recipe: Recipe, seed_set: SeedSet, max_elements: int = 16384) -> Cas
     fixed = structure.valid_indices(seed_set.operator, tensors, sizes)
     if fixed is None:
         return None
-    as_recorded = (
-        not changed and not recipe.steps and not any(map(_unpacked, recipe.layouts)) and name_matches(tensors, seed)
-    )
+    moved = any(layout != PACKED for layout in recipe.layouts)
+    as_recorded = not (changed or recipe.steps or moved) and _same_dtypes(tensors, seed)
     return Case(seed_set.operator, sizes, tuple(fixed), recipe.layouts, seed.origin if as_recorded else recipe.phase)
 
 
-def _unpacked(layout: str) -> bool:
-    return layout != PACKED
-
-
-def name_matches(tensors: list[Array], seed: Case) -> bool:
-    """Whether the dtypes are still those recorded."""
+def _same_dtypes(tensors: list[Array], seed: Case) -> bool:
     return all(t.dtype == s.dtype for t, s in zip(tensors, seed.tensors, strict=True))
 
 

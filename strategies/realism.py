@@ -1,21 +1,22 @@
-"""How far an input is from what was observed."""
+"""Realism: the distance of an input from what was observed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from strategies.seed_set import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, smallest_normal
-from tapml_fuzz.core.profile import Profile
+from tapml_fuzz.core.profile import MASKED_BELOW, Profile
 from tapml_fuzz.core.verdict import Realism
+from tapml_fuzz.strategies.seed_set import SeedSet
 
-# The rounding of a cast to a narrower dtype must not push a value out of its observed range.
+# The rounding of a cast to a narrower dtype must not push a value out of its observed range: bfloat16 is the
+# coarsest, with steps of 2^-7.
 _SLACK = 2.0**-7
 
 
 def realism(case: Case, seed_set: SeedSet) -> Realism:
-    """Where the tensors lie relative to the source's profiles; see `core.verdict.Realism`.
+    """The place of the tensors relative to the seed set's profiles; see `core.verdict.Realism`.
 
     `degenerate`: an empty tensor, or a fully masked row where none was seen. `special`: NaN, infinities, subnormals
     or numbers near the dtype's limit where none was seen. `near`: all values inside the observed ranges.
@@ -33,7 +34,7 @@ def realism(case: Case, seed_set: SeedSet) -> Realism:
 def _fully_masked(tensor: Array, profile: Profile) -> bool:
     if profile.structure != "mask" or tensor.ndim == 0 or profile.masked_rows > 0:
         return False
-    hidden = ~tensor if tensor.dtype == np.bool_ else tensor.astype(np.float64) <= -1e4
+    hidden = ~tensor if tensor.dtype == np.bool_ else tensor.astype(np.float64) <= MASKED_BELOW
     return bool(hidden.all(axis=-1).any()) and tensor.shape[-1] > 1
 
 

@@ -1,62 +1,25 @@
-"""Recipes: short, shrinkable programs of mutations. Hypothesis draws the recipe, numpy makes the data from it."""
+"""Recipes as Hypothesis draws them, and the cases they describe, for use in any `@given` test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any
 
-import msgspec
 from hypothesis import strategies as st
 
-from strategies.layouts import layouts
-from strategies.realise import realise
-from strategies.seed_set import SeedSet
-from strategies.shapes import boundary_sizes
-from strategies.specials import SPECIALS
-from strategies.structure import INDEX_STEPS, MASK_STEPS
-from tapml_fuzz.core.case import Case, Layout
+from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import is_float
+from tapml_fuzz.strategies.layouts import layouts
+from tapml_fuzz.strategies.realise import realise
+from tapml_fuzz.strategies.recipe import PHASES, Phase, Recipe, Step
+from tapml_fuzz.strategies.seed_set import SeedSet
+from tapml_fuzz.strategies.shapes import boundary_sizes
+from tapml_fuzz.strategies.specials import SPECIALS
+from tapml_fuzz.strategies.structure import INDEX_STEPS, MASK_STEPS
 
-Phase = Literal["recorded", "shapes", "values", "structure", "specials"]
-# What each phase adds: nothing, other sizes, other values, other structure, special numbers.
-PHASES: tuple[Phase, ...] = get_args(Phase)
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One mutation of one tensor slot; `amount` and `name` mean what the kind says."""
-
-    kind: str
-    slot: int
-    amount: float = 0.0
-    name: str = ""
-
-
-class Recipe(msgspec.Struct, frozen=True):
-    """Everything that determines a case, given its source.
-
-    Attributes:
-        phase: what the recipe is about.
-        seed_index: number of the recorded case it starts from.
-        entropy: seed of the random generator behind refilled and chosen values.
-        sizes: axes given another size.
-        refill: whether tensors of another shape are drawn afresh from the profile (otherwise recorded values repeat).
-        dtype: floating dtype the floating tensors are cast to; empty for the recorded one.
-        steps: mutations, applied in order.
-        layouts: memory layout per slot; empty for all packed.
-    """
-
-    phase: Phase = "recorded"
-    seed_index: int = 0
-    rng_seed: int = 0
-    sizes: tuple[tuple[str, int], ...] = ()
-    refill: bool = False
-    dtype: str = ""
-    steps: tuple[Step, ...] = ()
-    layouts: tuple[Layout, ...] = ()
-
-
-# Amounts are drawn by number, the mildest first, so that a shrunk recipe is a mild one.
+# Amounts are drawn by number, the mildest first, so that a shrunk recipe is a mild one. Chosen to leave the observed
+# range by steps: doubled, beyond float16 (65504) from ordinary activations, and cancelling to nothing.
 _SCALES = (0.5, 2.0, 4.0, 10.0, 100.0, 1e3, 1e-3, -1.0)
 _SHIFTS = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0, 1e4)
 _COLLAPSES = (1e-2, 1e-4, 1e-6, 0.0)
@@ -94,7 +57,7 @@ def _number(limit: int) -> st.SearchStrategy[int]:
 def recipes(
     seed_set: SeedSet, *, dtypes: Sequence[str] = (), phases: Sequence[Phase] = PHASES, strided: bool = True
 ) -> st.SearchStrategy[Recipe]:
-    """Recipes around a source.
+    """Recipes around a seed set.
 
     `dtypes` are floating dtypes to draw from (default: the recorded ones only); `phases` the kinds of change to draw;
     `strided` whether non-contiguous inputs are drawn as well.
@@ -173,7 +136,7 @@ def _draw_step(draw: Callable[..., Any], seed_set: SeedSet, phase: Phase) -> Ste
 
 @lru_cache(maxsize=1024)
 def structure_choices(seed_set: SeedSet) -> tuple[tuple[str, int], ...]:
-    """Every rearrangement that suits an argument of the source, as (kind, slot)."""
+    """Every rearrangement that suits an argument of the seed set, as (kind, slot)."""
     choices = [(kind, slot) for slot in seed_set.mask_slots for kind in MASK_STEPS]
     choices += [(kind, slot) for slot in seed_set.index_slots for kind in INDEX_STEPS]
     dense = [
@@ -191,7 +154,7 @@ def cases(
     strided: bool = False,
     max_elements: int = 16384,
 ) -> st.SearchStrategy[Case]:
-    """Concrete cases of a source, for use in any `@given` test.
+    """Concrete cases of a seed set, for use in any `@given` test.
 
     Each has `tensors` (numpy arrays in the order of the operator's tensor arguments) and `sizes`. Recipes that the
     operator's index arguments make impossible (an index into an empty axis) are filtered out.

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from strategies.specials import integer_limits, special
-from strategies.values import Random, scaled, shifted, stored
 from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.profile import Profile
+from tapml_fuzz.strategies.specials import integer_limits, special
+from tapml_fuzz.strategies.values import Random, scaled, shifted, stored
 
 Row = Callable[[Array, Profile, Random], Array]
 
@@ -148,7 +148,7 @@ def _integer_limits(row: Array, profile: Profile, random: Random) -> Array:
 
 
 def _lowest_integers(row: Array, profile: Profile, random: Random) -> Array:
-    """Whose products and negatives do not fit."""
+    """The lowest number everywhere: its products and its negative do not fit."""
     return np.full_like(row, integer_limits(row)[0])
 
 

@@ -1,4 +1,4 @@
-"""What a strategy draws around: an operator, the profile of each argument, and recorded calls."""
+"""Seed sets, around which strategies draw: an operator, the profile of each argument, and recorded calls."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch.utils._pytree import tree_map
+
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import is_float
 from tapml_fuzz.core.errors import BadInputs, UnknownOperator
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.profile import Profile, profile_of
 from tapml_fuzz.operators.axes import infer_many
-from tapml_fuzz.operators.invoke import to_numpy
+from tapml_fuzz.operators.invoke import to_numpy, to_torch
 from tapml_fuzz.operators.naming import rename_axes
 from tapml_fuzz.storage.corpus import Corpus, default_corpus_path
 
@@ -29,6 +32,7 @@ class SeedSet:
 
     @cached_property
     def floating_slots(self) -> tuple[int, ...]:
+        """Slots of the floating tensors."""
         return tuple(i for i, dtype in enumerate(self.operator.dtypes) if is_float(dtype))
 
     @cached_property
@@ -40,10 +44,12 @@ class SeedSet:
 
     @cached_property
     def mask_slots(self) -> tuple[int, ...]:
+        """Slots of the tensors that are masks by their profile."""
         return tuple(i for i, profile in enumerate(self.profiles) if profile.structure == "mask")
 
     @cached_property
     def index_slots(self) -> tuple[int, ...]:
+        """Slots of the integer tensors that index an axis of another."""
         return tuple(index.slot for index in self.operator.indexes)
 
     @cached_property
@@ -69,6 +75,10 @@ def seed_set_of(corpus: Corpus, entry: Any) -> SeedSet:
     return SeedSet(entry.operator, entry.profiles, tuple(seed.case() for seed in corpus.seeds(entry)))
 
 
+def _as_tensor(leaf: Any) -> Any:
+    return to_torch(leaf.copy()) if isinstance(leaf, np.ndarray) else leaf
+
+
 def from_examples(
     name: str,
     examples: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
@@ -76,13 +86,13 @@ def from_examples(
     *,
     axes: Sequence[Sequence[str | int]] | None = None,
 ) -> SeedSet:
-    """A source from example calls `(args, kwargs)` of an operator, with torch tensors or numpy arrays in them.
+    """A seed set from example calls `(args, kwargs)` of an operator, with torch tensors or numpy arrays in them.
 
     The examples' distribution becomes the profile and their shapes tell which axes agree, unless `operator` or `axes`
     (one sequence of axis names per tensor; an integer keeps an axis at that size) says so already. Raises `BadInputs`
     when the operator rejects an example.
     """
-    calls = infer_many(name, examples)
+    calls = infer_many(name, tree_map(_as_tensor, list(examples)))
     if not calls[0].tensors or any(t.is_complex() for t in calls[0].tensors):
         raise BadInputs(f"the examples of {name} hold no tensor, or complex ones", hint="give real tensors or arrays")
     if operator is None:

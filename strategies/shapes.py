@@ -11,7 +11,8 @@ from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.operators.invoke import call, torch_dtype
 
-# Ascending within a rank of interest, so that Hypothesis shrinks toward the smallest.
+# Ascending, so that Hypothesis shrinks toward the smallest: one, primes, and the powers of two that kernels have as
+# vectors, warps, tiles and work-groups (up to 1024 threads on CUDA, 256 guaranteed by WebGPU), one less and one more.
 BOUNDARY_SIZES: tuple[int, ...] = (
     1, 2, 3, 5, 7, 8, 9, 13, 15, 16, 17, 31, 32, 33, 61, 63, 64, 65, 127, 128, 129, 251, 255, 256, 257,
     511, 512, 513, 1023, 1024, 1025,
@@ -23,8 +24,9 @@ FIXED_AXIS_SIZES: tuple[int, ...] = (1, 2, 3)
 TELLING_SIZES: tuple[int, ...] = (1025, 1, 1024, 33, 0, 257, 1023, 65, 7, 129, 513, 31)
 # More than a grid may be long in one dimension (65535 on most platforms, WebGPU 3.6.2), or than 16 bits count.
 LONG_SIZE = 65537
+# Of inputs: three tensors of one long axis.
 _LONG_ELEMENTS = 1 << 18
-# Of outputs, which a long axis may multiply (an outer difference).
+# Of outputs, which a long axis may multiply (an outer difference): 32 MB in float64, which the truth is computed in.
 _OUTPUT_ELEMENTS = 1 << 22
 
 
@@ -39,12 +41,12 @@ def elements(operator: Operator, sizes: Mapping[str, int]) -> int:
 
 
 def limit(sizes: Sequence[tuple[str, int]], max_elements: int) -> int:
-    """How many elements a case may have: more than `max_elements` where a long axis is the point."""
+    """Largest number of input elements of a case: more than `max_elements` where a long axis is the point."""
     return max(max_elements, _LONG_ELEMENTS) if any(size >= LONG_SIZE for _, size in sizes) else max_elements
 
 
 def affordable(operator: Operator, tensors: Sequence[Array], sizes: Mapping[str, int]) -> bool:
-    """Whether the outputs stay within a bound; asked of torch's meta device, and no where that cannot tell."""
+    """Tell whether the outputs stay within a bound, by torch's meta device; not where that cannot tell."""
     if max(sizes.values(), default=0) < LONG_SIZE:
         return True
     try:

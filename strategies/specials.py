@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.values import Random
 from tapml_fuzz.core.dtypes import Array, is_float, largest, name_of, numpy_dtype, smallest_normal, smallest_subnormal
+from tapml_fuzz.strategies.values import Random
 
 SPECIALS = (
     "zero", "negative-zero", "one", "subnormal", "smallest-normal", "largest", "lowest", "inf", "-inf", "nan",

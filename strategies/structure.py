@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from strategies.values import Random, stored
 from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.operator import Index, Operator
 from tapml_fuzz.core.profile import Profile
+from tapml_fuzz.strategies.values import Random, stored
 
 MASK_STEPS = ("mask-none", "mask-all", "mask-row", "mask-prefix", "mask-causal", "mask-random")
 INDEX_STEPS = ("index-first", "index-last", "index-repeat", "index-random", "index-negative")

@@ -65,7 +65,7 @@ def resampled(profile: Profile, shape: tuple[int, ...], random: Random) -> Float
 
 
 def _channels(profile: Profile, width: int, random: Random) -> npt.NDArray[np.int64]:
-    """Which observed channel each position gets: all of them in random order, the one of largest scale always."""
+    """The observed channel that each position gets: all of them in random order, the one of largest scale always."""
     count = len(profile.channels)
     picked = np.concatenate([random.permutation(count) for _ in range(-(-width // count))])[:width]
     if count - 1 not in picked:  # channels are kept in ascending order of scale

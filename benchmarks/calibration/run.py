@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.calibration import controls
-from benchmarks.calibration.catalogue import CATALOGUE, DISTRIBUTIONS, drawing, operator_of
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
@@ -29,6 +27,8 @@ from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import truth
+from tests.oracle import controls
+from tests.oracle.catalogue import CATALOGUE, DISTRIBUTIONS, drawing, operator_of
 
 ORDINARY = tuple(name for name in DISTRIBUTIONS if name != "special")
 

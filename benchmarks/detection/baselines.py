@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from strategies import SeedSet
-from strategies.shapes import BOUNDARY_SIZES, fit
-from strategies.specials import SPECIALS, placed
-from strategies.structure import valid_indices
-from strategies.values import stored
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, is_float, name_of
 from tapml_fuzz.oracle import truth
+from tapml_fuzz.strategies import SeedSet
+from tapml_fuzz.strategies.shapes import BOUNDARY_SIZES, fit
+from tapml_fuzz.strategies.specials import SPECIALS, placed
+from tapml_fuzz.strategies.structure import valid_indices
+from tapml_fuzz.strategies.values import stored
 
 Random = np.random.Generator
 Draw = Callable[[Random, tuple[int, ...]], npt.NDArray[np.float64]]

@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 import msgspec
 
 from benchmarks.detection.methods import recorded
-from benchmarks.detection.ours import on_bench
+from benchmarks.detection.ours import in_process
 from benchmarks.detection.registry import faults, subject_of
-from strategies import SeedSet, realism
 from tapml_fuzz.core.verdict import REALISMS, Realism
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
-from tapml_fuzz.triage.fingerprint import more_realistic
+from tapml_fuzz.engine.failures import Failure
+from tapml_fuzz.engine.fuzzer import OperatorFuzzer
+from tapml_fuzz.engine.options import FuzzOptions
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Result, Trial
+from tapml_fuzz.strategies import SeedSet, realism
+from tapml_fuzz.triage.evidence import realism_of
+from tapml_fuzz.triage.fingerprint import fingerprint_of
 
 # What a model could produce, against what only an adversary would.
 ORDINARY: tuple[Realism, ...] = ("observed", "near", "extrapolated")
@@ -49,49 +53,43 @@ def _rank(level: Realism) -> int:
 
 @dataclass
 class _Labels:
-    """Keeps every finding's smallest case; see `campaign.fuzzer.FailureSink`."""
+    """Keeps every finding's smallest case; see `engine.failures.FailureSink`."""
 
     source: SeedSet
     seen: list[Realism] = field(default_factory=list)
     final: dict[str, Failure] = field(default_factory=dict)
 
-    def see(self, results: list[Result]) -> None:
-        self.seen += [realism(r.case, self.source) for r in results if r.verdict.failed]
+    def tried(self, trial: Trial) -> None:
+        self.seen += [realism(r.case, self.source) for r in trial.results if r.verdict.failed]
 
-    def claim(self, id_: str) -> bool:
-        return id_ not in self.final
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None:
+        return fingerprint_of(result, seed_set)
+
+    def claim(self, fingerprint: str) -> bool:
+        return fingerprint not in self.final
 
     def found(self, failure: Failure) -> None:
-        self.final[failure.id] = failure
+        self.final[failure.fingerprint] = failure
 
     def reduced(self, failure: Failure) -> None:
-        self.final[failure.id] = failure
+        self.final[failure.fingerprint] = failure
 
 
 def label(name: str, trials: int, seed: int = 0) -> Label:
-    """Hunt a fault as `check` does, with reduction."""
+    """Look for a fault as `check` does, with reduction."""
     control = faults()[name].candidate
     source = recorded(subject_of(control))
-    with on_bench(DifferentialRunner, control) as runner:
+    with in_process(DifferentialRunner, control) as runner:
         seen = _Labels(source)
-        fuzzer = OperatorFuzzer(
-            source,
-            runner,
-            seen,
-            dtypes=control.drawn,
-            order_seed=seed,
-            shrink_seconds=0.5,
-            reduce_seconds=1.5,
-            on_trial=seen.see,
-        )
-        fuzzer.within(Budget(trials=trials).start(), seed)
-    preys = [p for p in seen.final.values() if p.best.verdict.failed]
-    reported = [more_realistic(realism(p.found.case, source), realism(p.best.case, source)) for p in preys]
+        options = FuzzOptions(dtypes=control.drawn, order_seed=seed, shrink_seconds=0.5, reduce_seconds=1.5)
+        OperatorFuzzer(source, runner, seen, options).within(Budget(trials=trials).start(), seed)
+    failures = [f for f in seen.final.values() if f.best.verdict.failed]
+    reported = [realism_of(f) for f in failures]
     return Label(
         name,
         min(seen.seen, key=REALISMS.index, default=None),
         min(reported, key=REALISMS.index, default=None),
-        min((p.best.case.elements for p in preys), default=0),
+        min((f.best.case.elements for f in failures), default=0),
     )
 
 

@@ -15,16 +15,17 @@ from benchmarks.detection.model import Control, Subject
 from benchmarks.detection.ours import Parts, fuzzer
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
-from strategies import PHASES, SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.outcome import Ok, RunOutcome
 from tapml_fuzz.core.verdict import Verdict
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.operators.invoke import to_torch
 from tapml_fuzz.oracle import Truth
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
+from tapml_fuzz.strategies import PHASES, SeedSet
 
 OURS = "ours"
 NO_SEEDS = "no seeds"
@@ -84,8 +85,8 @@ class ToleranceRunner(DifferentialRunner):
 
     def trials(
         self, cases: Iterable[tuple[Case, _Tag]], only: str | None = None, *, repeat: bool = False
-    ) -> Iterator[tuple[_Tag, list[Result]]]:
-        return ((tag, self._judged_by_tolerance(case)) for case, tag in cases)
+    ) -> Iterator[tuple[_Tag, Trial]]:
+        return ((tag, Trial(case, tuple(self._judged_by_tolerance(case)))) for case, tag in cases)
 
     def _judged_by_tolerance(self, case: Case) -> list[Result]:
         reference = self.reference.run(case)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import torch
 
-from strategies import SeedSet
-from strategies.seed_set import from_examples
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.operators.invoke import register
 from tapml_fuzz.platforms.kernels.candidate import Arrays
+from tapml_fuzz.strategies import SeedSet
+from tapml_fuzz.strategies.seed_set import from_examples
 
 # What it takes to see a fault, as its author reads the code (the benchmark measures whether it is so):
 # anything at all; values, or relations between values, as real activations have them; sizes at a boundary;

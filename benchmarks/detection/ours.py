@@ -10,15 +10,18 @@ from dataclasses import dataclass, field, replace
 from benchmarks.detection.model import Control
 from benchmarks.detection.outcome import Detection, Outcome
 from benchmarks.detection.session import ControlSession
-from strategies import PHASES, SeedSet, realism
-from strategies.recipes import Phase
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.verdict import Realism
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.fuzzer import Failure, OperatorFuzzer
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
+from tapml_fuzz.engine.failures import Failure
+from tapml_fuzz.engine.fuzzer import OperatorFuzzer
+from tapml_fuzz.engine.options import FuzzOptions, Stop
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.torch.eager import TorchCpu
+from tapml_fuzz.strategies import PHASES, SeedSet, realism
+from tapml_fuzz.strategies.recipe import Phase
 
 
 @dataclass(frozen=True)
@@ -48,25 +51,21 @@ def fuzzer(
 
     With `believed`, the recordings, only failures on inputs as a model has them count: recorded, or of such values.
     """
-    with on_bench(parts.runner, control) as runner:
+    with in_process(parts.runner, control) as runner:
         watch = Watch(source, stop, time.perf_counter() + seconds, believed)
         OperatorFuzzer(
             source,
             runner,
             watch,
-            dtypes=control.drawn,
-            phases=parts.phases,
-            steer=parts.steer,
-            order_seed=seed,
-            expired=watch.over,
-            on_trial=watch.see,
+            FuzzOptions(dtypes=control.drawn, phases=parts.phases, steer=parts.steer, order_seed=seed),
+            Stop(expired=watch.over),
         ).within(Budget(trials=trials).start(), seed)
     return watch.outcome
 
 
 @contextmanager
-def on_bench(kind: Callable[..., DifferentialRunner], control: Control) -> Iterator[DifferentialRunner]:
-    """A bench in this process, as `check` makes one, with `control` as its only candidate."""
+def in_process(kind: Callable[..., DifferentialRunner], control: Control) -> Iterator[DifferentialRunner]:
+    """A runner in this process, as `check` makes one, with `control` as its only candidate."""
     candidates = {control.name: ControlSession(control)}
     runner = kind("torch-cpu", InProcessSession(TorchCpu()), candidates, doubt_reference=False, overlap=False)
     try:
@@ -77,7 +76,7 @@ def on_bench(kind: Callable[..., DifferentialRunner], control: Control) -> Itera
 
 @dataclass
 class Watch:
-    """Counts trials and failures, keeps the first; nothing is reduced. See `campaign.fuzzer.FailureSink`."""
+    """Counts trials and failures, keeps the first; nothing is reduced. See `engine.failures.FailureSink`."""
 
     source: SeedSet
     stop: bool
@@ -86,8 +85,8 @@ class Watch:
     outcome: Outcome = field(default_factory=Outcome)
     _began: float = field(default_factory=time.perf_counter)
 
-    def see(self, results: list[Result]) -> None:
-        for result in results:
+    def tried(self, trial: Trial) -> None:
+        for result in trial.results:
             outcome, verdict = self.outcome, result.verdict
             outcome.trials += 1
             outcome.seconds = time.perf_counter() - self._began
@@ -113,7 +112,10 @@ class Watch:
     def over(self) -> bool:
         return (self.stop and self.outcome.failures > 0) or time.perf_counter() > self.deadline
 
-    def claim(self, id_: str) -> bool:
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None:
+        return None
+
+    def claim(self, fingerprint: str) -> bool:
         return False
 
     def found(self, failure: Failure) -> None: ...

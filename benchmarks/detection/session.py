@@ -1,4 +1,4 @@
-"""A fault, twin or control as a session of a bench, in this process."""
+"""A fault, twin or control as a session, in this process."""
 
 from __future__ import annotations
 

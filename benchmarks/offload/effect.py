@@ -1,6 +1,6 @@
 """What a planted fault does, known without a walk: the planted build's calls judged one by one, and the model's run.
 
-A walk hears of a fault from a worker, from a bench and from delta debugging. None of them is asked here.
+A walk hears of a fault from a worker, from a runner and from delta debugging. None of them is asked here.
 """
 
 from __future__ import annotations

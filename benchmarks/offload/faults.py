@@ -31,7 +31,7 @@ from benchmarks.offload.kinds import EVERY
 from benchmarks.offload.planted import Plan, Planted, came_of
 from benchmarks.offload.rounds import GROUPS, Round, edges_of, rounds
 from benchmarks.offload.tally import figures
-from tapml_fuzz.api.offloading import OffloadOptions, Prepared, prepared
+from tapml_fuzz.api.offload_model import OffloadOptions, Prepared, prepared
 from tapml_fuzz.carving import sentences
 from tapml_fuzz.offload.ledger import Ledger, UnitResult, written
 from tapml_fuzz.offload.report import OffloadReport

@@ -3,7 +3,7 @@
     python benchmarks/offload/train.py --output DIR [--only llama,gpt2] [--steps 300]
 
 Each has two layers, 64 hidden units and a byte-level BPE vocabulary learnt from the same text, and is written as a
-model directory (config, safetensors, tokenizer) that `tapml_fuzz offload` and `tapml_fuzz carve` take. Seeds are
+model directory (config, safetensors, tokenizer) that `tapml_fuzz offload model` and `tapml_fuzz carve` take. Seeds are
 fixed and torch runs on one thread, so the same versions give the same weights.
 """
 

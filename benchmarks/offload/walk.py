@@ -2,7 +2,7 @@
 
     python -m benchmarks.offload.walk --to tvm-llvm --to tvm-opencl --jobs 2 --budget 9m --output DIR MODEL...
 
-Each walk is the command line's `offload` in a process of its own with one OpenMP thread, `--jobs` of them at a time.
+Each walk is the command `offload model` in a process of its own with one OpenMP thread, `--jobs` of them at a time.
 MODEL is a directory or an installed package; those of `train.py` are decoders of many architectures. What still runs
 after `--budget` is stopped and told with what it had settled. The same command again goes on: walks that ended are
 read from DIR, those that did not are resumed. A walk that fails ends no other.

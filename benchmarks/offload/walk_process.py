@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.offload.walk_table import figures, unfinished
+from tapml_fuzz.reporting.formats.json import model_walk_summary
 
 _SENTENCES = Path(__file__).resolve().parents[2] / "corpus" / "sentences" / "english_and_more.txt"
 _NUMBER = re.compile(r"^ *\d+/(\d+) ", re.MULTILINE)  # as the command says what became of a unit
@@ -37,7 +38,8 @@ class Job:
         return f"{Path(self.model).name} {self.target}"
 
     def arguments(self) -> list[str]:
-        own = ["offload", self.model, "--inputs", str(_SENTENCES), "--from", self.reference, "--to", self.target]
+        own = ["offload", "model", self.model, "--inputs", str(_SENTENCES)]
+        own += ["--from", self.reference, "--to", self.target]
         return [*own, *self.more, "--output", str(self.folder)]
 
     def runs(self) -> list[float]:
@@ -66,7 +68,7 @@ class Job:
         row: dict[str, Any] = {"model": Path(self.model).name, "source": self.reference, "platform": self.target}
         row.update(wall_s=round(sum(seconds), 1), runs=len(seconds))
         if self.ended():
-            return {**row, **figures(json.loads((self.folder / "offload.json").read_text()))}
+            return {**row, **figures(model_walk_summary((self.folder / "offload.json").read_bytes()))}
         return {**row, "units": self.total(), **unfinished(self.folder), "error": error}
 
     def total(self) -> int:

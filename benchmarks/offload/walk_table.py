@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
+
+from tapml_fuzz.core.walk_summary import FinalModelRun, ModelWalkSummary, UnitSummary
+from tapml_fuzz.offload.ledger import Ledger, UnitResult, Walk
 
 _COLUMNS = ("model", "platform", "units", "moved", "unsupported", "blocked", "source nodes", "final", "wall")
 _STATUSES = ("moved", "unsupported", "blocked")
 _TOLD = ("operator", "key", "status", "where", "reason", "findings", "partners", "noticed", "worst")
 
 
-def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+def figures(summary: ModelWalkSummary) -> dict[str, Any]:
     """What an ended walk's summary says, without its graph."""
     return {
-        **_settled(summary["units"]),
-        "units": len(summary["units"]),
-        "nodes": len(summary["nodes"]),
-        "source_nodes": summary["source_nodes"],
-        "final": summary["final"],
-        "versions": summary["versions"],
+        **_settled(summary.units),
+        "units": len(summary.units),
+        "nodes": len(summary.nodes),
+        "source_nodes": summary.reference_nodes,
+        "final": msgspec.to_builtins(summary.final),
+        "versions": summary.versions,
     }
 
 
 def unfinished(folder: Path) -> dict[str, Any]:
     """What the ledger in `folder` says of a walk that did not end; `settled` is how many units it has."""
-    lines = _ledger(folder)
-    units = {line["key"]: line for line in lines if line["type"] == "unit"}
-    versions = lines[0]["versions"] if lines else {}
+    lines = Ledger(folder).lines()
+    units = {line.key: line for line in lines if isinstance(line, UnitResult)}
+    versions = lines[0].versions if lines and isinstance(lines[0], Walk) else {}
     return {**_settled(list(units.values())), "settled": len(units), "versions": versions}
 
 
@@ -39,9 +43,11 @@ def line(row: Mapping[str, Any]) -> list[str]:
     if "error" in row:
         of = f"{row['settled']} of {row['units'] or '?'} units settled"
         return [row["model"], row["platform"], *counts, "-", f"did not end ({of}): {row['error']}", wall]
-    final = row["final"]
-    seen = final.get("seen") or final.get("failure", "")
-    told = f"{'outside' if final['failed'] else 'within'} its bound ({final.get('worst', 0):.2g}); {seen}"
+    final = msgspec.convert(row["final"], FinalModelRun)
+    worst = "inf" if final.worst is None else f"{final.worst:.2g}"
+    told = f"{'outside' if final.failed else 'within'} its bound ({worst}); {final.seen}"
+    if final.failure:
+        told = f"does not run: {final.failure}"
     return [row["model"], row["platform"], *counts, f"{row['source_nodes']}/{row['nodes']}", told, wall]
 
 
@@ -59,16 +65,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*(f"| {' | '.join(row)} |" for row in cells), *below])
 
 
-def _settled(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    counts = {status: sum(unit["status"] == status for unit in units) for status in _STATUSES}
-    stay = [{name: unit[name] for name in _TOLD} for unit in units if unit["status"] != "moved"]
+def _settled(units: Sequence[UnitSummary]) -> dict[str, Any]:
+    counts = {status: sum(unit.status == status for unit in units) for status in _STATUSES}
+    stay = [{name: getattr(unit, name) for name in _TOLD} for unit in units if unit.status != "moved"]
     return {**counts, "stay": stay}
-
-
-def _ledger(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of a walk's ledger; a kill may have cut the last one short."""
-    try:
-        raw = (folder / "walk.jsonl").read_bytes()
-    except FileNotFoundError:
-        return []
-    return [json.loads(text) for text in raw[: raw.rfind(b"\n") + 1].splitlines()]

@@ -1,22 +1,36 @@
-"""What a campaign makes of a platform: seeds and recipes through the bench, everything included but reduction."""
+"""A campaign on one platform: seeds and recipes through the runner, everything included but reduction."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
-from strategies import SeedSet
 from tapml_fuzz.engine.fuzzer import OperatorFuzzer
-from tapml_fuzz.engine.runner import DifferentialRunner, Result
-from tapml_fuzz.engine.times import Times
+from tapml_fuzz.engine.options import FuzzOptions, Stop
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.stopwatch import Stopwatch
+from tapml_fuzz.engine.trial import Result, Trial
+from tapml_fuzz.strategies import SeedSet
 
 _LARGEST = 16384  # input elements, the campaign's default
 
 
 class Passing:
-    """Lets every failure pass, so that nothing is reduced; see `campaign.fuzzer.FailureSink`."""
+    """Counts trials and lets every failure pass, so that nothing is reduced; see `engine.failures.FailureSink`."""
 
-    def claim(self, id_: str) -> bool:
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
+        self.trials = self.elements = 0
+
+    def tried(self, trial: Trial) -> None:
+        self.trials += sum(r.platform != self._reference for r in trial.results)
+        self.elements += sum(r.case.elements for r in trial.results)
+
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None:
+        return None
+
+    def claim(self, fingerprint: str) -> bool:
         return False
 
     def found(self, *arguments: Any) -> None:
@@ -27,29 +41,18 @@ class Passing:
 
 def measure(source: SeedSet, runner: DifferentialRunner, seconds: float) -> dict[str, Any]:
     """One operator: trials, wall clock and its parts, in seconds. It is built and warm before the clock starts."""
-    counts = {"trials": 0, "elements": 0}
     list(runner.trials((seed, None) for seed in source.seeds))
-    runner.times = Times()
-
-    def count(results: list[Result]) -> None:
-        counts["trials"] += sum(r.platform != runner.reference_name for r in results)
-        counts["elements"] += sum(r.case.elements for r in results)
-
+    runner.stopwatch = Stopwatch()
+    sink = Passing(runner.reference_name)
     began = time.perf_counter()
+    stop = Stop(expired=lambda: time.perf_counter() - began > seconds)
+    fuzzer = OperatorFuzzer(source, runner, sink, FuzzOptions(max_elements=_LARGEST), stop)
     number = 0
-    while time.perf_counter() - began < seconds:
+    while not stop.expired():
+        fuzzer.search(128, 128 * number, number + 1)
         number += 1
-        OperatorFuzzer(
-            source,
-            runner,
-            Passing(),
-            max_elements=_LARGEST,
-            expired=lambda: time.perf_counter() - began > seconds,
-            on_trial=count,
-        ).search(128, 128 * (number - 1), number)
     elapsed = time.perf_counter() - began
-    times = runner.times
-    return {**counts, "elapsed": elapsed, **{name: getattr(times, name) for name in times.__dataclass_fields__}}
+    return {"trials": sink.trials, "elements": sink.elements, "elapsed": elapsed, **asdict(runner.stopwatch.times)}
 
 
 def per_trial(figures: list[dict[str, Any]]) -> dict[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from strategies import SeedSet, enumerated_recipes, realise
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.strategies import SeedSet, enumerated_recipes, realise
 
 # "Near 4k elements": all inputs of a case together.
 NEAR = range(2048, 6145)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.throughput.inputs import NEAR, cases
-from strategies import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.engine.prefetch import WINDOW
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.session import Session
+from tapml_fuzz.strategies import SeedSet
 
 
 def overhead(name: str, sources: Mapping[str, SeedSet], seconds: float) -> dict[str, Any]:

@@ -26,12 +26,12 @@ import torch
 from benchmarks.host import processor, versions
 from benchmarks.throughput import campaign, isolation
 from benchmarks.throughput.worker import Rate, Speed, speed
-from strategies import SeedSet
 from tapml_fuzz.cli.campaign import load_seed_sets
 from tapml_fuzz.cli.selection import select_operators
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.session.worker_process import environment
+from tapml_fuzz.strategies import SeedSet
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.throughput.inputs import NEAR, cases
-from strategies import SeedSet
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Built, Ok
 from tapml_fuzz.engine.prefetch import WINDOW
 from tapml_fuzz.platforms.session.session import Session
+from tapml_fuzz.strategies import SeedSet
 
 _ANY = range(1, 16385)
 _SHAPES = 8

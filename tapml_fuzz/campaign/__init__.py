@@ -1,1 +1,1 @@
-"""Running a campaign: budget, schedule, the bench where cases run, and Hypothesis as the driver."""
+"""A campaign: its schedule, its workers, and the count of what they did."""

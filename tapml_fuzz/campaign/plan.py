@@ -34,8 +34,10 @@ def plan(operators: dict[str, int], platforms: int, budget: Budget, seed: int) -
 
     With a budget of trials the plan is finite and depends on nothing but its arguments, so the same seed and budget
     give the same cases whatever the number of workers. With a budget of time it goes on for ever; every operator gets
-    a first slice before any is built again for other dtypes.
+    a first slice before any is built again for other dtypes. Without operators there is nothing to do.
     """
+    if not operators:
+        return
     if budget.trials is not None:
         yield from _within(operators, max(1, budget.trials // max(1, platforms)), seed)
         return

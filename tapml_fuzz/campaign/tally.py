@@ -1,68 +1,52 @@
-"""Counting what a campaign did, and the summary that `run --json` writes."""
+"""Counting what a campaign did."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
-
-from tapml_fuzz.core.text import printable
-from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.runner import Result
-from tapml_fuzz.engine.times import Times
-from tapml_fuzz.storage.findings import FindingRecord
-
-# Characters of a platform's reason that fit a line with those of others.
-_REASON = 200
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.stopwatch import Times
+from tapml_fuzz.engine.trial import Trial
 
 
-@dataclass
 class Tally:
     """Counters shared by all workers of a campaign.
 
     Attributes:
+        trials: one case on one candidate each; cases: cases that were tried at all; elements: of the trials' inputs.
+        by_platform, by_operator, by_pair: trials by candidate, by the operator's key, by both.
+        worst: the largest ratio of a passing trial to the error bound, by candidate and key.
         unreached: cases while a platform did not answer.
         refused: cases that a platform could not run, those included; `refusals` has the first reason.
         unjudged: why the oracle could not tell what is right, by the operator's key.
+        builds: builds by candidate; times: where the workers' seconds went.
     """
 
-    trials: int = 0
-    elements: int = 0
-    cases: int = 0
-    by_platform: Counter[str] = field(default_factory=Counter)
-    by_operator: Counter[str] = field(default_factory=Counter)
-    by_pair: Counter[tuple[str, str]] = field(default_factory=Counter)
-    unreached: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    refusals: dict[str, str] = field(default_factory=dict)
-    worst: dict[tuple[str, str], float] = field(default_factory=dict)
-    unjudged: dict[str, str] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    def __init__(self) -> None:
+        self.trials = self.cases = self.elements = 0
+        self.by_platform: Counter[str] = Counter()
+        self.by_operator: Counter[str] = Counter()
+        self.by_pair: Counter[tuple[str, str]] = Counter()
+        self.worst: dict[tuple[str, str], float] = {}
+        self.unreached: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.refusals: dict[str, str] = {}
+        self.unjudged: dict[str, str] = {}
+        self.builds: Counter[str] = Counter()
+        self.times = Times()
+        self._lock = threading.Lock()
 
-    def add(
-        self,
-        key: str,
-        results: list[Result],
-        reference: str,
-        missed: Collection[str] = (),
-        refused: Mapping[str, str] | None = None,
-    ) -> None:
-        """Count one case: a trial per candidate that could run it.
-
-        `missed` are those that did not answer, `refused` those that could not run it, with the reason.
-        """
+    def add(self, key: str, trial: Trial, reference: str) -> None:
+        """Count one case of the operator `key`: a trial per candidate that could run it."""
         with self._lock:
             self.cases += 1
-            for name in missed:
+            for name in trial.missed:
                 self.unreached[name] += 1
-            for name, reason in (refused or {}).items():
+            for name, reason in trial.refused.items():
                 self.refused[name] += 1
                 self.refusals.setdefault(name, reason)
-            for result in results:
+            for result in trial.results:
                 if result.platform == reference:
                     continue
                 self.trials += 1
@@ -82,94 +66,9 @@ class Tally:
             self.unjudged[key] = reason
             return True
 
-
-def summary(
-    *,
-    version: str,
-    seed: int,
-    budget: str,
-    reference: str,
-    elapsed: float,
-    tally: Tally,
-    times: Times,
-    builds: dict[str, int],
-    operators: dict[str, str],
-    platforms: dict[str, dict[str, Any]],
-    findings: list[FindingRecord],
-    new: set[str],
-    interrupted: bool,
-) -> dict[str, Any]:
-    """The JSON of a run. `findings` are those met in this run; each says if it is `new` to the output directory."""
-    per_platform = {
-        name: {
-            "trials": tally.by_platform[name],
-            "findings": sum(f.platform == name for f in findings),
-            "builds": builds.get(name, 0),
-            "unreached": tally.unreached[name],
-            "refused": tally.refused[name],
-            "refusal": tally.refusals.get(name, ""),
-            **facts,
-        }
-        for name, facts in platforms.items()
-    }
-    per_operator = {
-        key: {
-            "operator": text,
-            "trials": tally.by_operator[key],
-            "findings": sum(f.operator_key == key for f in findings),
-            "platforms": {
-                name: {
-                    "trials": tally.by_pair[name, key],
-                    "worst_passing_ratio": tally.worst.get((name, key), 0.0),
-                    "findings": sum(f.operator_key == key and f.platform == name for f in findings),
-                }
-                for name in platforms
-                if name != reference
-            },
-        }
-        for key, text in operators.items()
-    }
-    return {
-        "version": version,
-        "seed": seed,
-        "budget": budget,
-        "reference": reference,
-        "interrupted": interrupted,
-        "elapsed_s": round(elapsed, 3),
-        "trials": tally.trials,
-        "cases": tally.cases,
-        "elements": tally.elements,
-        "builds": sum(builds.values()),
-        "time_s": {name: round(getattr(times, name), 3) for name in times.__dataclass_fields__},
-        "platforms": per_platform,
-        "operators": per_operator,
-        "unjudged": dict(sorted(tally.unjudged.items())),
-        "findings": [{**msgspec.to_builtins(f), "new": f.id in new} for f in findings],
-    }
-
-
-def why_nothing_ran(summary: Mapping[str, Any], budget: Budget) -> tuple[str, str]:
-    """Why a run cannot say anything about any platform, and the hint; both empty when it can.
-
-    It can when there was a trial, or a finding: a reference platform in doubt is one without a trial.
-    """
-    if summary["trials"] or summary["findings"]:
-        return "", ""
-    unjudged = summary["unjudged"]
-    if unjudged and len(unjudged) == len(summary["operators"]):
-        reason = next(iter(unjudged.values()))
-        return f"no operator could be judged: {printable(reason)[:_REASON]}", "choose other operators with --operator"
-    cases = summary["cases"]
-    longer = "give a longer --budget"
-    if not cases:
-        if budget.seconds is not None:
-            return f"the budget of {budget.text} ended before the first case was ready", longer
-        return "no case could be made from what was recorded", "choose other operators with --operator"
-    reasons = []
-    for name, facts in summary["platforms"].items():
-        if facts["refused"]:
-            how = "did not answer for" if facts["refused"] == facts["unreached"] else "refuses"
-            reason = " ".join(printable(facts["refusal"]).split())[:_REASON]
-            reasons.append(f"{name} {how} {facts['refused']} of {cases} cases: {reason}")
-    hint = "choose others with --operator or --platform"
-    return "; ".join(reasons), f"{hint}, or {longer}" if budget.seconds is not None else hint
+    def finish(self, runner: DifferentialRunner) -> None:
+        """Count what a worker's runner has built, and where its time went."""
+        with self._lock:
+            self.times.add(runner.stopwatch.times)
+            for name, session in runner.candidates.items():
+                self.builds[name] += session.builds

@@ -16,13 +16,12 @@ from pathlib import Path
 import torch
 
 from tapml_fuzz.carving import models, recognise, sentences, trace, window
-from tapml_fuzz.carving import select_seeds as choose
-from tapml_fuzz.carving.infer_sizes import as_call
-from tapml_fuzz.carving.select_seeds import Sighting
+from tapml_fuzz.carving.infer_sizes import infer_sizes
+from tapml_fuzz.carving.select_seeds import Sighting, select_seeds
 from tapml_fuzz.carving.trace import Recorded
 from tapml_fuzz.core.errors import BadModel, BadOption
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.core.profile import ProfileBuilder
+from tapml_fuzz.core.profile import MASKED_BELOW, ProfileBuilder
 from tapml_fuzz.operators.axes import InferredCall
 from tapml_fuzz.operators.invoke import call as invoke
 from tapml_fuzz.operators.invoke import resolve, to_numpy
@@ -35,11 +34,15 @@ _LIMITS = (window.MAX_ELEMENTS, 8192, 1024, 4096, 2048, 256)
 # Seeds of operators that only move data are smaller: they have no arithmetic to go wrong in a long reduction.
 _MOVER_SHARE = 4
 _MOVERS = frozenset({"aten.clone.default", "aten._to_copy.default", "aten.index.Tensor", "aten.cat.default"})
+# Calls of a signature that are tried for its seeds: chosen, more than are kept, since equal ones drop out.
 _CANDIDATES = 14
+# Limits that corpus/README.md states, so that a corpus stays small enough to be kept in version control.
 _MAX_SEED_BYTES = 250_000
 _MIN_SEEDS = 3
 _MAX_TEXT = 200
-_MASKED_BELOW = -1e4
+# The exported graph's result may be this far from the model's, relative to the larger of 1 and the largest value.
+# Chosen to be far above what sums in another order make in float32, and far below another model's result.
+_SAME_RESULT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,13 @@ class CarveProgress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a carving did. `model` is its label in the corpus; `skipped` says what of it became no seeds, and why."""
+    """The account of a carving.
+
+    Attributes:
+        model: its label in the corpus.
+        elements: of input, over all seeds.
+        skipped: a line for each kind of call that became no seed, with the reason.
+    """
 
     model: str
     output: Path
@@ -69,7 +78,7 @@ class Summary:
 
 @dataclass
 class _Signature:
-    """What is gathered of one operator signature."""
+    """An operator signature with all that is gathered of it."""
 
     operator: Operator
     builders: list[ProfileBuilder]
@@ -119,7 +128,7 @@ def _carve(
     for number in range(len(carving.batches)):
         carving.look(number)
         progress(CarveProgress("look", number + 1, len(carving.batches)))
-    wanted = carving.choose()
+    wanted = carving.select()
     for done, number in enumerate(sorted(wanted)):
         carving.keep(number, wanted[number])
         progress(CarveProgress("keep", done + 1, len(wanted)))
@@ -177,7 +186,7 @@ class _Carving:
         foreign = any(sentences.script(text) not in (self._main_script, "NONE") for text in batch.texts)
 
         def observe(recorded: Recorded) -> None:
-            if (call := self._as_call(recorded)) is None:
+            if (call := self._inferred(recorded)) is None:
                 return
             self.calls += 1
             signature = self._signature(call.operator)
@@ -197,12 +206,12 @@ class _Carving:
         with torch.no_grad():
             self._check(outputs[0], self._model.module(inputs)[0])
 
-    def choose(self) -> dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]]:
+    def select(self) -> dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]]:
         """The calls to keep, by batch and node, each with the number of elements its seed may have."""
         wanted: dict[int, dict[str, list[tuple[_Signature, Sighting, int]]]] = {}
         for signature in self._signatures.values():
             share = _MOVER_SHARE if _moves_data(signature.operator) else 1
-            for rank, sighting in enumerate(choose.diverse(signature.sightings, _CANDIDATES)):
+            for rank, sighting in enumerate(select_seeds(signature.sightings, _CANDIDATES)):
                 limit = max(64, _LIMITS[min(rank, len(_LIMITS) - 1)] // share)
                 wanted.setdefault(sighting.batch, {}).setdefault(sighting.node, []).append((signature, sighting, limit))
         return wanted
@@ -213,7 +222,7 @@ class _Carving:
 
         def observe(recorded: Recorded) -> None:
             for signature, sighting, limit in wanted.get(recorded.node, ()):
-                call = self._as_call(recorded)
+                call = self._inferred(recorded)
                 if call is not None and call.operator.key == signature.operator.key:
                     seed = self._seed(call, recorded, batch, limit)
                     if seed is not None:
@@ -225,7 +234,7 @@ class _Carving:
         """Signatures with their seeds, unlike in content; a signature seen in too few ways is skipped."""
         kept = []
         for signature in self._signatures.values():
-            order = [s for s in choose.diverse(signature.sightings, _CANDIDATES) if s in signature.seeds]
+            order = [s for s in select_seeds(signature.sightings, _CANDIDATES) if s in signature.seeds]
             distinct = {signature.seeds[s].id: signature.seeds[s] for s in order}
             seeds = list(distinct.values())[: len(_LIMITS)]
             if len(seeds) < _MIN_SEEDS:
@@ -234,11 +243,11 @@ class _Carving:
                 kept.append((signature, seeds))
         return kept
 
-    def _as_call(self, recorded: Recorded) -> InferredCall | None:
+    def _inferred(self, recorded: Recorded) -> InferredCall | None:
         operator = self._operators.get(recorded.node)
         if operator is None:
             return None
-        call = as_call(operator, recorded.args, recorded.kwargs)
+        call = infer_sizes(operator, recorded.args, recorded.kwargs)
         if call is None:
             self._skip(recorded.operator, f"a call differs from {operator.describe()[:160]}")
         return call
@@ -285,7 +294,7 @@ class _Carving:
     def _check(self, traced: torch.Tensor, eager: torch.Tensor) -> None:
         """The graph must compute what the model computes, or its activations are not the model's."""
         error = float((traced.double() - eager.double()).abs().max())
-        if not error <= 1e-3 * max(1.0, float(eager.abs().max())):
+        if not error <= _SAME_RESULT * max(1.0, float(eager.abs().max())):
             raise BadModel(f"the exported graph of {self._model.name} differs from the model by {error:.3g}")
 
     def _skip(self, operator: str, reason: str) -> None:
@@ -293,7 +302,7 @@ class _Carving:
 
 
 def _moves_data(operator: Operator) -> bool:
-    """Whether outputs are views or copies of inputs."""
+    """Tell whether outputs are views or copies of inputs."""
     schema = getattr(resolve(operator.name), "_schema", None)
     returns = schema.returns if schema is not None else ()
     return operator.name in _MOVERS or any(r.alias_info is not None for r in returns)
@@ -304,7 +313,7 @@ def _peak(call: InferredCall, recorded: Recorded) -> float:
     peaks = [0.0]
     for tensor in call.tensors:
         if tensor.is_floating_point() and tensor.numel() and not _among(tensor, recorded.weights):
-            values = torch.where(tensor.isfinite() & (tensor > _MASKED_BELOW), tensor, 0).abs()
+            values = torch.where(tensor.isfinite() & (tensor > MASKED_BELOW), tensor, 0).abs()
             mean = float(values.mean())
             peaks.append(float(values.max()) / mean if mean else 0.0)
     return max(peaks)

@@ -33,6 +33,7 @@ class Decoder(torch.nn.Module):
         self.takes_positions = "position_ids" in inspect.signature(network.forward).parameters
 
     def forward(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+        """Return the last logits and the new state; see the class for names, shapes and order."""
         state = [tensor for name, tensor in inputs.items() if name.startswith(_PAST)]
         given = {name: tensor for name, tensor in inputs.items() if not name.startswith(_PAST)}
         cache = _cache(list(zip(state[::2], state[1::2], strict=True)))
@@ -97,7 +98,7 @@ class Graphs:
 
 
 def state_of(inputs: Inputs) -> dict[str, int]:
-    """Which inputs are the state, and which output of the run before each is."""
+    """The inputs that are the state, each with the number of the output of the run before that it is."""
     return {name: number for number, name in enumerate((n for n in inputs if n.startswith(_PAST)), start=1)}
 
 

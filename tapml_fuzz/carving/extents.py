@@ -1,4 +1,4 @@
-"""How much of each axis fits in a seed."""
+"""Extents: as much of each axis as fits in a seed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tapml_fuzz.operators.invoke import call, torch_dtype
 # a batch of 2 shows what a batch does; 8 rows show what rows do; 16 channels, what a reduction does.
 _FLOORS = {0: 16, 1: 8}
 _BATCH_FLOOR = 2
-# An axis that others point into needs rows enough for them to point to.
+# An axis that others point into needs rows enough for them to point to (chosen).
 _INDEXED_FLOOR = 32
 
 
 def distance(operator: Operator, name: str) -> int:
-    """How far an axis is from the last axis of a tensor, at its closest; 1 where no tensor carries it."""
+    """The distance of an axis from the last axis of a tensor, at its closest; 1 where no tensor carries it."""
     found = [
         len(axes) - 1 - position for axes in operator.axes for position, size in enumerate(axes) if name in size.axes
     ]

@@ -15,8 +15,8 @@ class _OtherCallError(Exception):
     """The call is not one of this operator."""
 
 
-def as_call(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> InferredCall | None:
-    """The call `name(*args, **kwargs)` as a call of `operator`, or None where their constants or sizes differ."""
+def infer_sizes(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> InferredCall | None:
+    """The sizes and tensors of a call `name(*args, **kwargs)` of `operator`; None where constants or sizes differ."""
     tensors: dict[int, torch.Tensor] = {}
     observed: list[tuple[Product, int]] = []
     try:
@@ -33,11 +33,11 @@ def as_call(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) 
         if len(axes) != tensor.dim():
             return None
         observed += zip(axes, tensor.shape, strict=True)
-    sizes = solve(observed)
+    sizes = solve_sizes(observed)
     return InferredCall(operator, sizes, ordered) if sizes is not None else None
 
 
-def solve(observed: Sequence[tuple[Product, int]]) -> dict[str, int] | None:
+def solve_sizes(observed: Sequence[tuple[Product, int]]) -> dict[str, int] | None:
     """The size of every axis name such that each product has the value observed, or None."""
     sizes: dict[str, int] = {}
     for product, value in sorted(observed, key=lambda pair: len(pair[0].axes)):

@@ -23,8 +23,11 @@ from tapml_fuzz.storage.tensors import MALFORMED
 
 Inputs = dict[str, torch.Tensor]
 
+# A bound for files that nobody vouches for; configurations have a few kilobytes.
 _MAX_CONFIG_BYTES = 4 << 20
+# Tokens, for a model that does not say: sentence-transformers' all-MiniLM-L6-v2 cuts there (sentence_bert_config.json).
 _DEFAULT_LENGTH = 256
+# Folders of a package that are looked into: the package, a folder of models in it, a model.
 _SEARCH_DEPTH = 3
 
 
@@ -108,6 +111,7 @@ class FirstOutputs(torch.nn.Module):
         self.network = network
 
     def forward(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+        """Return the tensors of the network's result, in its order, whatever else is in it left out."""
         return tuple(t for t in self.network(**inputs).to_tuple() if isinstance(t, torch.Tensor))
 
 
@@ -126,6 +130,7 @@ class SentenceEncoder(torch.nn.Module):
         self.normalize = normalize
 
     def forward(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+        """Return the embedding, `[batch, hidden]`, followed by the transformer's own outputs."""
         outputs = self.transformer(inputs)
         tokens = outputs[0]
         if self.pooling == "mean":

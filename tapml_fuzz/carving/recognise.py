@@ -1,4 +1,4 @@
-"""Which operator is behind every node of a traced model."""
+"""Recognition of the operator behind every node of a traced model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of thousands of recorded calls become seeds: few, and as unlike each other as the model made them."""
+"""The choice of seeds among thousands of recorded calls: few, and as unlike each other as the model made them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WISHES: tuple[Callable[[Sighting], float], ...] = (
 )
 
 
-def diverse(sightings: Sequence[Sighting], count: int) -> list[Sighting]:
+def select_seeds(sightings: Sequence[Sighting], count: int) -> list[Sighting]:
     """Up to `count` sightings: one per wish, then from the layers and batches least seen so far."""
     pool, chosen = list(sightings), list[Sighting]()
     nodes, batches = Counter[str](), Counter[int]()

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from tapml_fuzz.core.errors import BadInputs
 
+# Carving 56 sentences takes 40 s (corpus/README.md), so 4,096 take most of an hour: more is a mistake.
 MAX_FILE_BYTES = 8 << 20
 MAX_SENTENCES = 4096
+# Small batches of several sizes, since the batch axis is cut to two anyway; every fourth sentence has no padding.
 _BATCH_SIZES = (5, 3, 4)
 _ALONE_EVERY = 4
 
@@ -24,6 +26,7 @@ class Batch:
 
     @property
     def label(self) -> str:
+        """The batch as people read of it: `"sentences 3, 7"`."""
         return f"sentence{'s' if len(self.numbers) > 1 else ''} {', '.join(map(str, self.numbers))}"
 
 

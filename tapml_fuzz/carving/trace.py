@@ -110,7 +110,7 @@ class _Watching(torch.fx.Interpreter):
 
 
 def used_outputs(node: torch.fx.Node, result: Any) -> tuple[int, ...]:
-    """Which of several outputs the graph reads; empty when it reads all of them, or the result whole."""
+    """Numbers of the outputs that the graph reads, of several; empty when it reads all, or the result whole."""
     if not isinstance(result, tuple | list) or any(user.target is not operator.getitem for user in node.users):
         return ()
     read = tuple(sorted({int(str(user.args[1])) for user in node.users if user.users}))

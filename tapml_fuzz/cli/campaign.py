@@ -1,30 +1,29 @@
-"""Putting a campaign together: corpus, platforms, bench, store, reports."""
+"""Putting a campaign together: corpus, platforms, runners, store, reports."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from hypothesis.configuration import set_hypothesis_home_dir
 
-from strategies import SeedSet
-from strategies.seed_set import seed_set_of
-from tapml_fuzz import __version__
+from tapml_fuzz.campaign.lineup import Lineup
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.registry import SOURCES, candidates
+from tapml_fuzz.platforms.registry import candidates, references
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.reporting.files import write_reports
 from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.corpus import Corpus, Entry
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet
+from tapml_fuzz.strategies.seed_set import seed_set_of
 
 
 def conduct(
@@ -33,12 +32,11 @@ def conduct(
     options: CampaignOptions,
     output: Path,
     terminal: Terminal,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Fuzz `seed_sets` (by operator key) on `platforms` (none: the default ones) and write the reports; the summary.
 
     Raises `UnavailablePlatform`, or `UnknownOperator` for a kernel that implements none of them, before any trial.
     """
-    set_hypothesis_home_dir(output / ".hypothesis")  # not into whatever folder the user stands in
     torch.set_num_threads(1)  # the oracle's; every platform's worker has a thread of its own
     store = FindingStore(output)
     for note in store.notes:
@@ -46,7 +44,7 @@ def conduct(
     pool = _Pool()
     terminal.say("starting platforms (not counted in the budget)")
     try:
-        reference = _source_platform(pool)
+        reference = _reference_platform(pool)
         infos = _available(pool, platforms, reference, terminal)
         seed_sets = _implemented(seed_sets, [info for name, info in infos.items() if name != reference], terminal)
 
@@ -55,17 +53,8 @@ def conduct(
             if isinstance(event, CampaignFinished):
                 write_reports(output, event.summary)
 
-        campaign = Campaign(
-            seed_sets=seed_sets,
-            make_runner=lambda: pool.runner(reference, [n for n in infos if n != reference]),
-            store=store,
-            options=options,
-            listener=listen,
-            infos=infos,
-            reference=reference,
-            version=__version__,
-            writer=reproducers,
-        )
+        lineup = Lineup(reference, infos, lambda: pool.runner(reference, lineup.candidates))
+        campaign = Campaign(seed_sets, lineup, store, options, listener=listen, writer=reproducers)
         with terminal:
             return campaign.run()
     finally:
@@ -98,7 +87,7 @@ def _implemented(seed_sets: Mapping[str, SeedSet], infos: Sequence[Info], termin
 
 
 class _Pool:
-    """Sessions that were started to ask what a platform is, handed on to the first bench."""
+    """Sessions that were started to ask what a platform is, handed on to the first runner."""
 
     def __init__(self) -> None:
         self._idle: dict[str, WorkerSession] = {}
@@ -128,13 +117,14 @@ class _Pool:
             self.drop(name)
 
 
-def _source_platform(pool: _Pool) -> str:
+def _reference_platform(pool: _Pool) -> str:
     """The most mature platform that runs here: CUDA where there is a GPU, else the CPU."""
-    for name in SOURCES[:-1]:
+    *better, last = references()
+    for name in better:
         if pool.info(name).available:
             return name
         pool.drop(name)
-    return SOURCES[-1]
+    return last
 
 
 def _available(pool: _Pool, wanted: Sequence[str], reference: str, terminal: Terminal) -> Mapping[str, Info]:

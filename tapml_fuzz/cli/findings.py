@@ -24,7 +24,7 @@ def findings() -> None:
     """
 
 
-@findings.command("list")
+@findings.command("list", epilog="Example: python -m tapml_fuzz findings list --output nightly")
 @output_option
 def list_(output: Path) -> None:
     """All findings of an output directory."""
@@ -33,7 +33,7 @@ def list_(output: Path) -> None:
     Terminal().findings(open_store(output).all())
 
 
-@findings.command()
+@findings.command(epilog="Example: python -m tapml_fuzz findings show softmax-tvm-opencl")
 @click.argument("id_", metavar="ID")
 @output_option
 def show(id_: str, output: Path) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from tapml_fuzz import __version__
-from tapml_fuzz.core.errors import TapmlFuzzError
+from tapml_fuzz.cli.version import print_version
+from tapml_fuzz.core.errors import BadOption, MachineryFailure, SystemRefusal, TapmlFuzzError
 
 # Imported only when used, so that `--help` answers at once: command -> (module, one line for --help).
 COMMANDS = {
     "run": ("tapml_fuzz.cli.run", "Fuzz the corpus's operators on every available platform."),
     "carve": ("tapml_fuzz.cli.carve", "Record a model's operators on real text into a corpus."),
-    "offload": ("tapml_fuzz.cli.offload", "Move a model to another platform, operator by operator."),
+    "offload": ("tapml_fuzz.cli.offload", "Move a model, or a compiled library, to another platform step by step."),
     "platforms": ("tapml_fuzz.cli.platforms", "List platforms: which can run here, and how to get the others."),
     "corpus": ("tapml_fuzz.cli.corpus", "List, show, count and verify the seeds of a corpus."),
     "findings": ("tapml_fuzz.cli.findings", "List and show what runs have found."),
@@ -64,7 +64,14 @@ class Commands(click.Group):
     epilog=EXIT_CODES,
     no_args_is_help=True,
 )
-@click.version_option(__version__, prog_name="tapml_fuzz")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the versions that a report of a bug should name.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(debug: bool) -> None:
     """Find the operators that an emerging ML platform computes wrongly, and the smallest realistic input for each.
@@ -95,22 +102,32 @@ def _run(arguments: list[str], debug: bool) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
-    except click.UsageError as error:
-        error.show()
-        return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
     except BrokenPipeError:
         return 0
-    except TapmlFuzzError as error:
-        if debug:
-            traceback.print_exc()
-        click.echo(f"error {error.code}: {error}", err=True)
-        return error.exit_code
     except Exception as error:
-        if debug:
+        if debug and not isinstance(error, click.UsageError):
             traceback.print_exc()
-        text = " ".join(str(error).split())[:300]
-        click.echo(f"error E900: {type(error).__name__}: {text} (run again with --debug for the traceback)", err=True)
-        return 3
+        told = _told(error)
+        click.echo(f"error {told.code}: {told}", err=True)
+        return told.exit_code
+
+
+def _told(error: Exception) -> TapmlFuzzError:
+    """The error as one with a code, whoever raised it."""
+    match error:
+        case TapmlFuzzError():
+            return error
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx is not None else "python -m tapml_fuzz"
+            return BadOption(_one_line(error.format_message()).rstrip("."), hint=f"see {command} --help")
+        case OSError() if error.filename is not None:
+            return SystemRefusal.of(error)
+    name = type(error).__name__
+    return MachineryFailure(f"{name}: {_one_line(str(error))}", hint="run again with --debug for the traceback")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]

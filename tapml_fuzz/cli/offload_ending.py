@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tapml_fuzz.cli.options import DEFAULT_OUTPUT
 
 if TYPE_CHECKING:
+    from tapml_fuzz.core.walk_summary import WalkSummary
     from tapml_fuzz.offload.ledger import UnitResult
     from tapml_fuzz.offload.report import WalkReport
     from tapml_fuzz.offload.subject import ModelCheck
@@ -36,15 +37,13 @@ def _tail(result: UnitResult) -> str:
     return f": {result.reason}{with_}{notices if result.where == 'alone' else ''}"
 
 
-def write(summary: dict[str, Any], output: Path, json_path: Path | None) -> None:
-    """The summary as `offload.json` in `output`, and at `json_path`."""
-    from tapml_fuzz.reporting.files import as_json
-    from tapml_fuzz.storage.tensors import write_atomically
+def write_reports(summary: WalkSummary, output: Path, json_path: Path | None) -> None:
+    """The reports of a walk in `output`, and its summary as JSON at `json_path`."""
+    from tapml_fuzz.reporting.files import write_json, write_walk_reports
 
-    text = as_json(summary) + "\n"
-    write_atomically(output / "offload.json", text.encode())
+    write_walk_reports(output, summary)
     if json_path is not None:
-        json_path.write_text(text)
+        write_json(json_path, summary)
 
 
 def ending(first: str, report: WalkReport, output: Path, last: str, notes: Sequence[str] = ()) -> None:

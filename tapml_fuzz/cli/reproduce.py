@@ -23,9 +23,12 @@ def reproduce(id_: str, output: Path) -> int:
     store = open_store(output)
     record = store.get(id_)
 
-    from tapml_fuzz.api.replaying import replay_case
+    from tapml_fuzz.api.replay import replay_case
 
-    verdict = replay_case(record.platform, store.evidence(record.id).case)
+    replayed = replay_case(record.platform, store.evidence(record.id).case, record.reference)
+    if replayed.reference != record.reference:
+        click.echo(f"against {replayed.reference}, since {record.reference} cannot run here")
+    verdict = replayed.verdict
     if verdict.kind is None:
         click.echo(f"{record.id}: no longer fails ({verdict.message or 'within the error bound'})")
         return 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tapml_fuzz.cli.options import DEFAULT_OUTPUT, corpus_option, output_option
+from tapml_fuzz.cli.options import DEFAULT_OUTPUT, corpus_option, json_option, output_option
 
 if TYPE_CHECKING:
+    from tapml_fuzz.core.summary import RunSummary
     from tapml_fuzz.engine.budget import Budget
 
 
@@ -21,21 +22,15 @@ if TYPE_CHECKING:
     "platforms",
     multiple=True,
     metavar="NAME|user:...",
-    help="Candidate (repeatable; default: all), or your own: user:FILE, user:MODULE:CALLABLE (docs/kernels.md).",
+    help="Candidate (repeatable; default: all), or your own: user:FILE, user:MODULE:CALLABLE "
+    "(docs/reference/kernel-headers.md).",
 )
 @click.option("--operator", "operators", multiple=True, metavar="GLOB", help="Operators by name, short name or key.")
 @click.option("--budget", default="60s", show_default=True, metavar="60s|500trials", help="When to stop.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed and trials, same cases.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Operators fuzzed at a time.")
 @output_option
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    metavar="FILE",
-    help="Write the summary here too ('-' for standard output).",
-)
+@json_option(stdout=True)
 def run(
     corpus_path: Path | None,
     platforms: tuple[str, ...],
@@ -59,49 +54,40 @@ def run(
       python -m tapml_fuzz run --budget 10m --output nightly --json nightly.json
     """
     from tapml_fuzz.cli.selection import select_operators, select_platforms
-    from tapml_fuzz.core.errors import BadOption
     from tapml_fuzz.engine.budget import Budget
 
     # What is wrong with the command is said before torch and Hypothesis, which take seconds, are imported.
     parsed = Budget.parse(budget)
-    if json_path is not None and (json_path.is_dir() or not (json_path.parent.is_dir() or str(json_path) == "-")):
-        raise BadOption(f"--json {json_path} cannot be written", hint="give a file in a folder that exists")
     select_platforms(platforms)
     corpus, entries = select_operators(corpus_path, operators)
 
     from tapml_fuzz.campaign.run import CampaignOptions
     from tapml_fuzz.cli.campaign import conduct, load_seed_sets
+    from tapml_fuzz.reporting.files import write_json
+    from tapml_fuzz.reporting.formats.json import as_json
     from tapml_fuzz.reporting.formats.terminal import Terminal
 
     options = CampaignOptions(parsed, seed=seed, workers=workers)
     to_stdout = json_path is not None and str(json_path) == "-"
     terminal = Terminal(sys.stderr if to_stdout else sys.stdout)
     summary = conduct(load_seed_sets(corpus, entries), platforms, options, output, terminal)
-    _write_json(summary, json_path)
+    if to_stdout:
+        click.echo(as_json(summary))
+    elif json_path is not None:
+        write_json(json_path, summary)
     where = "" if output == DEFAULT_OUTPUT else f" --output {output}"
     terminal.say(f"report: {output / 'report.md'}; look at findings: python -m tapml_fuzz findings list{where}")
     return exit_code(summary, parsed)
 
 
-def exit_code(summary: dict[str, Any], budget: Budget) -> int:
+def exit_code(summary: RunSummary, budget: Budget) -> int:
     """By what is new among the findings. Raises `NothingRan` where nothing says anything about any platform."""
-    from tapml_fuzz.campaign.tally import why_nothing_ran
+    from tapml_fuzz.campaign.summing import why_nothing_ran
     from tapml_fuzz.core.errors import NothingRan
 
-    if summary["interrupted"]:
+    if summary.interrupted:
         return 130
     why, hint = why_nothing_ran(summary, budget)
     if why:
         raise NothingRan(f"nothing ran, so nothing is known of any platform: {why}", hint=hint)
-    return 1 if any(f["new"] and f["kind"] != "permitted" for f in summary["findings"]) else 0
-
-
-def _write_json(summary: dict[str, object], path: Path | None) -> None:
-    from tapml_fuzz.reporting.files import as_json
-
-    if path is None:
-        return
-    if str(path) == "-":
-        click.echo(as_json(summary))
-        return
-    path.write_text(as_json(summary) + "\n")
+    return 1 if any(f.new and f.kind != "permitted" for f in summary.findings) else 0

@@ -43,10 +43,12 @@ class Case:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
+        """Names of the dtypes, one per tensor."""
         return tuple(dtypes.name_of(t) for t in self.tensors)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes, one per tensor."""
         return tuple(t.shape for t in self.tensors)
 
     @property

@@ -35,6 +35,7 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 
 def is_float(name: str) -> bool:
+    """Tell whether the dtype of that name is floating."""
     return name in FLOATS
 
 
@@ -52,11 +53,13 @@ def largest(name: str) -> float:
 
 @cache
 def smallest_normal(name: str) -> float:
+    """Smallest positive normal number of a floating dtype."""
     return float(limits(name).smallest_normal)
 
 
 @cache
 def smallest_subnormal(name: str) -> float:
+    """Smallest positive number of a floating dtype, which is subnormal."""
     return float(limits(name).smallest_subnormal)
 
 

@@ -1,4 +1,4 @@
-"""What happens during a campaign, as typed records: the engine emits them, reports consume them."""
+"""Events of a campaign as typed records: the engine emits them, reports consume them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tapml_fuzz.core.summary import RunSummary
+
 
 @dataclass(frozen=True)
 class CampaignStarted:
+    """The first event: names of the platforms and keys of the operators that take part."""
+
     version: str
     seed: int
     budget: str
@@ -19,6 +23,8 @@ class CampaignStarted:
 
 @dataclass(frozen=True)
 class PlatformUnavailable:
+    """A platform cannot take part; `hint` says how to get it."""
+
     platform: str
     reason: str
     hint: str
@@ -66,6 +72,8 @@ class FindingFound:
 
 @dataclass(frozen=True)
 class FindingReduced:
+    """A finding after its reduction; `finding` is its record, with the reduced case."""
+
     finding: Any
 
 
@@ -79,10 +87,9 @@ class FindingMerged:
 
 @dataclass(frozen=True)
 class CampaignFinished:
-    """`summary` is the JSON of the run; `interrupted` says that Ctrl-C ended it."""
+    """The last event of a campaign, whether it used its budget or was interrupted; `summary` says which."""
 
-    summary: dict[str, Any] = field(repr=False)
-    interrupted: bool = False
+    summary: RunSummary = field(repr=False)
 
 
 Event = (

@@ -1,4 +1,4 @@
-"""What is under test: one aten overload (or torch callable) with its attributes, as pure data.
+"""The unit under test: one aten overload (or torch callable) with its attributes, as pure data.
 
 An `Operator` is a call with holes. A `Slot` stands where a tensor goes; a `Product` of axis names stands for
 every size, whether an axis of a tensor or an integer attribute that must agree with one (`normalized_shape`,
@@ -30,6 +30,7 @@ class Product(msgspec.Struct, frozen=True, tag="product"):
     constant: int = 1
 
     def value(self, sizes: Mapping[str, int]) -> int:
+        """The size itself, given the size of every axis."""
         return math.prod((sizes[name] for name in self.axes), start=self.constant)
 
     def __str__(self) -> str:
@@ -95,7 +96,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
         return f"{self.short_name}-{hashlib.blake2b(encode_operator(self), digest_size=4).hexdigest()}"
 
     def matches(self, globs: Sequence[str]) -> bool:
-        """Whether name (`aten._softmax.default`), short name (`softmax`) or key matches any of the globs."""
+        """Tell whether name (`aten._softmax.default`), short name (`softmax`) or key matches any of the globs."""
         return any(fnmatch.fnmatchcase(text, glob) for glob in globs for text in (self.name, self.short_name, self.key))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What came of asking a platform to build or run something. Outcomes are values, not exceptions."""
+"""Outcomes of asking a platform to build or run something: values, not exceptions."""
 
 from __future__ import annotations
 

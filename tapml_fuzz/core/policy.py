@@ -1,4 +1,4 @@
-"""What a platform's specification lets it do with numbers: the facts that turn `wrong` into `permitted`."""
+"""Facts about a platform: the freedoms that its specification takes with numbers, and what it can be asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Numerical policy of a platform.
+    """Numerical policy of a platform: the facts that turn `wrong` into `permitted`.
 
     Attributes:
         flushes_subnormals: results and operands below the smallest normal may be replaced by zero.
@@ -28,7 +28,7 @@ NO_LIMIT = 1 << 31
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a platform can be asked for. A session refuses the rest in words, before a build or a run.
+    """The requests that a platform can be given. A session refuses the rest in words, before a build or a run.
 
     Attributes:
         dtypes: names of the dtypes it computes in, which inputs and outputs may have.

@@ -12,14 +12,18 @@ import numpy as np
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
 
-# Probabilities at which quantiles are kept: dense in the tails, where the values that break kernels live.
+# An additive mask adds a number below any logit: -10000 in the first of them (google-research/bert, modeling.py), the
+# lowest of the dtype in newer models (float16: -65504).
+MASKED_BELOW = -1e4
+
+# Probabilities at which quantiles are kept: dense in the tails, where the values that break kernels live. Of
+# 65,536 sampled values 65 are below the one at 0.001.
 PROBABILITIES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 _ROW_PROBABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SAMPLE = 1 << 16
+# Chosen so that a profile stays a few kilobytes of JSON that people can read.
 _MAX_DISTINCT = 8
 _MAX_CHANNELS = 64
-_SAMPLE = 1 << 16
-# An additive mask adds a number below any logit; half-precision models use -65504, others the dtype's lowest.
-_MASKED_BELOW = -1e4
 
 Structure = Literal["dense", "mask", "index", "constant", "empty"]
 
@@ -121,7 +125,7 @@ class ProfileBuilder:
                 self._distinct = None
         if values.ndim and np.issubdtype(array.dtype, np.floating) | (self._dtype == "bfloat16"):
             self._rows += values.size // shape[-1]
-            self._masked_rows += int((values <= _MASKED_BELOW).all(axis=-1).sum())
+            self._masked_rows += int((values <= MASKED_BELOW).all(axis=-1).sum())
             self._add_rows(np.where(finite_mask, values, 0.0).reshape(-1, shape[-1]))
 
     def _add_rows(self, rows: Array) -> None:
@@ -173,7 +177,7 @@ class ProfileBuilder:
         )
 
     def _structure(self, values: tuple[float, ...]) -> Structure:
-        if self._dtype == "bool" or (len(values) >= 2 and values[0] <= _MASKED_BELOW):
+        if self._dtype == "bool" or (len(values) >= 2 and values[0] <= MASKED_BELOW):
             return "mask"
         if len(values) == 1:
             return "constant"

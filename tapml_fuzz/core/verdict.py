@@ -30,8 +30,22 @@ Realism = Literal["observed", "near", "extrapolated", "special", "degenerate"]
 REALISMS: tuple[Realism, ...] = get_args(Realism)
 
 
+def more_realistic(first: Realism, second: Realism) -> Realism:
+    """The one of two levels that is closer to what was observed."""
+    return min(first, second, key=REALISMS.index)
+
+
+def is_no_less_realistic(new: Realism, old: Realism) -> bool:
+    """Whether a changed input is as good as the old one; a changed seed, no longer observed, is while it is near."""
+    return _rank(new) <= _rank(old)
+
+
+def _rank(level: Realism) -> int:
+    return max(REALISMS.index(level), REALISMS.index("near"))
+
+
 class Metrics(msgspec.Struct, frozen=True):
-    """How far one output is from the truth.
+    """The distance of one output from the truth.
 
     `ratio` is max |actual - truth| / E over the judged elements, the figure of merit (0 exact, above 1 outside the
     bound); `max_abs`, `max_rel` (relative to |truth|), `max_ulp` (in units in the last place of the output dtype)

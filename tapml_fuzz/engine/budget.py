@@ -51,6 +51,3 @@ class Budget:
         """Share of the budget that is used, 0 to 1."""
         share = trials / self.trials if self.trials else self.elapsed / (self.seconds or 1.0)
         return min(1.0, share)
-
-    def exhausted(self, trials: int) -> bool:
-        return self.used(trials) >= 1.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Crash, RunOutcome, Timeout
+from tapml_fuzz.engine.case_session import CaseSession
 
 WINDOW = 16  # cases
 _ELEMENTS = 1 << 19  # of a window's inputs; with outputs, truth and bounds some fifty bytes each
@@ -16,20 +17,19 @@ _SECONDS = 0.5
 _Tag = TypeVar("_Tag")
 
 
-class Runs(Protocol):
-    """What runs cases: a session."""
+class WindowLimit:
+    """The number of cases that make a window: as many as ran in half a second, by the last window; one at first.
 
-    def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]: ...
-
-
-class Pace:
-    """How many cases make a window: what runs in half a second, by the last window. One to begin with."""
+    Attributes:
+        cases: the number at present, at most `WINDOW`.
+    """
 
     def __init__(self) -> None:
-        self.limit = 1
+        self.cases = 1
 
     def took(self, cases: int, seconds: float) -> None:
-        self.limit = max(1, min(WINDOW, int(_SECONDS * cases / max(seconds, 1e-6))))
+        """Take note that so many cases took so many seconds."""
+        self.cases = max(1, min(WINDOW, int(_SECONDS * cases / max(seconds, 1e-6))))
 
 
 def windows(cases: Iterable[tuple[Case, _Tag]], limit: Callable[[], int]) -> Iterator[list[tuple[Case, _Tag]]]:
@@ -49,7 +49,7 @@ def windows(cases: Iterable[tuple[Case, _Tag]], limit: Callable[[], int]) -> Ite
         yield window
 
 
-def prefetch(session: Runs, cases: Sequence[Case]) -> list[RunOutcome]:
+def prefetch(session: CaseSession, cases: Sequence[Case]) -> list[RunOutcome]:
     """Outcomes in order, up to the first hang or crash: whoever waits for them may have no time for another."""
     outcomes: list[RunOutcome] = []
     for outcome in session.run_many(cases):

@@ -1,17 +1,19 @@
-"""Whose fault it is that the model fails: the smallest set of moved units, and the error's way through the graph."""
+"""Blame for a model that fails: the smallest set of moved units, and the error's way through the graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from tapml_fuzz.core.outcome import Ok
+from tapml_fuzz.core.walk_summary import Growth
 from tapml_fuzz.judge import judge
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
-from tapml_fuzz.offload.ledger import Growth, written
+from tapml_fuzz.offload.ledger import written
 from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.tolerance import truth_of
 
-# Values shown of a failure's way: the first outside the bound, what led there, and the model's result.
+# Values shown of a failure's way: the first outside the bound, what led there, and the model's result. As many as a
+# screen has lines.
 _SHOWN = 24
 
 
@@ -41,7 +43,7 @@ def smallest_failing(items: Sequence[str], fails: Callable[[frozenset[str]], boo
 def partners(
     check: Callable[[Assignment], ModelCheck], target: str, unit: str, moved: Sequence[str]
 ) -> tuple[str, ...] | None:
-    """Which of the units moved before must be on the target too for `unit` to fail there; often none.
+    """Those of the units moved before that must be on the target too for `unit` to fail there; often none.
 
     None where the failure does not hang on `unit`: it does not come again with all of them, or comes without `unit`.
     """
@@ -58,7 +60,7 @@ def partners(
 
 
 def breaks(check: Callable[[Assignment], ModelCheck], assignment: Assignment) -> bool:
-    """Whether the model leaves its bound, or does not run."""
+    """Tell whether the model leaves its bound, or does not run."""
     try:
         return check(assignment).failed
     except CannotRun:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.offload.recording import Recording, calls_of
 
-# Calls of a unit that are replayed: as many of each shape, unlike ones (a model repeats its layers).
+# Calls of a unit that are replayed: as many of each shape, unlike ones (a model repeats its layers). Chosen: more than
+# MiniLM has layers.
 _PER_SHAPE = 8
 
 

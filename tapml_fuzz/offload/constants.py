@@ -14,7 +14,7 @@ Homes = dict[str, tuple[Any, Any]]  # a value at every site that made it or aske
 
 
 def memory(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """What two tensors share that are the same as long as both live, though they may be two objects."""
+    """A key that two tensors share, though they may be two objects, if they are the same as long as both live."""
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
@@ -55,7 +55,7 @@ def origins(recording: Recording, sites: Mapping[str, str]) -> dict[str, str]:
 
 
 class Constants:
-    """What steps gave, by their `origins`. Whatever nobody asks for is let go after two calls of `tidy`."""
+    """Outputs of steps by their `origins`. Whatever nobody asks for is let go after two calls of `tidy`."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Recording, list[Homes]]] = {}
@@ -66,20 +66,23 @@ class Constants:
         return len(self._kept)
 
     def get(self, origin: str) -> list[Homes] | None:
-        """Where the outputs are, one by one; whoever brings one elsewhere adds it there."""
+        """The homes of the outputs, one by one, where whoever brings one elsewhere adds it; None if there are none."""
         if origin not in self._kept:
             return None
         self._asked.add(origin)
         return self._kept[origin][1]
 
     def keep(self, origin: str, recording: Recording, homes: Sequence[Homes]) -> None:
+        """Keep the outputs of a step: `homes` says, one by one, where they are."""
         self._asked.add(origin)
         self._kept[origin] = recording, list(homes)  # the recording too, or its weights' memory could be another's
 
     def tidy(self) -> None:
+        """Let go of everything that nobody has asked for since the last call but one."""
         wanted = self._asked | self._asked_before
         self._kept = {origin: kept for origin, kept in self._kept.items() if origin in wanted}
         self._asked, self._asked_before = set(), self._asked
 
     def clear(self) -> None:
+        """Let go of everything."""
         self._kept.clear()

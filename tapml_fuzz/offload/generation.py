@@ -10,7 +10,7 @@ from tapml_fuzz.offload.recording import Recording, record
 
 
 def generations(graphs: decoder.Graphs, batches: Sequence[Batch], steps: int) -> list[Recording]:
-    """What generating `steps` tokens after each batch's first one runs, in order.
+    """Recordings of all runs that generate `steps` tokens after each batch's first one, in order.
 
     The reference run's state and its most likely tokens are what the next step is recorded with.
     """

@@ -14,7 +14,7 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.errors import UnavailablePlatform
 from tapml_fuzz.core.outcome import Built
 from tapml_fuzz.offload.constants import Constants, Homes, memory, origins
-from tapml_fuzz.offload.incremental import PriorRun, Since
+from tapml_fuzz.offload.incremental import IncrementalRun, PriorRun
 from tapml_fuzz.offload.recording import RecordedStep, Recording, last_uses
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.platforms.base import Info, MachineUnreachable, NotSupported, Platform
@@ -41,7 +41,7 @@ def lost(platform: str, reason: str) -> UnavailablePlatform:
 
 @dataclass
 class Traffic:
-    """What a run cost.
+    """The cost of a run.
 
     Attributes:
         seconds: per step, inside its platform, in order; zero where the step had no need to run.
@@ -96,29 +96,32 @@ class Site:
         return outputs
 
     def adopt(self, tensor: Any) -> Any | None:
-        """See `residence.Resident`."""
+        """See `device_tensors.Resident`."""
         return self._tensors.adopt(tensor)
 
     def place(self, array: Array) -> Any:
+        """A host array as a tensor of this platform; raises as `prepare` does."""
         try:
             return self._tensors.place(array)
         except Exception as error:
             raise self._said("placing a tensor", error) from error
 
     def fetch(self, tensor: Any) -> Array:
+        """A tensor of this platform as a host array; raises as `prepare` does."""
         try:
             return self._tensors.fetch(tensor)
         except Exception as error:
             raise self._said("fetching a tensor", error) from error
 
     def _said(self, what: str, error: Exception) -> CannotRun | UnavailablePlatform:
-        """What the platform raised, of whichever of many types, meanwhile."""
+        """The error to raise for what the platform raised meanwhile, of whichever of many types."""
         if isinstance(error, MachineUnreachable):
             return lost(self.name, str(error))
         said = f"{type(error).__name__}: {error}"
         return CannotRun(self.name, what, said, refused=isinstance(error, NotSupported))
 
     def close(self) -> None:
+        """Give back the builds and the device."""
         self._session.close()
 
 
@@ -146,32 +149,32 @@ class Hybrid:
         assignment: Assignment,
         *,
         carried: Mapping[str, Array] | None = None,
-        before: PriorRun | None = None,
+        prior: PriorRun | None = None,
         observe: Callable[[RecordedStep, list[Array]], None] | None = None,
         traffic: Traffic | None = None,
     ) -> list[Array]:
         """The model's outputs, in order, with every step where `assignment` puts it.
 
         `carried` gives inputs in place of the recorded ones. Steps that hang on weights alone run once for every
-        assignment of theirs. With `before`, what an earlier run gave, only what `kept.Since` says runs again.
-        `observe` sees what every step gave, as numpy arrays, which are those of `before` where nothing changed.
+        assignment of theirs. With `prior`, an earlier run of it, only what `IncrementalRun` says runs again.
+        `observe` sees what every step gave, as numpy arrays, which are those of `prior` where nothing changed.
         Raises `CannotRun` at the first step that did not run.
         """
         traffic = traffic if traffic is not None else Traffic()
         carried = carried or {}
         sites = {step.name: assignment.get(step.operator.key, self.reference.name) for step in recording.steps}
-        flow, since = _Flow(self, recording, carried, traffic), Since(recording, sites, before, carried)
+        flow, incremental = _Flow(self, recording, carried, traffic), IncrementalRun(recording, sites, prior, carried)
         last, constant = last_uses(recording), origins(recording, sites)
         began = time.perf_counter()
         for number, step in enumerate(recording.steps):
-            site, arrays = self._sites[sites[step.name]], since.known(step)
+            site, arrays = self._sites[sites[step.name]], incremental.known(step)
             if arrays is not None:
                 flow.hosted(step, arrays)
                 traffic.seconds.append(0.0)
             else:
                 self._step(recording, step, site, flow, constant.get(step.name), traffic)
-                if before is not None or observe is not None:
-                    arrays = since.given(step, [flow.fetched(name) for name in step.outputs])
+                if prior is not None or observe is not None:
+                    arrays = incremental.given(step, [flow.fetched(name) for name in step.outputs])
             if observe is not None and arrays is not None:
                 observe(step, arrays)
             for name in last[number]:
@@ -214,7 +217,7 @@ class Hybrid:
         self._constants.clear()
 
     def alone(self, recording: Recording, step: RecordedStep, platform: str) -> list[Array]:
-        """What a step gives on a platform from what the reference run gave it (teacher-forced)."""
+        """The outputs of a step on a platform, on the inputs that the reference run gave it (teacher-forced)."""
         return next(self.again(recording, step, platform))
 
     def again(self, recording: Recording, step: RecordedStep, platform: str) -> Iterator[list[Array]]:
@@ -237,7 +240,7 @@ class Hybrid:
 
 
 class _Flow:
-    """Where the values of one run are, until their last use."""
+    """The places of one run's values, until their last use."""
 
     def __init__(self, hybrid: Hybrid, recording: Recording, carried: Mapping[str, Array], traffic: Traffic) -> None:
         self._hybrid, self._recording, self._carried, self._traffic = hybrid, recording, carried, traffic

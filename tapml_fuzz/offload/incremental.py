@@ -1,4 +1,4 @@
-"""What need not be computed again: steps that a move has not reached."""
+"""Incremental runs: steps that a move has not reached are not computed again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapml_fuzz.offload.recording import RecordedStep, Recording
 
 @dataclass(frozen=True)
 class PriorRun:
-    """What a run of a recording gave at every step.
+    """An earlier run of a recording: all that it gave.
 
     Attributes:
         sites: step -> the platform that it ran on.
@@ -28,7 +28,7 @@ class PriorRun:
     ratios: Mapping[str, float] = field(repr=False)
 
 
-class Since:
+class IncrementalRun:
     """A run beside an earlier one of the same recording: what has to run again.
 
     That is every step that has moved to another platform, those that it takes tensors from and those that it hands
@@ -36,26 +36,26 @@ class Since:
     """
 
     def __init__(
-        self, recording: Recording, sites: Mapping[str, str], before: PriorRun | None, carried: Mapping[str, Array]
+        self, recording: Recording, sites: Mapping[str, str], prior: PriorRun | None, carried: Mapping[str, Array]
     ) -> None:
-        self._before = before
-        known = before.carried if before is not None else {}
+        self._prior = prior
+        known = prior.carried if prior is not None else {}
         self._changed = {name for name, array in carried.items() if not same_bits(known.get(name), array)}
-        self._due = frozenset[str]() if before is None else _due(recording, sites, before)
+        self._due = frozenset[str]() if prior is None else _due(recording, sites, prior)
 
     def known(self, step: RecordedStep) -> list[Array] | None:
         """The step's outputs, if it need not run; None where it must."""
-        if self._before is None or step.name in self._due or not self._changed.isdisjoint(step.inputs):
+        if self._prior is None or step.name in self._due or not self._changed.isdisjoint(step.inputs):
             return None
-        return [self._before.values[name] for name in step.outputs]
+        return [self._prior.values[name] for name in step.outputs]
 
     def given(self, step: RecordedStep, outputs: Sequence[Array]) -> list[Array]:
-        """What a step that ran gave; in place of outputs that have not changed, those from before."""
-        if self._before is None:
+        """The outputs of a step that ran, the prior run's arrays in place of those that have not changed."""
+        if self._prior is None:
             return list(outputs)
         every = []
         for name, array in zip(step.outputs, outputs, strict=True):
-            old = self._before.values.get(name)
+            old = self._prior.values.get(name)
             if old is not None and same_bits(old, array):
                 every.append(old)
             else:
@@ -64,16 +64,16 @@ class Since:
         return every
 
 
-def _due(recording: Recording, sites: Mapping[str, str], before: PriorRun) -> frozenset[str]:
+def _due(recording: Recording, sites: Mapping[str, str], prior: PriorRun) -> frozenset[str]:
     maker = {name: step.name for step in recording.steps for name in step.outputs}
-    moved = {step.name for step in recording.steps if before.sites.get(step.name) != sites[step.name]}
+    moved = {step.name for step in recording.steps if prior.sites.get(step.name) != sites[step.name]}
     meeting = {step.name for step in recording.steps if any(maker.get(name) in moved for name in step.inputs)} | moved
     made_for = {maker[n] for step in recording.steps if step.name in meeting for n in step.inputs if n in maker}
     return frozenset(meeting | made_for)
 
 
 def same_bits(one: Array | None, other: Array) -> bool:
-    """Whether two packed arrays are the same, NaNs and signs of zero included."""
+    """Tell whether two packed arrays are the same, NaNs and signs of zero included."""
     return (
         one is not None
         and one.shape == other.shape

@@ -1,4 +1,4 @@
-"""What a walk has settled, kept line by line so that a kill at any time loses at most the unit at hand."""
+"""The ledger of a walk, kept line by line so that a kill at any time loses at most the unit at hand."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from tapml_fuzz.core.errors import BadOption
-from tapml_fuzz.offload.views import View
-from tapml_fuzz.storage.tensors import MALFORMED
+from tapml_fuzz.core.errors import BadOption, naming
+from tapml_fuzz.core.walk_summary import ENDLESS, UnitSummary
+from tapml_fuzz.storage.tensors import MALFORMED, write_atomically
 
 FORMAT = 1
-_MAX_BYTES = 64 << 20
-
-# Stands for a distance that is infinite (a number where none may be, anything where it must be equal): JSON has no
-# infinity.
-ENDLESS = 1e300
-
-Status = Literal["moved", "blocked", "unsupported"]
-# Where a blocked unit failed: on its own calls, in the model though not alone, or by taking the process with it.
-Where = Literal["", "alone", "model", "crash", "hang"]
+_MAX_BYTES = 64 << 20  # a bound for a file that nobody vouches for
 
 
 def written(ratio: float) -> float:
@@ -54,50 +46,11 @@ class Died(msgspec.Struct, frozen=True, tag="died"):
     reason: str
 
 
-class Growth(msgspec.Struct, frozen=True):
-    """One value on the way of a failure through the model; both ratios are distances over what is allowed.
-
-    `propagated`: in the hybrid run. `forced`: the step alone on the reference run's inputs, on the platform where it
-    was; None where it was not run again.
-    """
-
-    step: str
-    module: str
-    key: str
-    propagated: float
-    forced: float | None = None
+class UnitResult(UnitSummary, frozen=True, tag="unit"):
+    """What became of one unit, as a line of the ledger."""
 
 
-class UnitResult(msgspec.Struct, frozen=True, tag="unit"):
-    """What became of one unit.
-
-    Attributes:
-        key, operator: of the signature, and its text for people; `calls` of it in the recordings.
-        status, where, reason: see `Status` and `Where`; `reason` is one line.
-        findings: ids of what was filed.
-        partners: units moved before without which the model would not fail, smallest such set.
-        noticed: whether the model left its bound with this unit on the target; None where that was not run.
-        worst: the largest distance of a value in the model, over what is allowed, with this unit on the target; None
-            where that was not run.
-        growth: the failure's way through the model, in order.
-    """
-
-    key: str
-    operator: str
-    calls: int
-    status: Status
-    where: Where = ""
-    reason: str = ""
-    findings: tuple[str, ...] = ()
-    partners: tuple[str, ...] = ()
-    noticed: bool | None = None
-    worst: float | None = None
-    view: View | None = None
-    growth: tuple[Growth, ...] = ()
-    seconds: float = 0.0
-
-
-_Line = Walk | Trying | Died | UnitResult
+Line = Walk | Trying | Died | UnitResult
 
 
 class Ledger:
@@ -114,7 +67,7 @@ class Ledger:
         Raises `BadOption` when there is a walk of something else to resume. One whose versions differ is begun anew:
         another compiler has other faults.
         """
-        lines = self._read() if resume else []
+        lines = self.lines() if resume else []
         if lines and isinstance(lines[0], Walk) and _same(lines[0], walk):
             if lines[0].versions == walk.versions:
                 self._replay(lines[1:])
@@ -124,15 +77,12 @@ class Ledger:
             raise BadOption(
                 f"{self.path} is a walk of something else", hint="leave out --resume, or give another --output"
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(walk) + b"\n")
-        temporary.replace(self.path)
+        write_atomically(self.path, msgspec.json.encode(walk) + b"\n")
         return False
 
     def add(self, line: Trying | Died | UnitResult) -> None:
         """Append one line, on the disk before this returns."""
-        with self.path.open("ab") as file:
+        with naming(self.path), self.path.open("ab") as file:
             file.write(msgspec.json.encode(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -149,31 +99,34 @@ class Ledger:
         """The unit that runs in the model, by the last whole line of the file; empty when none does."""
         try:
             raw = self.path.read_bytes()
-            last = msgspec.json.decode(raw[: raw.rfind(b"\n") + 1].splitlines()[-1], type=_Line)
+            last = msgspec.json.decode(raw[: raw.rfind(b"\n") + 1].splitlines()[-1], type=Line)
         except (OSError, IndexError, *MALFORMED):  # none yet, or another version's
             return ""
         return last.key if isinstance(last, Trying) else ""
 
-    def _replay(self, lines: list[_Line]) -> None:
+    def _replay(self, lines: list[Line]) -> None:
         for line in lines:
             if isinstance(line, UnitResult):
                 self.results[line.key] = line
             elif isinstance(line, Died):
                 self.deaths[line.key] = line
 
-    def _read(self) -> list[_Line]:
-        """Every line that is whole; the last may have been cut short by a kill."""
+    def lines(self) -> list[Line]:
+        """Every line that is whole; the last may have been cut short by a kill.
+
+        Raises `BadOption` where a line is malformed, or the file too long to be one.
+        """
         try:
             if self.path.stat().st_size > _MAX_BYTES:
                 raise BadOption(f"{self.path} has more than {_MAX_BYTES} bytes", hint="leave out --resume")
             raw = self.path.read_bytes()
         except FileNotFoundError:
             return []
-        lines: list[_Line] = []
+        lines: list[Line] = []
         whole = raw[: raw.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                lines.append(msgspec.json.decode(line, type=_Line))
+                lines.append(msgspec.json.decode(line, type=Line))
             except MALFORMED as error:
                 raise BadOption(
                     f"{self.path} is malformed in line {number}: {error}", hint="leave out --resume"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten
 
-from tapml_fuzz.carving.infer_sizes import as_call
+from tapml_fuzz.carving.infer_sizes import infer_sizes
 from tapml_fuzz.carving.models import Inputs
 from tapml_fuzz.carving.trace import WITHOUT_MEANING, TracedModel, module_path, used_outputs
 from tapml_fuzz.core.case import Case
@@ -170,7 +170,7 @@ class _Recorder(torch.fx.Interpreter):
         """The node's call as one of its operator, or as one of its own where the sizes do not fit that."""
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         known = self._operators.get(node.name)
-        found = as_call(known, args, kwargs) if known is not None else None
+        found = infer_sizes(known, args, kwargs) if known is not None else None
         return found or fixed(str(node.target), args, kwargs, used_outputs(node, result))
 
 

@@ -12,14 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import msgspec
-import numpy as np
-
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok, RunError
 from tapml_fuzz.core.verdict import Verdict
-from tapml_fuzz.judge import judge
+from tapml_fuzz.judge import judge_differing, judge_not_repeated, same_outputs
 from tapml_fuzz.offload.hybrid import CannotRun, Hybrid
 from tapml_fuzz.offload.recording import RecordedStep, Recording, calls_of
 from tapml_fuzz.offload.subject import Subject
@@ -44,7 +41,7 @@ class FlakyRun:
 
 
 def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> FlakyRun | None:
-    """What is wrong at some runs of a unit on a platform, from the reference run's values; None when none was.
+    """The wrong run, where a unit is wrong at some runs on a platform, on the reference run's values; None where not.
 
     Runs that give the same bits are one: whether those are right, validation has said.
     """
@@ -54,15 +51,15 @@ def unsteady(subject: Subject, hybrid: Hybrid, key: str, platform: str) -> Flaky
         seen: list[Sequence[Array]] = []
         try:
             for outputs in islice(hybrid.again(recording, step, platform), -(-RUNS // len(calls))):
-                if not any(_same(outputs, other) for other in seen):
+                if not any(same_outputs(outputs, other) for other in seen):
                     seen.append(outputs)
                 if time.monotonic() > until:
                     break
         except CannotRun as error:
             if seen:  # it ran before
-                reason = f"it does not run every time: {error.reason}"
-                truth, verdict = truth_of(recording, step, subject.policy), Verdict("nondeterministic", reason)
-                return FlakyRun(reason, recording.case(step), RunError(error.reason), truth, verdict)
+                verdict = judge_not_repeated(error.reason)
+                truth = truth_of(recording, step, subject.policy)
+                return FlakyRun(verdict.message, recording.case(step), RunError(error.reason), truth, verdict)
         if len(seen) > 1 and (flaky := _wrong(subject, recording, step, seen)):
             return flaky
     return None
@@ -76,17 +73,8 @@ def _wrong(
     if expected is None:
         return None
     case = recording.case(step)
-    for outcome in (Ok(tuple(outputs)) for outputs in seen):
-        verdict = judge(case, outcome, expected, policy=subject.policy)
-        if verdict.failed:
-            told = f"on the same values differ, and not all are right: {verdict.kind}, {verdict.message}"
-            named = msgspec.structs.replace(verdict, kind="nondeterministic", message=f"runs {told}")
-            return FlakyRun(f"runs of {step.name} {told}", case, outcome, expected, named)
-    return None
-
-
-def _same(some: Sequence[Array], others: Sequence[Array]) -> bool:
-    return all(
-        a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        for a, b in zip(some, others, strict=True)
-    )
+    wrong = judge_differing(case, [Ok(tuple(outputs)) for outputs in seen], expected, policy=subject.policy)
+    if wrong is None:
+        return None
+    outcome, verdict = wrong
+    return FlakyRun(f"{step.name}: {verdict.message}", case, outcome, expected, verdict)

@@ -1,20 +1,29 @@
-"""What a walk came to, as data: for JSON, the terminal and the page."""
+"""The result of a walk, as data: for JSON, the terminal and the page."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import msgspec
 
-from tapml_fuzz.offload.ledger import Status, UnitResult, Walk
+from tapml_fuzz.core.walk_summary import (
+    FinalModelRun,
+    ModelWalkSummary,
+    NodeSummary,
+    RecordingSummary,
+    Status,
+    UnitSummary,
+)
+from tapml_fuzz.offload.ledger import UnitResult, Walk
 from tapml_fuzz.offload.subject import ModelCheck, Subject
 
 
 @dataclass(frozen=True, kw_only=True)
 class WalkReport:
-    """What every finished walk has.
+    """The part of a report that every finished walk has.
 
     Attributes:
         walk: what moved where; `units` what became of each, in the order walked.
@@ -31,16 +40,21 @@ class WalkReport:
 
     @property
     def blocked(self) -> tuple[UnitResult, ...]:
-        """Units that stay on the source, those first whose fault the model notices."""
+        """Units that stay on the reference platform, those first whose fault the model notices."""
         stay = [unit for unit in self.units if unit.status != "moved"]
         return tuple(sorted(stay, key=lambda u: (u.status == "unsupported", not u.noticed, -(u.worst or 0.0))))
 
     def settled(self) -> dict[str, Any]:
-        """The walk and its units as plain data."""
+        """The fields that the summary of every walk has, by name."""
+        walk, states = self.walk, [unit.status for unit in self.units]
         return {
-            **{k: v for k, v in msgspec.to_builtins(self.walk).items() if k not in ("type", "format")},
-            "units": [{k: v for k, v in msgspec.to_builtins(u).items() if k != "type"} for u in self.units],
-            **{status: sum(u.status == status for u in self.units) for status in get_args(Status)},
+            "model": walk.model,
+            "digest": walk.digest,
+            "reference": walk.reference,
+            "target": walk.target,
+            "versions": walk.versions,
+            "units": tuple(UnitSummary(**msgspec.structs.asdict(unit)) for unit in self.units),
+            **{status: states.count(status) for status in get_args(Status)},
             "elapsed_s": round(self.seconds, 3),
         }
 
@@ -63,50 +77,41 @@ class OffloadReport(WalkReport):
         """Operator calls of every graph."""
         return len({(r.graph, step.name) for r in self.subject.recordings for step in r.steps})
 
-    def summary(self) -> dict[str, Any]:
-        """The walk as plain data."""
-        recordings = self.subject.recordings
-        return {
+    def summary(self) -> ModelWalkSummary:
+        """The walk as it is written and shown."""
+        return ModelWalkSummary(
             **self.settled(),
-            "task": self.subject.task,
-            "recordings": [{"label": r.label, "nodes": len(r.steps), "on_host": list(r.on_host)} for r in recordings],
-            "nodes": self._nodes(),
-            "source_nodes": self.reference_nodes,
-            "final": self._final(),
-        }
+            task=self.subject.task,
+            recordings=tuple(RecordingSummary(r.label, len(r.steps), r.on_host) for r in self.subject.recordings),
+            nodes=tuple(self._nodes()),
+            reference_nodes=self.reference_nodes,
+            final=self._final(),
+        )
 
-    def _nodes(self) -> list[dict[str, Any]]:
+    def _nodes(self) -> Iterator[NodeSummary]:
         """The first recording of every graph: where each node ended, and its distance in the final run."""
         status = {unit.key: unit.status for unit in self.units}
         grown = self.final.grown if self.final else ()
         ratios = {(g.recording, g.step): g.ratio for g in reversed(grown)}
         graphs = {r.graph: n for n, r in reversed(list(enumerate(self.subject.recordings)))}
-        return [
-            {
-                "graph": graph,
-                "node": step.name,
-                "module": step.module,
-                "key": step.operator.key,
-                "status": status[step.operator.key],
-                "ratio": ratios.get((number, step.name)),
-            }
-            for graph, number in sorted(graphs.items(), key=lambda pair: pair[1])
-            for step in self.subject.recordings[number].steps
-        ]
+        for graph, number in sorted(graphs.items(), key=lambda pair: pair[1]):
+            for step in self.subject.recordings[number].steps:
+                key, ratio = step.operator.key, ratios.get((number, step.name))
+                yield NodeSummary(graph, step.name, step.module, key, status[key], ratio)
 
-    def _final(self) -> dict[str, Any]:
+    def _final(self) -> FinalModelRun:
         if self.final is None:
-            return {"failed": True, "failure": self.failure}
+            return FinalModelRun(failed=True, failure=self.failure)
         copied: Counter[str] = Counter()
         for traffic in self.final.traffic:
             copied.update({f"{a} -> {b}": count for (a, b), count in traffic.copied.items()})
-        return {
-            "failed": self.final.failed,
-            "worst": self.final.worst.ratio,
-            "worst_value": self.final.worst.value,
-            "view": msgspec.to_builtins(self.final.view),
-            "seen": str(self.final.view),
-            "node_seconds": round(sum(sum(t.seconds) for t in self.final.traffic), 4),
-            "copied_bytes": dict(copied),
-            "shared_tensors": sum(t.shared for t in self.final.traffic),
-        }
+        return FinalModelRun(
+            failed=self.final.failed,
+            worst=self.final.worst.ratio,
+            worst_value=self.final.worst.value,
+            view=self.final.view,
+            seen=str(self.final.view),
+            node_seconds=round(sum(sum(t.seconds) for t in self.final.traffic), 4),
+            copied_bytes=dict(copied),
+            shared_tensors=sum(t.shared for t in self.final.traffic),
+        )

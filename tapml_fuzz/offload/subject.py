@@ -12,16 +12,15 @@ from tapml_fuzz.carving import decoder, models, recognise, sentences, trace
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.policy import Policy
+from tapml_fuzz.core.walk_summary import View
 from tapml_fuzz.offload.generation import generations
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Traffic
 from tapml_fuzz.offload.incremental import PriorRun, same_bits
 from tapml_fuzz.offload.recording import RecordedStep, Recording, record
 from tapml_fuzz.offload.tolerance import Tolerances, tolerances
-from tapml_fuzz.offload.views import View, view
+from tapml_fuzz.offload.views import view
 from tapml_fuzz.operators.invoke import to_numpy
-
-_DEVICES = {"torch-cpu": "cpu", "torch-cuda": "cuda"}
-SOURCES = tuple(_DEVICES)
+from tapml_fuzz.platforms.registry import references
 
 
 @dataclass(frozen=True)
@@ -47,25 +46,27 @@ class ModelCheck:
         grown: every value that a step made, in order.
         view: what a user of the model sees of the difference.
         traffic: what the run cost, per recording.
-        kept: what every recording's run gave, for runs after it; empty where nobody can use it.
+        runs: the run of every recording, for checks after this one; empty where nobody can use it.
     """
 
     grown: tuple[Grown, ...]
     view: View
     traffic: tuple[Traffic, ...]
-    kept: tuple[PriorRun, ...] = field(default=(), repr=False)
+    runs: tuple[PriorRun, ...] = field(default=(), repr=False)
 
     @property
     def failed(self) -> bool:
+        """Tell whether any value is outside what is allowed."""
         return any(g.ratio > 1 for g in self.grown)
 
     @property
     def worst(self) -> Grown:
+        """The value that is farthest out, relative to what is allowed."""
         return max(self.grown, key=lambda g: g.ratio)
 
     @property
     def first(self) -> Grown | None:
-        """Where the model leaves the bound first."""
+        """The first value that is outside what is allowed; None where none is."""
         return next((g for g in self.grown if g.ratio > 1), None)
 
 
@@ -89,47 +90,47 @@ class Subject:
     operators: Mapping[str, Operator]
     versions: Mapping[str, str]
 
-    def check(self, hybrid: Hybrid, assignment: Assignment, before: Sequence[PriorRun] = ()) -> ModelCheck:
+    def check(self, hybrid: Hybrid, assignment: Assignment, prior: Sequence[PriorRun] = ()) -> ModelCheck:
         """Run every recording with `assignment` and compare each value with the reference run's.
 
-        `before` is what an earlier check kept: what has not changed since is not computed again. A decoder's state
+        `prior` are the runs of an earlier check: what has not changed since is not computed again. A decoder's state
         goes from one recording to the next as the hybrid run made it, its tokens as the reference run chose them.
         Raises `hybrid.CannotRun`.
         """
         grown: list[Grown] = []
         spent: list[Traffic] = []
         given: list[list[Array]] = []
-        kept: list[PriorRun] = []
+        runs: list[PriorRun] = []
         state: list[Array] = []
         for number, (recording, allowed) in enumerate(zip(self.recordings, self.tolerances, strict=True)):
-            earlier = before[number] if before else None
+            earlier = prior[number] if prior else None
             watch = _Watch(number, recording, allowed, earlier)
             traffic = Traffic()
             carried = {name: state[output] for name, output in recording.carried.items()}
-            state = hybrid.run(recording, assignment, carried=carried, before=earlier, observe=watch, traffic=traffic)
+            state = hybrid.run(recording, assignment, carried=carried, prior=earlier, observe=watch, traffic=traffic)
             grown += watch.grown
             given.append(state)
             spent.append(traffic)
             sites = {s.name: assignment.get(s.operator.key, self.reference) for s in recording.steps}
-            kept.append(PriorRun(sites, watch.values, carried, watch.ratios))
+            runs.append(PriorRun(sites, watch.values, carried, watch.ratios))
         hybrid.tidy()
         wanted = [[to_numpy(r.tensor(name)) for name in r.outputs] for r in self.recordings]
-        return ModelCheck(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(kept))
+        return ModelCheck(tuple(grown), view(self.task, given, wanted), tuple(spent), tuple(runs))
 
 
 class _Watch:
     """Sees every value of a recording's run: how far it is from the reference run's, and what to keep of it."""
 
-    def __init__(self, number: int, recording: Recording, allowed: Tolerances, before: PriorRun | None) -> None:
-        self._number, self._recording, self._allowed, self._before = number, recording, allowed, before
+    def __init__(self, number: int, recording: Recording, allowed: Tolerances, prior: PriorRun | None) -> None:
+        self._number, self._recording, self._allowed, self._prior = number, recording, allowed, prior
         self.grown: list[Grown] = []
         self.values: dict[str, Array] = {}
         self.ratios: dict[str, float] = {}
 
     def __call__(self, step: RecordedStep, outputs: list[Array]) -> None:
         for name, actual in zip(step.outputs, outputs, strict=True):
-            if self._before is not None and actual is self._before.values.get(name):
-                ratio, value = self._before.ratios[name], actual
+            if self._prior is not None and actual is self._prior.values.get(name):
+                ratio, value = self._prior.ratios[name], actual
             else:
                 reference = to_numpy(self._recording.values[name])
                 ratio, _ = self._allowed.ratio(name, actual, reference)
@@ -154,7 +155,7 @@ def prepare(
     Batches are spread over the lengths of the texts, padded and unpadded ones among them. A model that generates text
     runs the prefill of each and then `steps` decode steps. Raises `BadModel`.
     """
-    device = _DEVICES[reference]
+    device = references()[reference]
     progress("loading and tracing the model")
     loaded = models.load(model, device)
     chosen = _some(texts, batches)
@@ -215,4 +216,4 @@ def _spread(batches: Sequence[sentences.Batch], count: int) -> list[sentences.Ba
     return [batches[(2 * i + 1) * len(batches) // (8 * count)] for i in range(count)]
 
 
-__all__ = ["SOURCES", "Grown", "ModelCheck", "Subject", "prepare", "subject_of"]
+__all__ = ["Grown", "ModelCheck", "Subject", "prepare", "subject_of"]

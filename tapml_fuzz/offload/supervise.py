@@ -11,7 +11,7 @@ from tapml_fuzz.offload.ledger import Died, Ledger
 
 # Exit codes with which a walk ends by itself (see the command line's).
 _ENDS = (0, 1, 2, 3, 130)
-_POLL_S = 0.2
+_POLL_S = 0.2  # seconds, little beside the limit of a unit
 
 
 def supervise(

@@ -1,12 +1,12 @@
-"""How far a correct platform may be from the reference run, at every value of a model.
+"""Tolerances: the distance from the reference run that a correct platform may have, at every value of a model.
 
-One call's error bound E is the oracle's (ORACLE: a running error analysis in float64). Carried through a whole model
-by absolute values it would grow with every matrix product by the sum of a row's magnitudes, and say nothing after two
-layers. So it is carried as random errors are: the model runs in float64 a few times, each time with every call's
-result moved within its own E, and how far those runs spread is how far errors of that size reach. This is Monte Carlo
-arithmetic (D. S. Parker, "Monte Carlo Arithmetic", UCLA CSD-970002, 1997) with the oracle's bounds in place of half
-units in the last place. Half of the draws move each element its own way, as roundings do, and half move all elements
-of a call the same way, as a biased function does.
+One call's error bound E is the oracle's (`tapml_fuzz.oracle`: a running error analysis in float64). Carried through a
+whole model by absolute values it would grow with every matrix product by the sum of a row's magnitudes, and say nothing
+after two layers. So it is carried as random errors are: the model runs in float64 a few times, each time with every
+call's result moved within its own E, and how far those runs spread is how far errors of that size reach. This is Monte
+Carlo arithmetic (D. S. Parker, "Monte Carlo Arithmetic", UCLA CSD-970002, 1997) with the oracle's bounds in place of
+half units in the last place. Half of the draws move each element its own way, as roundings do, and half move all
+elements of a call the same way, as a biased function does.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from tapml_fuzz.operators import invoke
 from tapml_fuzz.operators.invoke import to_numpy
 from tapml_fuzz.oracle import Truth, truth
 
+# Each draw is one run of the model in float64. Half of six move elements apart and half together.
 _DRAWS = 6
 # Spreads are estimated from few draws: four of them hold every element of a normally distributed error that matters
-# (two-sided 6e-5 of one that fills E entirely; correct platforms use a tenth of it, see docs/offloading.md).
+# (two-sided 6e-5 of one that fills E entirely; correct platforms use a tenth of it, see docs/reference/offloading.md).
 _SPREADS = 4.0
-# Numbers this many times the median magnitude of a tensor are no measure of what its other numbers may be away.
+# Numbers this many times the median magnitude of a tensor are no measure of what its other numbers may be away: those
+# of a mask beside logits of order one (`core.profile.MASKED_BELOW`).
 _MASKS = 1e4
 
 
@@ -50,7 +52,7 @@ class Tolerances:
     ends: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict, repr=False)
 
     def ratio(self, name: str, actual: Array, reference: Array) -> tuple[float, int]:
-        """The worst |actual - source| over what is allowed, and the flat index where; infinite where none is."""
+        """The worst |actual - reference| over what is allowed, and the flat index where; infinite where none is."""
         if actual.shape != reference.shape:
             return np.inf, -1
         if actual.size == 0:
@@ -185,7 +187,7 @@ def _pooled(square: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Draw:
-    """How one run moves what it computes: each element its own way, or all elements of a call `together`."""
+    """A run that moves what it computes: each element its own way, or all elements of a call `together`."""
 
     seed: int
     number: int

@@ -1,4 +1,4 @@
-"""What moves in a walk, and in which order."""
+"""Units that move in a walk, and their order."""
 
 from __future__ import annotations
 
@@ -15,18 +15,27 @@ ORDERS = ("common", "graph")
 
 
 class Movable(Protocol):
-    """What moves as one: `names` are what a glob may match, `text` is for people, `elements` counts inputs."""
+    """Calls that move as one."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Stable identity, which ledger and reports use."""
+
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def names(self) -> tuple[str, ...]:
+        """Names that a glob of the order may match."""
+
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """A line for people."""
+
     @property
-    def calls(self) -> int: ...
+    def calls(self) -> int:
+        """Number of calls over all recordings."""
+
     @property
-    def elements(self) -> int: ...
+    def elements(self) -> int:
+        """Number of input elements over all calls."""
 
 
 U = TypeVar("U", bound=Movable)
@@ -42,14 +51,17 @@ class OffloadUnit:
 
     @property
     def key(self) -> str:
+        """See `Movable.key`."""
         return self.operator.key
 
     @property
     def names(self) -> tuple[str, ...]:
+        """See `Movable.names`."""
         return (self.operator.name, self.operator.short_name, self.key)
 
     @property
     def text(self) -> str:
+        """See `Movable.text`."""
         return self.operator.describe()
 
 

@@ -1,37 +1,14 @@
-"""What a user of a model sees of a difference: embeddings that point elsewhere, other tokens."""
+"""A difference as a user of the model sees it: embeddings that point elsewhere, other tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 from scipy.special import log_softmax
 
 from tapml_fuzz.core.dtypes import Array
-
-
-class View(msgspec.Struct, frozen=True):
-    """How the hybrid's result compares with the source's, over all batches.
-
-    Attributes:
-        cosine: the smallest cosine between an embedding (or a position's logits) and the source's.
-        agreement: share of positions where both choose the same next token; None for a model without tokens.
-        divergence: the largest Kullback-Leibler divergence of the next token's distribution, in nats; None likewise.
-        same_text: whether greedy generation gives the same text, as it does when every token it chooses, each after
-            the source's tokens, is the source's.
-    """
-
-    cosine: float
-    agreement: float | None = None
-    divergence: float | None = None
-    same_text: bool | None = None
-
-    def __str__(self) -> str:
-        if self.agreement is None:
-            return f"cosine {self.cosine:.9f}"
-        text = "same text" if self.same_text else "other text"
-        return f"{text}, {100 * self.agreement:.4g}% of next tokens equal, KL at most {self.divergence:.3g} nats"
+from tapml_fuzz.core.walk_summary import View
 
 
 def view(task: str, given: Sequence[Sequence[Array]], wanted: Sequence[Sequence[Array]]) -> View:

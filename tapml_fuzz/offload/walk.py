@@ -14,17 +14,18 @@ from typing import Generic, Literal, Protocol
 
 import msgspec
 
+from tapml_fuzz.core.walk_summary import Growth
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun, Hybrid
 from tapml_fuzz.offload.incremental import PriorRun
-from tapml_fuzz.offload.ledger import Growth, Ledger, Trying, UnitResult, written
+from tapml_fuzz.offload.ledger import Ledger, Trying, UnitResult, written
 from tapml_fuzz.offload.repetition import FlakyRun, unsteady
 from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
 from tapml_fuzz.offload.units import Movable, U
 
 
 class WalkModel(Protocol):
-    """What units move in."""
+    """The model in which units move."""
 
     def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
         """Run it with `assignment`, beside the reference run. Raises `CannotRun`.
@@ -39,37 +40,45 @@ class WalkModel(Protocol):
         """The way of a failure that `check` shows."""
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
-        """What is wrong at some runs of a unit on a platform; None when none is seen to be."""
+        """The result for a unit that is wrong at some runs on a platform; None when none is seen to be wrong."""
 
 
 @dataclass
 class Graph:
-    """A subject in a hybrid of its platforms."""
+    """A subject in a hybrid of its platforms.
+
+    Attributes:
+        file: files the flaky run of a unit, given its key; returns the ids of the findings that it is.
+    """
 
     subject: Subject
     hybrid: Hybrid
-    file: Callable[[str, FlakyRun], tuple[str, ...]] = lambda key, flaky: ()  # a unit's fluke; the findings that it is
+    file: Callable[[str, FlakyRun], tuple[str, ...]] = lambda key, flaky: ()
     _accepted: tuple[PriorRun, ...] = ()
 
     def check(self, assignment: Assignment, *, afresh: bool = False) -> ModelCheck:
+        """See `WalkModel.check`."""
         if afresh:
             self.hybrid.forget()
         return self.subject.check(self.hybrid, assignment, () if afresh else self._accepted)
 
     def accept(self, check: ModelCheck) -> None:
-        self._accepted = check.kept
+        """See `WalkModel.accept`."""
+        self._accepted = check.runs
 
     def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
+        """See `WalkModel.growth`."""
         return blame.growth(self.subject, self.hybrid, assignment, check)
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
+        """See `WalkModel.unsteady`; what is wrong is filed with `file`."""
         flaky = unsteady(self.subject, self.hybrid, key, platform)
         return None if flaky is None else Alone(failed=True, reason=flaky.reason, findings=self.file(key, flaky))
 
 
 @dataclass(frozen=True)
 class Alone:
-    """What validation of a unit on its own calls gave.
+    """The result of validating a unit on its own calls.
 
     `unsupported` says that the platform does not take it. What crashed or hung by itself (`where`) is not run in the
     model.
@@ -84,6 +93,8 @@ class Alone:
 
 @dataclass(frozen=True)
 class Started:
+    """Work on a unit begins; units are numbered from 1 in the order walked."""
+
     unit: Movable
     number: int
     total: int
@@ -91,7 +102,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Settled:
-    """`resumed`: it was settled in an earlier run of this walk."""
+    """Work on a unit has ended; `resumed` says that it was settled in an earlier run of this walk."""
 
     result: UnitResult
     number: int
@@ -131,7 +142,7 @@ class Walker(Generic[U]):
 
     @property
     def results(self) -> list[UnitResult]:
-        """What became of every unit, in order; a unit may be taken back as long as the model runs."""
+        """The result for every unit, in order; a unit may be taken back as long as the model runs."""
         return [self._ledger.results[key] for key in self._units]
 
     def final(self) -> ModelCheck:
@@ -213,7 +224,7 @@ class Walker(Generic[U]):
             return None, error
 
     def _took_back(self, keys: Sequence[str], failed: ModelCheck | None = None) -> bool:
-        """Whether one of these units, which have moved, was right by luck, and so is back on the source.
+        """Tell whether one of these units, which have moved, was right by luck; that one is taken back.
 
         It is the one that is seen to be wrong alone; else, where `failed` shows a failure that comes and goes, the
         one that gave the first value outside its bound.
@@ -230,7 +241,7 @@ class Walker(Generic[U]):
         return True
 
     def _took_back_smallest(self) -> bool:
-        """Whether the model fails every time it is run anew, so that the last of a smallest failing set is back.
+        """Tell whether the model fails every time it is run anew, so that the last of a smallest failing set is back.
 
         What failed then was not run again in the trials, or had other tensors there.
         """
@@ -276,7 +287,7 @@ def _each_once(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 
 def _breaks(check: ModelCheck | None, error: CannotRun | None) -> bool:
-    """Whether the model failed; what a platform refuses is no failure."""
+    """Tell whether the model failed; what a platform refuses is no failure."""
     return not error.refused if error is not None else check is not None and check.failed
 
 

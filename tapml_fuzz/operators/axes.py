@@ -1,4 +1,4 @@
-"""Which sizes agree: found by trial from example calls.
+"""Inference of which sizes agree, by trial from example calls.
 
 Every axis of every tensor argument, and every integer attribute, is a *position*. Two positions agree when the
 operator refuses to see one scaled alone but accepts both scaled together; a `view` that splits an axis makes
@@ -23,6 +23,7 @@ from tapml_fuzz.operators.indexes import with_indexes
 from tapml_fuzz.operators.invoke import resolve
 
 Example = tuple[Sequence[Any], Mapping[str, Any]]
+# A size is scaled by this to see which others agree with it. Chosen: small, since every trial runs at the scaled size.
 _FACTOR = 3
 
 

@@ -64,6 +64,7 @@ class ParsedExample:
         return value
 
     def template(self, value: Any, path: Position, factors: Mapping[Position, Product]) -> Template:
+        """The argument at `path` as a template: tensors as slots, integers as their products of axes."""
         if isinstance(value, torch.Tensor):
             return Slot(self._slots[path])
         if isinstance(value, torch.dtype):
@@ -91,7 +92,7 @@ class Trial:
             self._device = "cpu"
 
     def accepts(self, changes: Mapping[Position, int]) -> bool:
-        """Whether every example still runs with the positions in `changes` multiplied."""
+        """Tell whether every example still runs with the positions in `changes` multiplied."""
         key = tuple(sorted(changes.items(), key=repr))
         if key not in self._memory:
             self._memory[key] = all(
@@ -100,7 +101,7 @@ class Trial:
         return self._memory[key]
 
     def accepts_sizes(self, sizes: Sequence[Mapping[Position, int]]) -> bool:
-        """Whether every example runs with positions set to its entry of `sizes`."""
+        """Tell whether every example runs with positions set to its entry of `sizes`."""
         return all(self._run(e, s) for e, s in zip(self.examples, sizes, strict=True))
 
     def _run(self, example: ParsedExample, new: Mapping[Position, int]) -> bool:

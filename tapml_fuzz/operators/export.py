@@ -97,7 +97,7 @@ def _decomposed(program: ExportedProgram) -> ExportedProgram:
 
 
 def _is_decomposed(program: ExportedProgram) -> bool:
-    """Whether `run_decompositions` would leave the graph as it is; it takes longer than the rest of an export."""
+    """Tell whether `run_decompositions` would leave the graph as it is; it takes longer than the rest of an export."""
     implicit = torch._C.DispatchKey.CompositeImplicitAutograd
     return not any(
         node.target in _core_decompositions()

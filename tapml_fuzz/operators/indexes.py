@@ -1,4 +1,4 @@
-"""Which integer tensors index which axis: known for aten overloads, found by trial for a user's callable."""
+"""Inference of which integer tensors index which axis: known for aten overloads, else found by trial."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tapml_fuzz.operators.invoke import resolve
 
 
 def with_indexes(operator: Operator, example: ParsedExample) -> Operator:
+    """The operator with its `indexes`, found from its name or by trial on `example`."""
     found: list[Index] = []
     match operator.name.split(".")[:2]:
         case ["aten", "embedding"]:

@@ -37,10 +37,11 @@ class Accuracy(NamedTuple):
     nearest: bool = True
 
     def of(self, name: str) -> Builtin:
+        """The largest error of a function in this table, else in the `ieee` table."""
         return self.builtins.get(name) or IEEE.builtins[name]
 
     def promised(self, name: str) -> Builtin | None:
-        """What a platform's specification says of a function; None where that is nothing, and of the `ieee` table."""
+        """The accuracy that a specification promises for a function; None where it promises none, as `ieee` does."""
         return None if self is IEEE else self.builtins.get(name)
 
     def in_wider_units(self, ratio: float) -> Accuracy:

@@ -1,12 +1,7 @@
-"""Elementwise primitives: value by torch in float64, error by a bound on how far f moves over x +- e.
-
-Where |f'| changes within the interval the bound is over the whole interval, not first order: each docstring gives
-it. `own` errors come from the accuracy table (`Builtin`), as `(ulp + per * |x|) * 2u * |y| + absolute`.
-"""
+"""Elementwise arithmetic: value by torch in float64, error by a bound on how far it moves over x +- ex and y +- ey."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -15,11 +10,6 @@ from torch import Tensor
 from tapml_fuzz.oracle.tracked import Arithmetic, Tracked, correctly_rounded, errors_of
 
 Operand = Tracked | float
-
-# Where exp of anything is certainly zero or infinite in float64; keeps |x| * exp(x) free of inf * 0.
-_EXP_RANGE = 800.0
-# Where exp of a float16 overflows: what tanh inherits from it says nothing beyond.
-_HALF_EXP_RANGE = 11.1
 # The largest whole number up to which every one is a float32.
 _LARGEST_COUNT = 2.0**24
 
@@ -55,11 +45,13 @@ def store_intermediate(x: Tracked, like: Tracked) -> Tracked:
 
 
 def pair(x: Operand, y: Operand) -> tuple[Tracked, Tracked, Arithmetic]:
+    """Both operands as floating `Tracked` values, and the arithmetic that they share."""
     arithmetic = x.arithmetic if isinstance(x, Tracked) else y.arithmetic  # type: ignore[union-attr]
     return floating(x, arithmetic), floating(y, arithmetic), arithmetic
 
 
 def add(x: Operand, y: Operand) -> Tracked:
+    """|(x+dx) + (y+dy) - (x+y)| <= ex + ey."""
     x, y, a = pair(x, y)
     result = a.rounded(
         x.value + y.value,
@@ -72,7 +64,8 @@ def add(x: Operand, y: Operand) -> Tracked:
     return correctly_rounded(_absorbed(_absorbed(result, x, y), y, x), x, y)
 
 
-# A mask's lowest number next to scores: only where something as large is about is absorption looked for.
+# A mask's lowest number next to scores: only where something as large is about is absorption looked for. Half a unit of
+# 1e18 is 3e10 in float32, more than any score. Below it the sum keeps the bound of an ordinary rounding.
 _HUGE = 1e18
 
 
@@ -89,6 +82,7 @@ def _absorbed(result: Tracked, small: Tracked, large: Tracked) -> Tracked:
 
 
 def sub(x: Operand, y: Operand) -> Tracked:
+    """|(x+dx) - (y+dy) - (x-y)| <= ex + ey."""
     x, y, a = pair(x, y)
     lost = _both_overflow(x, y, 1.0)
     result = a.rounded(x.value - y.value, errors_of(x, y), (x, y), underflows=a.flush, unbounded=lost)
@@ -96,7 +90,7 @@ def sub(x: Operand, y: Operand) -> Tracked:
 
 
 def _both_overflow(x: Tracked, y: Tracked, sign: float) -> Tensor | None:
-    """Where an intermediate that overflows meets another, or an infinity, as inf - inf: NaN is right too.
+    """A mask of where an intermediate that overflows meets another, or an infinity, as inf - inf: NaN is right too.
 
     `sign` is what their signs multiply to.
     """
@@ -126,7 +120,7 @@ def mul(x: Operand, y: Operand) -> Tracked:
 
 
 def infinite_by_zero(x: Tracked, y: Tracked, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
-    """Where an infinity meets a number that may just as well be zero (a subnormal that is flushed): unjudged.
+    """A mask of where an infinity meets a number that may just as well be zero (a subnormal that is flushed): unjudged.
 
     The result is then NaN, or infinite with either sign; NaN it surely is where a NaN goes in as well. `product` is
     the one that is computed, sums and all.
@@ -196,169 +190,17 @@ def div(x: Operand, y: Operand, *, builtin: str = "div") -> Tracked:
 
 
 def reciprocal(x: Operand) -> Tracked:
+    """1 / x, with the accuracy that the platform has for it."""
     return div(1.0, x, builtin="reciprocal")
 
 
 def neg(x: Tracked) -> Tracked:
+    """-x, which rounds nothing."""
     return Tracked(-x.value, x.arithmetic, x.error, storage_dtype=x.storage_dtype, overflows=x.overflows)
 
 
 def absolute(x: Tracked) -> Tracked:
+    """|x|, which rounds nothing."""
     return Tracked(
         x.value.abs(), x.arithmetic, x.error, storage_dtype=x.storage_dtype, overflows=x.overflows, nonnegative=True
     )
-
-
-def exp(x: Operand, *, builtin: str = "exp") -> Tracked:
-    """exp(x) * (exp(e) - 1); exp2 by the same formula with e * ln 2."""
-    x, _, a = pair(x, 0.0)
-    accuracy = a.accuracy.of(builtin)
-    value = torch.exp(x.value) if builtin == "exp" else torch.exp2(x.value)
-    # The reduced argument of exp may be off by u|x|-sized steps; beyond the range the value is 0 or inf anyway.
-    relative = x.value.clamp(-_EXP_RANGE, _EXP_RANGE).abs_().mul_(2 * accuracy.ulp_per_argument * a.roundoff)
-    relative.add_(2 * accuracy.ulp * a.roundoff)
-    inherited: Tensor | None = None
-    if x.error is not None:
-        scale = 1.0 if builtin == "exp" else 0.6931471805599453
-        widest = float(x.error.amax()) if x.error.numel() else 0.0
-        if widest <= 0.1:
-            relative = relative.add_(x.error * (1.06 * scale))  # expm1(e) <= 1.06 e for e <= 0.1
-        else:
-            above = x.value + x.error
-            inherited = (torch.exp(above) if builtin == "exp" else torch.exp2(above)) - value
-    own = relative.mul_(value)
-    return a.rounded(value, inherited, (x,), own=own, saturates=True, nonnegative=True)
-
-
-def expm1(x: Operand) -> Tracked:
-    x, _, a = pair(x, 0.0)
-    value = torch.expm1(x.value)
-    error = None if x.error is None else torch.expm1(x.value + x.error) - value
-    return a.rounded(value, error, (x,), units=2 * a.accuracy.of("expm1").ulp, saturates=True)
-
-
-_LOGARITHMS = {"log": torch.log, "log2": torch.log2, "log10": torch.log10, "log1p": torch.log1p}
-_LOG_SCALE = {"log": 1.0, "log2": 1.4426950408889634, "log10": 0.4342944819032518, "log1p": 1.0}
-
-
-def log(x: Operand, *, builtin: str = "log") -> Tracked:
-    """log x - log(x - e) <= e / (x - e), unbounded when x - e reaches zero."""
-    x, _, a = pair(x, 0.0)
-    accuracy = a.accuracy.of(builtin)
-    value = _LOGARITHMS[builtin](x.value)
-    error: Tensor | None = None
-    pole: Tensor | None = None
-    if x.error is not None:
-        start = x.value + 1.0 if builtin == "log1p" else x.value
-        lowest = start - x.error
-        error = x.error * _LOG_SCALE[builtin] / lowest
-        pole = (lowest <= 0) & (start + x.error >= 0) & (x.error > 0)
-    own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
-    return a.rounded(value, error, (x,), own=own, unbounded=pole)
-
-
-def sqrt(x: Operand) -> Tracked:
-    """|sqrt(x+d) - sqrt(x)| <= e / max(sqrt(x), sqrt(e)); unjudged when x may be negative or not."""
-    x, _, a = pair(x, 0.0)
-    value = torch.sqrt(x.value)
-    error: Tensor | None = None
-    pole: Tensor | None = None
-    if x.error is not None:
-        error = torch.where(x.error > 0, x.error / torch.maximum(value, torch.sqrt(x.error)), 0.0)
-        if not x.nonnegative:
-            pole = x.value.abs() < x.error
-    units = 2 * a.accuracy.of("sqrt").ulp
-    return a.rounded(value, error, (x,), units=units, nonnegative=True, unbounded=pole)
-
-
-def rsqrt(x: Operand) -> Tracked:
-    """rsqrt(x-e) - rsqrt(x) = e / (sqrt(x) sqrt(x-e) (sqrt(x) + sqrt(x-e))), unbounded when x - e reaches zero."""
-    x, _, a = pair(x, 0.0)
-    value = torch.rsqrt(x.value)
-    error: Tensor | None = None
-    pole: Tensor | None = None
-    if x.error is not None:
-        root, lowest = torch.sqrt(x.value), torch.sqrt(torch.clamp_min(x.value - x.error, 0.0))
-        error = x.error / (root * lowest * (root + lowest))
-        pole = (lowest <= 0) & (x.value + x.error >= 0) & (x.error > 0)
-    units = 2 * a.accuracy.of("rsqrt").ulp
-    return a.rounded(value, error, (x,), units=units, nonnegative=True, unbounded=pole)
-
-
-def tanh(x: Operand) -> Tracked:
-    """1 - tanh(m)^2 <= min(1, 4 exp(-2m)) bounds the slope over x +- e, m being the point nearest zero."""
-    x, _, a = pair(x, 0.0)
-    accuracy = a.accuracy.of("tanh")
-    value = torch.tanh(x.value)
-    error: Tensor | None = None
-    if x.error is not None:
-        nearest = (x.value.abs() - x.error).clamp_min_(0.0)
-        error = nearest.mul_(-2.0).exp_().mul_(4.0).clamp_max_(1.0).mul_(x.error)
-    own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
-    if accuracy.ulp_per_argument:
-        own.addcmul_(
-            value.abs(), x.value.abs().clamp_max(_HALF_EXP_RANGE), value=2 * accuracy.ulp_per_argument * a.roundoff
-        )
-    return a.rounded(value, error, (x,), own=own, saturates=True)
-
-
-def erf(x: Operand, *, builtin: str = "erf") -> Tracked:
-    """The slope 2/sqrt(pi) exp(-m^2) at the point m nearest zero bounds it over x +- e; erfc likewise."""
-    x, _, a = pair(x, 0.0)
-    value = torch.erfc(x.value) if builtin == "erfc" else torch.erf(x.value)
-    error: Tensor | None = None
-    if x.error is not None:
-        nearest = (x.value.abs() - x.error).clamp_min_(0.0)
-        error = nearest.square_().neg_().exp_().mul_(1.1283791670955126).mul_(x.error)
-    accuracy = a.accuracy.of(builtin)
-    own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
-    return a.rounded(value, error, (x,), own=own, saturates=True, nonnegative=builtin == "erfc")
-
-
-# Functions whose slope never exceeds 1 in magnitude.
-_BOUNDED_SLOPE = {"sin": torch.sin, "cos": torch.cos, "atan": torch.atan, "asinh": torch.asinh}
-
-
-def bounded_slope(x: Operand, builtin: str) -> Tracked:
-    """sin, cos, atan, asinh: |f(x+d) - f(x)| <= e."""
-    x, _, a = pair(x, 0.0)
-    accuracy = a.accuracy.of(builtin)
-    value = _BOUNDED_SLOPE[builtin](x.value)
-    own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
-    if accuracy.reduction:
-        size = x.value.abs()
-        lost = size.mul(accuracy.reduction * a.roundoff).clamp_max_(2.0)  # no two sines are farther apart
-        own.add_(lost.where(size > math.pi, 0.0))
-    return a.rounded(value, x.error, (x,), own=own)
-
-
-_MONOTONE = {
-    "tan": torch.tan,
-    "asin": torch.asin,
-    "acos": torch.acos,
-    "sinh": torch.sinh,
-    "cosh": torch.cosh,
-    "acosh": torch.acosh,
-    "atanh": torch.atanh,
-}
-
-
-def by_ends(x: Operand, builtin: str) -> Tracked:
-    """Functions monotone over the small interval x +- e: the farther of the two ends (NaN there: unjudged)."""
-    x, _, a = pair(x, 0.0)
-    function, accuracy = _MONOTONE[builtin], a.accuracy.of(builtin)
-    value = function(x.value)
-    error: Tensor | None = None
-    if x.error is not None:
-        ends = (function(x.value - x.error) - value).abs(), (function(x.value + x.error) - value).abs()
-        error = torch.maximum(*ends)
-    own = value.abs().mul_(2 * accuracy.ulp * a.roundoff).add_(accuracy.absolute)
-    # sinh and cosh are half a sum of exponentials, one of which may overflow alone.
-    near_overflow = (value.abs() > a.largest / 2) & torch.isfinite(value) if builtin in ("sinh", "cosh") else None
-    return a.rounded(value, error, (x,), own=own, unbounded=near_overflow)
-
-
-def sigmoid(x: Operand) -> Tracked:
-    """1 / (1 + exp(-x))."""
-    x, _, _ = pair(x, 0.0)
-    return reciprocal(add(1.0, exp(neg(x))))

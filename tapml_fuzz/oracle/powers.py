@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from tapml_fuzz.oracle.accuracy import Builtin
-from tapml_fuzz.oracle.elementwise import Operand, mul, pair, reciprocal, rsqrt, sqrt, square
+from tapml_fuzz.oracle.elementwise import Operand, mul, pair, reciprocal, square
+from tapml_fuzz.oracle.functions import rsqrt, sqrt
 from tapml_fuzz.oracle.tracked import Arithmetic, Tracked
 
 
@@ -42,7 +43,7 @@ def power(x: Operand, y: Operand) -> Tracked:
 
 
 def _own(x: Tensor, y: Tensor, value: Tensor, accuracy: Builtin, a: Arithmetic) -> Tensor:
-    """What pow itself adds to `value = x ** y`.
+    """The error that pow itself adds to `value = x ** y`.
 
     Where the table inherits it from exp2(y * log2(x)), `ulp_per_argument` counts per |y log2 x| and `absolute` is that
     of log2.

@@ -12,30 +12,6 @@ from typing import Any, TypeVar
 
 from torch._ops import OpOverload
 
-from tapml_fuzz.core.errors import TapmlFuzzError
-
-
-class NoTruth(TapmlFuzzError):
-    """The operator has no single right answer (random numbers, uninitialised memory)."""
-
-    code = "E301"
-
-
-class NoAnswer(NoTruth):
-    """The operator has one right answer, but not on this input."""
-
-    code = "E302"
-
-
-class OracleFailure(NoTruth):
-    """Finding what is right raised an error: a defect of a rule, or of the callable that is followed."""
-
-    code = "E303"
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(f"the oracle failed: {type(error).__name__}: {error}")
-
-
 Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 

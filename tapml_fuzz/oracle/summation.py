@@ -12,8 +12,7 @@ most (Higham and Mary 2019). Two things make them anything but independent, and 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -23,8 +22,6 @@ from torch import Tensor
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.oracle.constants import DOMINATED, GROWTH, SYSTEMATIC_BELOW
-from tapml_fuzz.oracle.elementwise import Operand, div, floating, square, sub
-from tapml_fuzz.oracle.tracked import Tracked
 
 
 def growth(n: int, repeats: Tensor | float = 1.0, share: Tensor | float = 0.0) -> Tensor | float:
@@ -58,7 +55,7 @@ def largest_share(largest: Tensor, weight: Tensor) -> Tensor:
 
 
 def multiplicity(terms: Tensor, dim: int, roundoff: float, *, updating: bool = False) -> Tensor | float:
-    """How often each of the terms along `dim` occurs: 1 where all differ, n where all are equal, keeping `dim` as 1.
+    """The number of times that each term along `dim` occurs, from 1 where all differ to n; `dim` is kept as 1.
 
     Estimated from the pairs that are equal in a sample of the terms. With `updating`, steps between neighbours count as
     well: a running mean (Welford) over a ramp adds one and the same increment again and again.
@@ -82,7 +79,7 @@ def multiplicity(terms: Tensor, dim: int, roundoff: float, *, updating: bool = F
 
 @lru_cache(maxsize=256)
 def _sampled(n: int) -> npt.NDArray[np.int64]:
-    """Which of n terms are looked at: an eighth of them, at random, so that no period in the data hides."""
+    """Places of the terms that are looked at, of n: an eighth, at random, so that no period in the data hides."""
     return np.sort(np.random.default_rng(n).choice(n, min(n, max(32, n // 8)), replace=False))
 
 
@@ -108,12 +105,13 @@ def _equal_pairs(sample: Array, spacing: Array) -> Array:
     return share
 
 
-# Terms this many spacings of the sum wide or less may be rounded alike; wider ones scatter over all remainders.
+# Terms this many spacings of the sum wide or less may be rounded alike; wider ones scatter over all remainders, as the
+# random walk of `growth` has them (chosen).
 _TINY = 4.0
 
 
 def absorbed(terms: Tensor, weight: Tensor, roundoff: float) -> Tensor | None:
-    """What tiny terms lose against a partial sum as large as `weight` (sum|t|, reduced axes kept as 1), or None.
+    """The loss of tiny terms against a partial sum as large as `weight` (sum|t|, reduced axes kept as 1), or None.
 
     Added to a number whose spacing is s, a term below s / 2 is dropped whole and one below s becomes s, the same way
     whenever it is added. The loss is that at the spacing of the whole sum or of its half, whichever is larger.
@@ -157,65 +155,10 @@ def absorbed_products(x: Tensor, y: Tensor, roundoff: float) -> Tensor | None:
     return lost
 
 
-def axes(dims: int | Sequence[int] | None, ndim: int) -> list[int]:
-    """The axes a reduction names, none or an empty list meaning all, as nonnegative numbers."""
-    if dims is None or (not isinstance(dims, int) and len(dims) == 0):
-        return list(range(ndim))
-    listed = [dims] if isinstance(dims, int) else list(dims)
-    return sorted(d % ndim for d in listed) if ndim else []
-
-
-def total(
-    x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False, *, updating: bool = False
-) -> Tracked:
-    """The sum over `dims` in the working precision; see `multiplicity` for `updating`."""
-    assert isinstance(x, Tracked)
-    a = x.arithmetic
-    x = floating(x, a)
-    reduced = axes(dims, x.value.ndim)
-    n = math.prod(x.value.shape[d] for d in reduced)
-    if n == 0:
-        return Tracked(x.value.sum(dim=reduced, keepdim=keepdim), a, None, a.dtype, nonnegative=True)
-    if not reduced or n == 1:
-        return squeezed(x, reduced, keepdim)
-    terms, kept = x.value, reduced
-    value = terms.sum(dim=kept, keepdim=True)
-    magnitudes = terms if x.nonnegative else terms.abs()
-    weight = value if x.nonnegative else magnitudes.sum(dim=kept, keepdim=True)
-    if len(kept) == 1:
-        repeats = multiplicity(terms, kept[0], a.roundoff, updating=updating)
-    else:
-        flat = terms.movedim(kept, list(range(-len(kept), 0))).flatten(-len(kept))
-        repeats = multiplicity(flat, -1, a.roundoff, updating=updating)
-        if isinstance(repeats, Tensor):
-            repeats = repeats.reshape(value.shape)
-    share = largest_share(magnitudes.amax(dim=kept, keepdim=True), weight)
-    own = weight * growth(n, repeats, share) * a.roundoff
-    if (lost := absorbed(terms, weight, a.roundoff)) is not None:
-        own = torch.minimum(own + lost, weight * ((n - 1) * a.roundoff))
-    error = None
-    if x.error is not None:
-        error = x.error.expand(terms.shape).sum(dim=kept, keepdim=True)
-    unsure = infinite_and_overflowing(
-        value, weight, a.largest, lambda: parts(x.value, lambda t: t.sum(dim=kept, keepdim=True))
-    )
-    result = a.rounded(
-        value,
-        error,
-        (x,),
-        own=own,
-        underflows=a.flush,
-        nonnegative=x.nonnegative,
-        magnitude=weight,
-        unbounded=unsure,
-    )
-    return squeezed(result, reduced, keepdim)
-
-
 def infinite_and_overflowing(
     value: Tensor, weight: Tensor, largest: float, signed: Callable[[], tuple[Tensor, Tensor]]
 ) -> Tensor | None:
-    """Where a sum that overflows, or holds an infinity, may meet an overflow of the other sign on its way.
+    """A mask of where a sum that overflows, or holds an infinity, may meet an overflow of the other sign on its way.
 
     Depending on the order of additions the result is then either infinity or NaN. `weight` is sum|t|; `signed` gives
     the sums of the finite positive and of the finite negative terms (as magnitudes) and is only called when needed.
@@ -239,51 +182,3 @@ def product_parts(x: Tensor, y: Tensor, summed: Callable[[Tensor, Tensor], Tenso
     plus, minus = parts(x, lambda raised: summed(raised, y.nan_to_num(0.0, 0.0, 0.0).clamp_min(0)))
     crossed, mixed = parts(x, lambda raised: summed(raised, -y.nan_to_num(0.0, 0.0, 0.0).clamp_max(0)))
     return plus + mixed, crossed + minus
-
-
-def squeezed(x: Tracked, dims: list[int], keepdim: bool) -> Tracked:
-    """Drop reduced axes of size one, unless they are kept."""
-    if keepdim or not dims:
-        return x
-    error = None if x.error is None else x.error.expand(x.value.shape).squeeze(dims)
-    return Tracked(
-        x.value.squeeze(dims), x.arithmetic, error, x.storage_dtype, overflows=x.overflows, nonnegative=x.nonnegative
-    )
-
-
-def count(x: Tracked, dims: int | Sequence[int] | None) -> int:
-    """Number of terms of a reduction over `dims`."""
-    return math.prod(x.value.shape[d] for d in axes(dims, x.value.ndim))
-
-
-def mean(
-    x: Operand, dims: int | Sequence[int] | None = None, keepdim: bool = False, *, updating: bool = False
-) -> Tracked:
-    """The sum over the count."""
-    assert isinstance(x, Tracked)
-    return div(total(x, dims, keepdim, updating=updating), float(count(x, dims)))
-
-
-def moments(
-    x: Operand, dims: int | Sequence[int] | None, correction: float = 0.0, keepdim: bool = True
-) -> tuple[Tracked, Tracked, Tracked]:
-    """(x - mean, mean, variance), the mean with its axes kept.
-
-    Two passes. The error of the mean enters each deviation to first order, which is also the bound of Welford's
-    and of blocked updating (relative error of about n u sqrt(1 + mean^2/variance)); the textbook E[x^2] - E[x]^2
-    has the square of that condition number and stays outside.
-    """
-    assert isinstance(x, Tracked)
-    centre = mean(x, dims, keepdim=True, updating=True)
-    deviation = sub(x, centre)
-    squares = total(square(deviation), dims, keepdim)
-    variance = div(squares, max(count(x, dims) - correction, 0.0))
-    return deviation, centre, variance
-
-
-def updated(centre: Tracked) -> Tracked:
-    """An updated mean (Welford) of a row that holds an infinity is NaN, a summed one infinite: unjudged."""
-    infinite = torch.isinf(centre.value)
-    if not bool(infinite.any()):
-        return centre
-    return centre.with_error(torch.where(infinite, torch.inf, 0.0 if centre.error is None else centre.error))

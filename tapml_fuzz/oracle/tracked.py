@@ -20,11 +20,12 @@ from torch import Tensor
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle.accuracy import HALF_TABLES, TABLES, Accuracy
+from tapml_fuzz.oracle.selection import Selection, Unordered
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """How a platform computes inside one operator.
+    """The arithmetic with which a platform computes inside one operator.
 
     Attributes:
         dtype: working precision: float32 for float16, bfloat16 and float32 tensors, else float64.
@@ -147,29 +148,6 @@ def arithmetic(working: str, accuracy: str, flush: bool, half: bool = False) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What an index output selects from: where ties or rounding leave several right answers.
-
-    `source` holds the values that were compared along `dim`; `distinct` asks that no index repeats along `dim`
-    (top-k, sort).
-    """
-
-    source: Tensor
-    error: Tensor | None
-    dim: int | None
-    keepdim: bool
-    distinct: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unordered:
-    """Along `dim` any order is right, the same one in all outputs that share this object; the truth is sorted."""
-
-    dim: int
-    descending: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Tracked:
     """A tensor of the program with its error bound.
 
@@ -177,7 +155,7 @@ class Tracked:
         value: float64 for floating tensors; integers and booleans keep their own dtype.
         error: float64, of `value`'s shape or one that broadcasts to it; see the module for None and infinity.
             For integers and booleans, how far another right answer may lie (1: either truth value).
-        grid: the floating dtype whose numbers the value is rounded to; the value's own for the rest.
+        storage_dtype: the floating dtype whose numbers the value is rounded to; the value's own for the rest.
         overflows: some finite element may exceed the working precision.
         nonnegative: known to have no negative element, whatever the rounding.
         selection, unordered: of outputs of an operator, see there.
@@ -194,15 +172,17 @@ class Tracked:
 
     @property
     def is_floating(self) -> bool:
+        """Tell whether the value is floating, rather than integer or boolean."""
         return self.value.is_floating_point()
 
     def beyond(self) -> Tensor:
-        """Where a finite value may exceed the working precision."""
+        """A mask of where a finite value may exceed the working precision."""
         magnitude = self.value.abs()
         reach = magnitude if self.error is None else magnitude + self.error
         return (reach > self.arithmetic.largest) & torch.isfinite(magnitude)
 
     def with_error(self, error: Tensor | None) -> Tracked:
+        """The same value with another error."""
         return replace(self, error=error)
 
     def converted_to(self, storage_dtype: torch.dtype) -> Tracked:
@@ -246,7 +226,7 @@ def correctly_rounded(result: Tracked, *operands: Tracked) -> Tracked:
 
 @cache
 def _holds(wide: str, narrow: str) -> bool:
-    """Whether every number of `narrow` is one of `wide`."""
+    """Tell whether every number of `narrow` is one of `wide`."""
     return (
         dtypes.unit_roundoff(wide) <= dtypes.unit_roundoff(narrow)
         and dtypes.largest(wide) >= dtypes.largest(narrow)

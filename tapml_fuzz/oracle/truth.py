@@ -13,17 +13,19 @@ from torch._ops import OpOverload
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.errors import NoAnswer
 from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.operators import invoke
+from tapml_fuzz.oracle.apply import Undecided, apply, known
 from tapml_fuzz.oracle.constants import K
-from tapml_fuzz.oracle.engine import Undecided, apply, known, trace
-from tapml_fuzz.oracle.registry import NoAnswer
-from tapml_fuzz.oracle.tracked import Arithmetic, Selection, Tracked, Unordered, arithmetic
+from tapml_fuzz.oracle.selection import Selection, Unordered
+from tapml_fuzz.oracle.trace import trace
+from tapml_fuzz.oracle.tracked import Arithmetic, Tracked, arithmetic
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a correct implementation gives, per output.
+    """The result of a correct implementation, per output.
 
     Attributes:
         values: the exact result: float64 for floating outputs, the outputs' own dtype for integers and booleans.
@@ -46,6 +48,7 @@ class Truth:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the outputs."""
         return tuple(tuple(v.shape) for v in self.values)
 
     @property
@@ -154,7 +157,7 @@ def _output_dtypes(
     names: tuple[str, ...],
     outputs: Sequence[Tracked],
 ) -> tuple[str, ...]:
-    """What torch itself returns for these dtypes; where its CPU has no kernel, the dtype of the traced program."""
+    """The dtypes that torch itself returns for these; where its CPU has no kernel, the dtype of the traced program."""
     key = (operator.key, names)
     found = _dtypes_seen.get(key)
     if found is None:

@@ -1,1 +1,1 @@
-"""Where operators run. A platform is one file here and one line in the registry."""
+"""Where operators run. A platform is one file here and one row in the registry."""

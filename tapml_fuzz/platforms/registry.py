@@ -1,58 +1,90 @@
-"""Known platforms by name. Adding one is one line here."""
+"""Known platforms by name, a row each: adding one is a row in `PLATFORMS` and the file that the row names.
+
+Every list of platforms, those of the tests included, is derived from these rows.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+from dataclasses import dataclass
 
 from tapml_fuzz.core.errors import UnknownPlatform
 from tapml_fuzz.platforms.address import is_remote, split
 from tapml_fuzz.platforms.base import Platform
 from tapml_fuzz.platforms.kernels.spec import PREFIX, location_of
 
-# name -> "module:Class"; the module is imported in the platform's worker, never before.
-_LOCATIONS = {
-    "torch-cpu": "tapml_fuzz.platforms.torch.eager:TorchCpu",
-    "torch-cuda": "tapml_fuzz.platforms.torch.eager:TorchCuda",
-    "torch-inductor": "tapml_fuzz.platforms.torch.inductor:TorchInductor",
-    "torch-inductor-cuda": "tapml_fuzz.platforms.torch.inductor:TorchInductorCuda",
-    "tvm-cuda": "tapml_fuzz.platforms.tvm.cuda:TvmCuda",
-    "tvm-llvm": "tapml_fuzz.platforms.tvm.native:TvmLlvm",
-    "tvm-c": "tapml_fuzz.platforms.tvm.c:TvmC",
-    "tvm-opencl": "tapml_fuzz.platforms.tvm.opencl:TvmOpenCL",
-    "tvm-webgpu": "tapml_fuzz.platforms.tvm.webgpu:TvmWebGPU",
-    "tvm-metal": "tapml_fuzz.platforms.tvm.native:TvmMetal",
-    "tvm-rocm": "tapml_fuzz.platforms.tvm.native:TvmRocm",
-    "tvm-vulkan": "tapml_fuzz.platforms.tvm.native:TvmVulkan",
-    "tvm-webgpu-browser": "tapml_fuzz.platforms.browser.platform:TvmWebGPUBrowser",
-    "onnxruntime-cpu": "tapml_fuzz.platforms.onnx.onnxruntime:OnnxRuntimeCpu",
-    "iree-llvm-cpu": "tapml_fuzz.platforms.onnx.iree.platform:IreeLlvmCpu",
-    "iree-vulkan": "tapml_fuzz.platforms.onnx.iree.platform:IreeVulkan",
-    "iree-cuda": "tapml_fuzz.platforms.onnx.iree.platform:IreeCuda",
-}
 
+@dataclass(frozen=True)
+class Row:
+    """A platform as everyone knows it who has not started it.
+
+    Attributes:
+        name: as users type it.
+        location: `module:Class`; the module is imported in the platform's worker, never before.
+        reference_device: of a reference platform, the torch device on which a model runs for it; `""` for any other.
+        on_request: why it is fuzzed only when it is named; `""` for one that is fuzzed by default.
+    """
+
+    name: str
+    location: str
+    reference_device: str = ""
+    on_request: str = ""
+
+
+_SECONDS_TO_COMPILE = "a build takes a C++ compiler or Triton seconds: a short run would spend its time on building"
+_EXPORT = "an export to ONNX takes half a second"
+_EXPORT_AND_COMPILE = "an export to ONNX takes half a second, IREE's compiler one more"
+
+# One row a platform, all that is said of it outside its own file. Reference platforms stand first, the most mature of
+# them before the others: the first that can run is what candidates are compared with.
+PLATFORMS = (
+    Row("torch-cuda", "tapml_fuzz.platforms.torch.eager:TorchCuda", reference_device="cuda"),
+    Row("torch-cpu", "tapml_fuzz.platforms.torch.eager:TorchCpu", reference_device="cpu"),
+    Row("torch-inductor", "tapml_fuzz.platforms.torch.inductor:TorchInductor", on_request=_SECONDS_TO_COMPILE),
+    Row("torch-inductor-cuda", "tapml_fuzz.platforms.torch.inductor:TorchInductorCuda", on_request=_SECONDS_TO_COMPILE),
+    Row("tvm-cuda", "tapml_fuzz.platforms.tvm.cuda:TvmCuda"),
+    Row("tvm-llvm", "tapml_fuzz.platforms.tvm.native:TvmLlvm"),
+    Row("tvm-c", "tapml_fuzz.platforms.tvm.c:TvmC", on_request="it differs from tvm-llvm in its last step alone"),
+    Row("tvm-opencl", "tapml_fuzz.platforms.tvm.opencl:TvmOpenCL"),
+    Row("tvm-webgpu", "tapml_fuzz.platforms.tvm.webgpu:TvmWebGPU"),
+    Row("tvm-metal", "tapml_fuzz.platforms.tvm.native:TvmMetal"),
+    Row("tvm-rocm", "tapml_fuzz.platforms.tvm.native:TvmRocm"),
+    Row("tvm-vulkan", "tapml_fuzz.platforms.tvm.native:TvmVulkan"),
+    Row(
+        "tvm-webgpu-browser",
+        "tapml_fuzz.platforms.browser.platform:TvmWebGPUBrowser",
+        on_request="its WebAssembly takes a second to link",
+    ),
+    Row("onnxruntime-cpu", "tapml_fuzz.platforms.onnx.onnxruntime:OnnxRuntimeCpu", on_request=_EXPORT),
+    Row("openvino-cpu", "tapml_fuzz.platforms.onnx.openvino:OpenVinoCpu", on_request=_EXPORT),
+    Row("iree-llvm-cpu", "tapml_fuzz.platforms.onnx.iree.platform:IreeLlvmCpu", on_request=_EXPORT_AND_COMPILE),
+    Row("iree-vulkan", "tapml_fuzz.platforms.onnx.iree.platform:IreeVulkan", on_request=_EXPORT_AND_COMPILE),
+    Row("iree-cuda", "tapml_fuzz.platforms.onnx.iree.platform:IreeCuda", on_request=_EXPORT_AND_COMPILE),
+)
+
+_ROWS = {row.name: row for row in PLATFORMS}
 _REMOTE = "tapml_fuzz.platforms.remote.platform:Remote"
-
-# Reference platforms, most mature first: what the candidates are compared with.
-SOURCES = ("torch-cuda", "torch-cpu")
-
-# Fuzzed only when named. A build of inductor's takes a C++ compiler or Triton seconds, so a short run would spend its
-# time on building; `tvm-c` differs from `tvm-llvm` in its last step alone. The witnesses through ONNX take half a
-# second to export an operator, and IREE one more to compile it; the browser's WebAssembly takes one to link.
-ON_REQUEST = (
-    "torch-inductor", "torch-inductor-cuda", "tvm-c", "tvm-webgpu-browser", "onnxruntime-cpu", "iree-llvm-cpu",
-    "iree-vulkan", "iree-cuda",
-)  # fmt: skip
 
 
 def known() -> tuple[str, ...]:
     """Every platform's name, reference platforms first."""
-    return tuple(_LOCATIONS)
+    return tuple(_ROWS)
+
+
+def references() -> dict[str, str]:
+    """The reference platforms, most mature first, and the torch device on which a model runs for each."""
+    return {row.name: row.reference_device for row in PLATFORMS if row.reference_device}
+
+
+def on_request() -> dict[str, str]:
+    """The platforms that are fuzzed only when they are named, and why."""
+    return {row.name: row.on_request for row in PLATFORMS if row.on_request}
 
 
 def candidates() -> tuple[str, ...]:
     """Every platform that is fuzzed by default: all but the reference platforms and those on request."""
-    return tuple(name for name in _LOCATIONS if name not in (*SOURCES, *ON_REQUEST))
+    return tuple(row.name for row in PLATFORMS if not row.reference_device and not row.on_request)
 
 
 def location(name: str) -> str:
@@ -72,11 +104,11 @@ def location(name: str) -> str:
 
 
 def _known(name: str) -> str:
-    if name not in _LOCATIONS:
-        close = difflib.get_close_matches(name, _LOCATIONS, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_LOCATIONS)}"
+    if name not in _ROWS:
+        close = difflib.get_close_matches(name, _ROWS, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_ROWS)}"
         raise UnknownPlatform(f"unknown platform {name!r}", hint=hint)
-    return _LOCATIONS[name]
+    return _ROWS[name].location
 
 
 def load(where: str) -> Platform:

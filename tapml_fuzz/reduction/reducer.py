@@ -17,7 +17,8 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.reduction.sizes import take
 from tapml_fuzz.reduction.values import ordinary, simpler_elements, simpler_tensors
 
-# Lengths tried first when an axis is shortened: all short ones, then around powers of two.
+# Lengths tried first when an axis is shortened: all short ones, then around powers of two, where blocks and vectors of
+# kernels end (`strategies.shapes`).
 _LENGTHS = (*range(2, 10), *(2**k + d for k in range(4, 12) for d in (-1, 0, 1)))
 
 Fails = Callable[[Case], bool]

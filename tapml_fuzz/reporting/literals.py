@@ -48,15 +48,6 @@ def tensor_literal(array: Array) -> str:
     return f"torch.tensor({nested(array)}, {dtype})"
 
 
-def numpy_literal(array: Array) -> str:
-    """An `np.array(...)` expression (float64 where numpy has no such dtype)."""
-    dtype = name_of(array)
-    if dtype == "bfloat16":
-        return f"np.array({nested(array)}, dtype=ml_dtypes.bfloat16)"
-    text = f"np.array({nested(array)}, dtype=np.{'bool_' if dtype == 'bool' else dtype})"
-    return text if array.size else f"np.empty({tuple(array.shape)}, dtype=np.{'bool_' if dtype == 'bool' else dtype})"
-
-
 def call_arguments(case: Case, variable: str = "x{}", dtype: Callable[[str], str] | None = None) -> str:
     """The operator's argument list, tensors as variables: `x0, [384], x1, x2, 1e-12`.
 

@@ -185,6 +185,7 @@ def pytest_file(record: FindingRecord, evidence: Evidence) -> str:
         f"        sizes={dict(case.sizes)!r},\n"
         f"        inputs=[\n{tensors}\n        ],\n"
         f"{layouts}"
+        f"        reference={record.reference!r},\n"
         "    )\n"
         "    assert not verdict.failed, verdict.message\n"
     )

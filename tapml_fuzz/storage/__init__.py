@@ -1,1 +1,1 @@
-"""What outlives a run: seeds and the corpus they form, as plain data that can never execute code."""
+"""Data that outlives a run: seeds, the corpus they form, and findings; plain data that can never execute code."""

@@ -25,6 +25,7 @@ from tapml_fuzz.storage.seeds import Provenance, Seed
 from tapml_fuzz.storage.tensors import MALFORMED, read_bounded, write_atomically
 
 FORMAT = 1
+# Bounds for files that nobody vouches for, far above what a corpus has.
 _MAX_JSON_BYTES = 8 << 20
 _MAX_OPERATORS = 4096
 _MAX_SEEDS = 4096
@@ -48,12 +49,12 @@ class ModelRecord(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """What people read: the name, and the hash that tells it from others of that name."""
+        """The name as people read it, with the hash that tells it from others of that name."""
         return f"{self.name} ({self.weights})"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a corpus says of itself."""
+    """The manifest of a corpus: its format and the models that were carved into it."""
 
     format: int
     models: tuple[ModelRecord, ...] = ()
@@ -82,16 +83,18 @@ class Entry:
 
     @property
     def key(self) -> str:
+        """The operator's key."""
         return self.operator.key
 
     @property
     def seed_ids(self) -> tuple[str, ...]:
+        """Ids of the seeds, in the order of the file."""
         return tuple(record.id for record in self.records)
 
 
 @dataclass(frozen=True)
 class Stats:
-    """How much a corpus holds; `size` in bytes, `elements` over the inputs of all seeds, `models` by their labels."""
+    """The amount that a corpus holds; `size` in bytes, `elements` over the inputs of all seeds, `models` by labels."""
 
     operators: int
     seeds: int
@@ -158,7 +161,7 @@ class Corpus:
         return problems
 
     def stats(self) -> Stats:
-        """How much there is; reads every seed."""
+        """Count what there is; reads every seed, and raises `BadCorpus` for one that is not sound."""
         loaded = [seed for entry in self.entries for seed in self.seeds(entry)]
         return Stats(
             operators=len(self.entries),
@@ -209,12 +212,12 @@ def write(
 
 
 def default_corpus_path() -> Path:
-    """The `corpus` folder beside the installed package's directory."""
-    return Path(__file__).resolve().parents[2] / "corpus"
+    """The corpus that comes with the package: data of the installed package, the folder `corpus` of a checkout."""
+    return Path(__file__).parents[1].joinpath("corpus").resolve()
 
 
 def is_key(text: str) -> bool:
-    """Whether a text has the form of an operator's key (and so cannot lead out of the corpus as part of a path)."""
+    """Tell whether a text has the form of an operator's key, and so cannot lead out of the corpus as part of a path."""
     return _KEY.fullmatch(text) is not None
 
 

@@ -29,7 +29,8 @@ from tapml_fuzz.storage.tensors import MALFORMED, pack, read_bounded, unpack, wr
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,120}")
 _RECORD = "finding.json"
 _TENSORS = "case.safetensors"
-# The largest file of tensors that is read back, and the largest record.
+# The largest file of tensors that is read back, twice the largest outputs that strategies allow (2**22 elements in
+# float64), and the largest record.
 _MAX_BYTES = 64 << 20
 _MAX_RECORD_BYTES = 1 << 20
 
@@ -39,6 +40,7 @@ class FindingRecord(msgspec.Struct, frozen=True):
 
     Attributes:
         id: stable identity, from platform, operator, kind, dtype and whether the input is special.
+        reference: the reference platform of the run that found it.
         operator: a line for people; operator_key: the corpus entry.
         realism: how far the input is from what was observed (the most realistic input that failed so).
         ratio: max |actual - expected| / error bound; None where no distance says it
@@ -68,6 +70,7 @@ class FindingRecord(msgspec.Struct, frozen=True):
     reproducer: str = ""
     versions: dict[str, str] = {}
     created: float = 0.0
+    reference: str = "torch-cpu"  # what findings that do not say were compared with, as a rule
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,16 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tapml_fuzz.core.errors import BadCorpus, BadOption, UnknownFinding
+from tapml_fuzz.core.errors import BadCorpus, BadOption, SystemRefusal, UnknownFinding
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.core.text import printable
 from tapml_fuzz.core.verdict import Metrics
 from tapml_fuzz.storage import finding_folder
@@ -42,7 +44,14 @@ CREATE TABLE IF NOT EXISTS findings (
 """
 # The run of findings whose row was lost; runs count from 1.
 _UNKNOWN_RUN = 0
-_MAX_REASON = 300
+_MAX_REASON = 300  # characters: a line or two of a terminal
+_REFUSALS = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+)
 
 
 def finding_id(platform: str, operator: Operator, kind: str, dtype: str, special: bool) -> str:
@@ -73,7 +82,7 @@ class FindingStore:
             self._database.executescript(_SCHEMA)
             self.notes = self._rebuild()
         except sqlite3.DatabaseError as error:
-            raise BadCorpus(
+            raise _refusal(path, error) or BadCorpus(
                 f"{path / 'findings.sqlite'}: {error}",
                 hint="move it away, and it is rebuilt from the folders in findings; or give another --output",
             ) from None
@@ -99,24 +108,21 @@ class FindingStore:
 
     def begin_run(self, options: Mapping[str, Any]) -> int:
         """Note that a run has started; gives its number."""
-        with self._lock:
-            cursor = self._database.execute(
+        with self._list() as database:
+            cursor = database.execute(
                 "INSERT INTO runs (started, options) VALUES (?, ?)", (time.time(), _json(dict(options)))
             )
         return int(cursor.lastrowid or 0)
 
-    def finish_run(self, number: int, summary: Mapping[str, Any]) -> None:
-        with self._lock:
-            self._database.execute("UPDATE runs SET summary = ? WHERE number = ?", (_json(dict(summary)), number))
-
-    def knows(self, id_: str) -> bool:
-        with self._lock:
-            return self._database.execute("SELECT 1 FROM findings WHERE id = ?", (id_,)).fetchone() is not None
+    def finish_run(self, number: int, summary: RunSummary) -> None:
+        """Keep the summary of the run `number`, as JSON."""
+        with self._list() as database:
+            database.execute("UPDATE runs SET summary = ? WHERE number = ?", (_json(summary), number))
 
     def lookup(self, id_: str) -> FindingRecord | None:
         """The stored finding of exactly this id; None where there is none, or none that can be read."""
-        with self._lock:
-            row = self._database.execute("SELECT record FROM findings WHERE id = ?", (id_,)).fetchone()
+        with self._list() as database:
+            row = database.execute("SELECT record FROM findings WHERE id = ?", (id_,)).fetchone()
         try:
             return decode_record(row[0]) if row else None
         except BadCorpus:
@@ -124,14 +130,14 @@ class FindingStore:
 
     def count_again(self, id_: str) -> None:
         """A known failure was met again."""
-        with self._lock:
-            self._database.execute("UPDATE findings SET seen = seen + 1 WHERE id = ?", (id_,))
+        with self._list() as database:
+            database.execute("UPDATE findings SET seen = seen + 1 WHERE id = ?", (id_,))
 
     def put(self, record: FindingRecord, evidence: Evidence, run: int, files: Mapping[str, str]) -> None:
         """Store or replace a finding; `files` are further texts beside its tensors, by name."""
         finding_folder.write(self._folder(record.id), record, evidence, files)
-        with self._lock:
-            self._database.execute(
+        with self._list() as database:
+            database.execute(
                 "INSERT INTO findings (id, run, record) VALUES (?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET record = excluded.record",
                 (record.id, run, _json(record)),
@@ -141,14 +147,14 @@ class FindingStore:
         """Forget a finding that turned out to be another one; its files go too."""
         folder = self._folder(id_)
         finding_folder.disown(folder)  # before its row, or a store opened in between would list it again
-        with self._lock:
-            self._database.execute("DELETE FROM findings WHERE id = ?", (id_,))
+        with self._list() as database:
+            database.execute("DELETE FROM findings WHERE id = ?", (id_,))
         shutil.rmtree(folder, ignore_errors=True)
 
     def all(self) -> list[FindingRecord]:
         """Every finding, oldest first; raises `BadCorpus` for a row that cannot be read."""
-        with self._lock:
-            rows = self._database.execute("SELECT record FROM findings ORDER BY rowid").fetchall()
+        with self._list() as database:
+            rows = database.execute("SELECT record FROM findings ORDER BY rowid").fetchall()
         return [decode_record(row[0]) for row in rows]
 
     def get(self, id_: str) -> FindingRecord:
@@ -167,8 +173,18 @@ class FindingStore:
         return finding_folder.read_evidence(self._folder(id_))
 
     def close(self) -> None:
+        """Close the database; the store is of no use afterwards."""
         with self._lock:
             self._database.close()
+
+    @contextmanager
+    def _list(self) -> Iterator[sqlite3.Connection]:
+        """The list, for one thread at a time. Raises `SystemRefusal` where it cannot be read or written."""
+        with self._lock:
+            try:
+                yield self._database
+            except sqlite3.OperationalError as error:
+                raise (_refusal(self.path, error) or error) from None
 
     def _folder(self, id_: str) -> Path:
         return self.path / "findings" / checked_id(id_)
@@ -204,6 +220,14 @@ class FindingStore:
         return tuple(skipped)
 
 
+def _refusal(path: Path, error: sqlite3.DatabaseError) -> SystemRefusal | None:
+    """The error as the system's, where the disk, not the list, is at fault."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _REFUSALS:  # the upper bits tell more of the same
+        return None
+    hint = "make room there, make it writable, or give another --output"
+    return SystemRefusal(f"{path / 'findings.sqlite'}: {error}", hint=hint)
+
+
 def _one_line(text: str) -> str:
     return printable(" ".join(text.split()))[:_MAX_REASON]
 
@@ -222,17 +246,4 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def versions_of(names: Sequence[str]) -> dict[str, str]:
-    """Installed versions of packages, those that are not installed left out."""
-    from importlib import metadata
-
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-__all__ = ["Evidence", "FindingRecord", "FindingStore", "finding_id", "finite", "plain_metrics", "versions_of"]
+__all__ = ["Evidence", "FindingRecord", "FindingStore", "finding_id", "finite", "plain_metrics"]

@@ -28,11 +28,13 @@ from tapml_fuzz.core.operator import (
 from tapml_fuzz.storage.tensors import MALFORMED, content_hash, pack, read_bounded, unpack, write_atomically
 
 FORMAT = 1
+# Bounds for files that nobody vouches for: 64 times the elements that `carve` gives a seed, and more nesting, outputs
+# and text than an aten overload needs.
 MAX_ELEMENTS = 1 << 20
 _MAX_NESTING = 4
-_OPEN_END = 2**63 - 1
 _MAX_OUTPUTS = 64
 _MAX_TEXT = 32
+_OPEN_END = 2**63 - 1  # as torch's exporter writes the end of a slice that has none
 
 _ID = re.compile(r"[0-9a-f]{32}")
 # aten.<operator>.<overload>; in-place operators end in an underscore and `out` overloads write into an argument.
@@ -50,7 +52,7 @@ class Sentence(msgspec.Struct, frozen=True):
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """Where a seed came from.
+    """The origin of a seed.
 
     Attributes:
         model, weights: name of the model and hash of its weights.
@@ -94,7 +96,7 @@ class Seed:
 
 
 class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a seed's file says beside its tensors."""
+    """The note in a seed's file, beside its tensors."""
 
     format: int
     operator: msgspec.Raw
@@ -136,7 +138,7 @@ def load(path: Path, expected_id: str = "") -> Seed:
 
 
 def is_id(text: str) -> bool:
-    """Whether a text has the form of a seed's id (and so cannot lead out of the corpus as part of a path)."""
+    """Tell whether a text has the form of a seed's id (and so cannot lead out of the corpus as part of a path)."""
     return _ID.fullmatch(text) is not None
 
 

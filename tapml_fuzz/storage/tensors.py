@@ -23,16 +23,16 @@ import safetensors.numpy
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.core.dtypes import Array
-from tapml_fuzz.core.errors import BadCorpus
+from tapml_fuzz.core.errors import BadCorpus, naming
 
 # A seed is meant to stay under 256 KB; the bound leaves room for hand-made ones and none for surprises.
 MAX_FILE_BYTES = 4 << 20
 MAX_HEADER_BYTES = 256 << 10
 MAX_TENSORS = 128
+MAX_RANK = 8
 
 # All that decoding untrusted JSON can raise: msgspec lets a wrong UTF-8 sequence out as what it is.
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-MAX_RANK = 8
 
 # The safetensors format: the length of the JSON header as an unsigned 64-bit little-endian integer, the header,
 # then the data. `__metadata__` is the header's only entry that is not a tensor.
@@ -63,7 +63,7 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class _Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a safetensors header declares of one tensor."""
+    """The declaration of one tensor in a safetensors header."""
 
     dtype: str
     shape: list[int]
@@ -155,17 +155,21 @@ def read_bounded(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees either the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), 0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a file so that a reader, or a kill at any moment, sees either the old content or the new.
+
+    Raises `OSError` that names it.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                os.fchmod(file.fileno(), 0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def _rejected(name: str, cause: str) -> BadCorpus:

@@ -8,68 +8,76 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from strategies import realism
 from tapml_fuzz.core.events import FindingFound, FindingMerged, FindingReduced, Listener
-from tapml_fuzz.core.outcome import Ok
-from tapml_fuzz.core.verdict import COMPARED
-from tapml_fuzz.engine.fuzzer import Failure
+from tapml_fuzz.engine.failures import Failure
+from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.platforms.base import Info, Reproducer
-from tapml_fuzz.storage.findings import (
-    Evidence,
-    FindingRecord,
-    FindingStore,
-    finite,
-    plain_metrics,
-)
-from tapml_fuzz.triage.fingerprint import fingerprint_of, more_realistic
+from tapml_fuzz.storage.findings import Evidence, FindingRecord, FindingStore, plain_metrics
+from tapml_fuzz.strategies import SeedSet
+from tapml_fuzz.triage.evidence import evidence_of, ratio_of, realism_of
+from tapml_fuzz.triage.fingerprint import fingerprint_of
 
 # Texts that lie beside a finding's tensors, by file name: its reproducers, the one to show first.
 Writer = Callable[[FindingRecord, Evidence, Reproducer | None], Mapping[str, str]]
 
 
 class Filer:
-    """Files findings of one run; safe to use from several workers."""
+    """Files findings of one run; safe to use from several workers. With `tried` it is an `engine.failures.FailureSink`.
+
+    `reference` is the platform that the candidates are compared with, `infos` what each platform says of itself.
+    """
 
     def __init__(
-        self, store: FindingStore, run: int, listener: Listener, infos: Mapping[str, Info], writer: Writer
+        self,
+        store: FindingStore,
+        run: int,
+        listener: Listener,
+        reference: str,
+        infos: Mapping[str, Info],
+        writer: Writer,
     ) -> None:
-        self._store, self._run, self._listener, self._infos, self._writer = store, run, listener, infos, writer
+        self._store, self._run, self._listener, self._writer = store, run, listener, writer
+        self._reference, self._infos = reference, infos
         self._lock = threading.Lock()
         self._met: dict[str, FindingRecord | None] = {}
         self._old: set[str] = set()
         self.new: set[str] = set()
 
-    def claim(self, id_: str) -> bool:
-        """True for whoever meets this identity first, in this run and in the store; that one files it.
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None:
+        """See `triage.fingerprint.fingerprint_of`."""
+        return fingerprint_of(result, seed_set)
+
+    def claim(self, fingerprint: str) -> bool:
+        """True for whoever meets this fingerprint first, in this run and in the store; that one files it.
 
         A stored finding whose reduction was cut short is given out once more, though it is not new.
         """
         with self._lock:
-            if id_ in self._met:
+            if fingerprint in self._met:
                 return False
-            known = self._store.lookup(id_)
-            self._met[id_] = known
+            known = self._store.lookup(fingerprint)
+            self._met[fingerprint] = known
             if known is None:
                 return True
-            self._store.count_again(id_)
-            self._old.add(id_)
+            self._store.count_again(fingerprint)
+            self._old.add(fingerprint)
             return not known.reduced
 
     def found(self, failure: Failure) -> None:
         """File a failure as it was found, before any reduction, so that a kill cannot lose it."""
-        self._listener(FindingFound(self._put(failure.id, failure, reduced=False)))
+        self._listener(FindingFound(self._put(failure.fingerprint, failure, reduced=False)))
 
     def reduced(self, failure: Failure) -> None:
         """File the reduced case; one that became realistic moves to the realistic finding of its kind."""
-        final = fingerprint_of(failure.best, failure.seed_set) or failure.id
-        if final != failure.id and not self.claim(final):
-            self._forget(failure.id)
-            self._listener(FindingMerged(failure.id, final))
+        final = fingerprint_of(failure.best, failure.seed_set) or failure.fingerprint
+        if final != failure.fingerprint and not self.claim(final):
+            self._forget(failure.fingerprint)
+            self._listener(FindingMerged(failure.fingerprint, final))
             return
         record = self._put(final, failure, reduced=True)
-        if final != failure.id:  # only now: a kill in between must not lose it
-            self._forget(failure.id)
-            self._listener(FindingMerged(failure.id, final))
+        if final != failure.fingerprint:  # only now: a kill in between must not lose it
+            self._forget(failure.fingerprint)
+            self._listener(FindingMerged(failure.fingerprint, final))
         self._listener(FindingReduced(record))
 
     def met(self) -> list[FindingRecord]:
@@ -84,31 +92,31 @@ class Filer:
             self.new.discard(id_)
 
     def _put(self, id_: str, failure: Failure, reduced: bool) -> FindingRecord:
-        found, best, seed_set, recipe = failure.found, failure.best, failure.seed_set, failure.recipe
+        best, seed_set, recipe = failure.best, failure.seed_set, failure.recipe
         case, verdict, info = best.case, best.verdict, self._infos.get(best.platform)
         record = FindingRecord(
             id=id_,
             platform=best.platform,
+            reference=self._reference,
             operator=seed_set.operator.describe(),
             operator_key=seed_set.operator.key,
             kind=verdict.kind or "wrong",
-            realism=more_realistic(realism(found.case, seed_set), realism(case, seed_set)),
-            ratio=finite(verdict.metrics.ratio) if verdict.kind in COMPARED else None,
+            realism=realism_of(failure),
+            ratio=ratio_of(best),
             message=verdict.message,
             shapes=case.shapes,
             dtypes=case.dtypes,
             elements=case.elements,
-            found_elements=found.case.elements,
+            found_elements=failure.found.case.elements,
             metrics=plain_metrics(verdict.metrics),
-            origin=found.case.origin,
+            origin=failure.found.case.origin,
             recipe=msgspec.json.encode(recipe).decode() if recipe else "",
             reduced=reduced,
             reduce_seconds=round(failure.seconds, 3),
             versions=info.versions if info else {},
             created=time.time(),
         )
-        outputs = best.outcome.outputs if isinstance(best.outcome, Ok) else ()
-        evidence = Evidence(case, tuple(best.truth.values), outputs, best.bounds)
+        evidence = evidence_of(best)
         files = self._writer(record, evidence, failure.reproducer)
         first = next(iter(files), "")
         record = msgspec.structs.replace(record, reproducer=f"findings/{id_}/{first}" if first else "")

@@ -1,12 +1,11 @@
-"""When two failures are the same finding, and which of two inputs is the more realistic."""
+"""Fingerprints: when two failures are the same finding."""
 
 from __future__ import annotations
 
-from strategies import SeedSet, realism
 from tapml_fuzz.core.dtypes import is_float
-from tapml_fuzz.core.verdict import REALISMS, Realism
-from tapml_fuzz.engine.runner import Result
+from tapml_fuzz.engine.trial import Result
 from tapml_fuzz.storage.findings import finding_id
+from tapml_fuzz.strategies import SeedSet, realism
 
 _WHATEVER_THE_VALUES = ("build-error", "dtype")
 
@@ -28,16 +27,3 @@ def float_dtype(result: Result) -> str:
     """The first floating dtype among a result's inputs, else their first dtype."""
     names = result.case.dtypes
     return next((d for d in names if is_float(d)), names[0] if names else "")
-
-
-def more_realistic(first: Realism, second: Realism) -> Realism:
-    return min(first, second, key=REALISMS.index)
-
-
-def is_no_less_realistic(new: Realism, old: Realism) -> bool:
-    """For reduction: a changed seed is no longer observed, but just as good while its values are."""
-    return _rank(new) <= _rank(old)
-
-
-def _rank(level: Realism) -> int:
-    return max(REALISMS.index(level), REALISMS.index("near"))

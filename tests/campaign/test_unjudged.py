@@ -11,25 +11,30 @@ from typing import Any
 import pytest
 import torch
 
-from strategies import SeedSet, from_corpus
-from strategies.seed_set import from_examples
 from tapml_fuzz import check
+from tapml_fuzz.campaign.lineup import Lineup
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
 from tapml_fuzz.cli.run import exit_code
 from tapml_fuzz.core import events
 from tapml_fuzz.core.errors import NothingRan
 from tapml_fuzz.core.operator import Operator
-from tapml_fuzz.engine import runner as benches
+from tapml_fuzz.core.summary import RunSummary
+from tapml_fuzz.engine import runner as running
 from tapml_fuzz.engine.budget import Budget
-from tapml_fuzz.engine.explore import Exploration
+from tapml_fuzz.engine.explore import explore
+from tapml_fuzz.engine.options import FuzzOptions, Stop
 from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Result, Trial
 from tapml_fuzz.oracle import NoTruth, OracleFailure, Truth, truth
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
-from tapml_fuzz.reporting.files import as_json, as_markdown
+from tapml_fuzz.reporting.formats.json import as_json
+from tapml_fuzz.reporting.formats.markdown import as_markdown
 from tapml_fuzz.reporting.formats.terminal import Terminal
 from tapml_fuzz.reporting.reproducers import reproducers
 from tapml_fuzz.storage.findings import FindingStore
+from tapml_fuzz.strategies import SeedSet, from_corpus
+from tapml_fuzz.strategies.seed_set import from_examples
 
 BUDGET = Budget.parse("60s")
 
@@ -52,7 +57,7 @@ def overflowing(x: torch.Tensor) -> torch.Tensor:
 def campaign(
     seed_sets: list[SeedSet], output: Path, function: Callable[..., Any] = torch.tanh, *, budget: str = "80trials",
     workers: int = 1,
-) -> tuple[dict[str, Any], list[events.Event], str]:  # fmt: skip
+) -> tuple[RunSummary, list[events.Event], str]:  # fmt: skip
     """The summary, the events and what the terminal says."""
     heard: list[events.Event] = []
     said = io.StringIO()
@@ -70,15 +75,13 @@ def campaign(
         heard.append(event)
         terminal(event)
 
+    infos = {"torch-cpu": InProcessSession("torch-cpu").info(), "candidate": session().info()}
     summary = Campaign(
-        seed_sets={seed_set.operator.key: seed_set for seed_set in seed_sets},
-        make_runner=runner,
-        store=FindingStore(output),
-        options=CampaignOptions(Budget.parse(budget), workers=workers),
+        {seed_set.operator.key: seed_set for seed_set in seed_sets},
+        Lineup("torch-cpu", infos, runner),
+        FindingStore(output),
+        CampaignOptions(Budget.parse(budget), workers=workers),
         listener=listen,
-        infos={"torch-cpu": InProcessSession("torch-cpu").info(), "candidate": session().info()},
-        reference="torch-cpu",
-        version="test",
         writer=reproducers,
     ).run()
     return summary, heard, said.getvalue()
@@ -88,10 +91,10 @@ def campaign(
 def test_the_others_go_on(tanh: SeedSet, random: SeedSet, tmp_path: Path, workers: int) -> None:
     summary, heard, said = campaign([random, tanh], tmp_path, workers=workers)
     key = random.operator.key
-    assert list(summary["unjudged"]) == [key]
-    assert "random" in summary["unjudged"][key]
-    assert summary["operators"][key]["trials"] == 0
-    assert summary["operators"][tanh.operator.key]["trials"] > 20
+    assert list(summary.unjudged) == [key]
+    assert "random" in summary.unjudged[key]
+    assert summary.operators[key].trials == 0
+    assert summary.operators[tanh.operator.key].trials > 20
     assert [e.operator for e in heard if isinstance(e, events.OperatorUnjudged)] == [random.operator.describe()]
     assert isinstance(heard[-1], events.CampaignFinished)
     closing = said[said.index("done:") :]
@@ -104,17 +107,17 @@ def test_the_others_go_on(tanh: SeedSet, random: SeedSet, tmp_path: Path, worker
 
 def test_what_the_others_show_decides_the_exit_code(tanh: SeedSet, random: SeedSet, tmp_path: Path) -> None:
     summary, _, _ = campaign([random, tanh], tmp_path, overflowing)
-    assert summary["findings"]
+    assert summary.findings
     assert exit_code(summary, BUDGET) == 1
     alone, _, _ = campaign([random], tmp_path / "alone", budget="60s")  # which it does not wait for
-    assert alone["elapsed_s"] < 20
+    assert alone.elapsed_s < 20
     with pytest.raises(NothingRan, match="no operator could be judged"):
         exit_code(alone, BUDGET)
 
 
 def test_nothing_unjudged_is_said_where_all_is_judged(tanh: SeedSet, tmp_path: Path) -> None:
     summary, heard, said = campaign([tanh], tmp_path)
-    assert summary["unjudged"] == {}
+    assert summary.unjudged == {}
     assert not any(isinstance(e, events.OperatorUnjudged) for e in heard)
     assert "unjudged" not in said + as_markdown(summary)
 
@@ -138,24 +141,34 @@ def test_a_rule_that_fails_is_not_tried_again(
     tanh: SeedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     failing = Failing(tanh.operator.name, after)
-    monkeypatch.setattr(benches, "truth", failing)
+    monkeypatch.setattr(running, "truth", failing)
     relu = from_examples("aten.relu.default", [([torch.randn(5, 6)], {})])
     summary, heard, _ = campaign([tanh, relu], tmp_path, torch.relu, budget="200trials")
-    assert summary["unjudged"] == {tanh.operator.key: "the oracle failed: ValueError: first line"}
+    assert summary.unjudged == {tanh.operator.key: "the oracle failed: ValueError: first line"}
     assert after < failing.asked <= after + 16  # what was run ahead
-    assert summary["operators"][relu.operator.key]["trials"] > 50
+    assert summary.operators[relu.operator.key].trials > 50
     assert sum(isinstance(e, events.OperatorUnjudged) for e in heard) == 1
+
+
+class Unclaimed:
+    """An `engine.failures.FailureSink` that wants nothing."""
+
+    def tried(self, trial: Trial) -> None: ...
+    def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None: ...
+    def claim(self, fingerprint: str) -> bool:
+        raise AssertionError("nothing has a fingerprint")
+
+    found = reduced = claim  # type: ignore[assignment]
 
 
 def test_hypothesis_does_not_shrink_an_error_of_the_oracle(tanh: SeedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = Failing(tanh.operator.name, 10)
-    monkeypatch.setattr(benches, "truth", failing)
+    monkeypatch.setattr(running, "truth", failing)
     candidate = CallableSession("candidate", torch.tanh, arrays="torch", positional=True, timeout=5.0)
     runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=False)
-    exploration = Exploration(tanh, runner, examples=60, seed=1, identify=lambda _: None, claim=lambda _: False)
     try:
         with pytest.raises(OracleFailure, match="ValueError"):
-            exploration.run()
+            explore(tanh, runner, Unclaimed(), FuzzOptions(), Stop(), examples=60, seed=1)
     finally:
         runner.close()
     assert failing.asked == 11
@@ -168,6 +181,6 @@ def test_check_says_why_it_cannot_judge(monkeypatch: pytest.MonkeyPatch) -> None
     def failing(*_: Any, **__: Any) -> Truth:
         raise ValueError("no such axis")
 
-    monkeypatch.setattr(benches, "truth", failing)
+    monkeypatch.setattr(running, "truth", failing)
     with pytest.raises(OracleFailure, match="ValueError: no such axis"):
         check("aten.relu.default", torch.relu, inputs=[(torch.rand(3, 4),)], budget="20trials")

@@ -19,7 +19,7 @@ def command(model: Path, folder: Path, *more: str) -> list[str]:
     inputs = folder / "sentences.txt"
     inputs.write_text("\n".join(TEXTS))
     own = ["--inputs", str(inputs), "--to", "tvm-llvm", "--batches", "1", "--output", str(folder / "out")]
-    return [sys.executable, "-u", "-m", "tapml_fuzz", "offload", str(model), *own, *more]
+    return [sys.executable, "-u", "-m", "tapml_fuzz", "offload", "model", str(model), *own, *more]
 
 
 def test_killed_in_the_middle_and_resumed(first_layer: Path, tmp_path: Path) -> None:

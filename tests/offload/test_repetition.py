@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tapml_fuzz.core.walk_summary import Growth, View
 from tapml_fuzz.offload.hybrid import Assignment, Hybrid, Site
-from tapml_fuzz.offload.ledger import Growth, Ledger, Walk
+from tapml_fuzz.offload.ledger import Ledger, Walk
 from tapml_fuzz.offload.repetition import unsteady
 from tapml_fuzz.offload.subject import Grown, ModelCheck, Subject
-from tapml_fuzz.offload.views import View
 from tapml_fuzz.offload.walk import Alone, Walker
 from tests.offload.planting import Twin
 

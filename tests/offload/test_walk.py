@@ -10,13 +10,14 @@ import pytest
 
 from benchmarks.offload.kinds import KINDS
 from benchmarks.offload.planted import Plan
-from tapml_fuzz.api.offloading import OffloadEvent, OffloadOptions, offload, prepared
+from tapml_fuzz.api.offload_model import OffloadEvent, OffloadOptions, offload, prepared
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.offload.report import OffloadReport
 from tapml_fuzz.offload.subject import Subject
 from tapml_fuzz.offload.units import ordered, units_of
 from tapml_fuzz.offload.walk import Settled
-from tapml_fuzz.reporting.formats.offload_html import page
+from tapml_fuzz.reporting.formats.json import as_json, model_walk_summary
+from tapml_fuzz.reporting.formats.offload_html import as_html
 from tests.offload.conftest import TEXTS
 from tests.offload.planting import pair_of, plan
 
@@ -58,7 +59,7 @@ def test_each_fault_is_pinned_to_its_operator_and_nobody_else(
     assert {unit.key for unit in report.units if unit.status == "moved"} == subject.operators.keys() - stay
     assert report.final is not None
     assert not report.final.failed
-    assert report.source_nodes == sum(step.operator.key in stay for step in report.subject.recordings[0].steps)
+    assert report.reference_nodes == sum(step.operator.key in stay for step in report.subject.recordings[0].steps)
 
 
 def test_a_walk_owes_nothing_to_what_ran_before_it(first_layer: Path, subject: Subject, tmp_path: Path) -> None:
@@ -126,16 +127,16 @@ def test_a_walk_resumed_validates_nothing_again(
         offload(str(first_layer), TEXTS, options, folder / "out")
 
 
-def test_the_page_shows_it_and_escapes(walk: tuple[OffloadReport, Path]) -> None:
-    summary = walk[0].summary()
-    summary["model"] = "<script>alert(1)</script>"
-    summary["nodes"][0]["module"] = "a.<img src=x>"
-    html = page(summary)
-    assert "<script" not in html
-    assert "<img" not in html
-    assert html.count('class="node"') >= len(summary["nodes"])
+def test_the_summary_is_read_back_and_shown(walk: tuple[OffloadReport, Path]) -> None:
+    report, _ = walk
+    summary = report.summary()
+    assert model_walk_summary(as_json(summary)) == summary
+    assert summary.moved + summary.blocked + summary.unsupported == len(summary.units) == len(report.units)
+    assert len(summary.nodes) == report.total_nodes
+    html = as_html(summary)
+    assert html.count('class="node"') >= len(summary.nodes)
     assert not re.search(r"(src|href)=\"?https?:", html)
-    for unit in walk[0].blocked:
+    for unit in report.blocked:
         assert unit.operator.split("(")[0] in html
 
 

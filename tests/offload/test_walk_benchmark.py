@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.offload.walk import walk_all
 from benchmarks.offload.walk_process import Job, Running, descendants
 from benchmarks.offload.walk_table import table, unfinished
+from tapml_fuzz.core.walk_summary import FinalModelRun, Status
+from tapml_fuzz.offload.ledger import FORMAT, Ledger, Trying, UnitResult, Walk
+from tapml_fuzz.reporting.formats.json import as_json
+from tests.summaries import walk_summary
 
-_UNIT = {
-    "type": "unit", "operator": "aten.tanh", "where": "alone", "reason": "wrong", "findings": ["tanh-1"],
-    "partners": [], "noticed": False, "worst": 2.0,
-}  # fmt: skip
+
+def unit(key: str, status: Status) -> UnitResult:
+    facts = {"where": "alone", "reason": "wrong", "findings": ("tanh-1",), "noticed": False, "worst": 2.0}
+    return UnitResult(key, "aten.tanh", 1, status, **facts)  # type: ignore[arg-type]
 
 
 def test_a_walk_that_fails_is_told_and_does_not_end_the_others(tmp_path: Path) -> None:
@@ -75,11 +81,27 @@ def test_stopping_ends_sessions_that_the_walk_started(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_ledger_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
-    lines = [{"type": "walk", "versions": {"tvm-llvm apache-tvm": "1"}}, {"type": "trying", "key": "a"}]
-    lines += [{**_UNIT, "key": "a", "status": "moved"}, {**_UNIT, "key": "b", "status": "blocked"}]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (tmp_path / "walk.jsonl").write_text(text + '{"type": "unit", "key"')
+    Ledger(tmp_path).begin(Walk(FORMAT, "model", "0", "torch-cpu", "tvm-llvm", {"apache-tvm": "1"}), resume=False)
+    for line in (Trying("a"), unit("a", "moved"), unit("b", "blocked")):
+        Ledger(tmp_path).add(line)
+    with (tmp_path / "walk.jsonl").open("a") as file:
+        file.write('{"type": "unit", "key"')
     row = unfinished(tmp_path)
     assert (row["settled"], row["moved"], row["blocked"]) == (2, 1, 1)
-    assert row["versions"] == {"tvm-llvm apache-tvm": "1"}
-    assert [(unit["key"], unit["findings"]) for unit in row["stay"]] == [("b", ["tanh-1"])]
+    assert row["versions"] == {"apache-tvm": "1"}
+    assert [(unit["key"], unit["findings"]) for unit in row["stay"]] == [("b", ("tanh-1",))]
+
+
+def test_a_row_of_an_ended_walk_says_how_the_model_does(tmp_path: Path) -> None:
+    job = Job("model", "torch-cpu", "tvm-llvm", tmp_path)
+    (tmp_path / "runs.json").write_text(json.dumps({"arguments": job.arguments(), "seconds": [4.5]}))
+
+    def shown(**final: Any) -> str:
+        summary = walk_summary(final=FinalModelRun(**final))
+        (tmp_path / "offload.json").write_text(as_json(summary))
+        return table([json.loads(json.dumps(job.row("")))])
+
+    assert "| 2/3 | within its bound (0.25); cosine 1 | 4.5s |" in shown(failed=False, worst=0.25, seen="cosine 1")
+    assert "outside its bound (inf); cosine 0" in shown(failed=True, worst=math.inf, seen="cosine 0")
+    assert "does not run: it is gone" in shown(failed=True, failure="it is gone")
+    assert "\n- model on tvm-llvm: blocked aten.gelu(float32[a]): wrong (gelu-1)\n" in shown(failed=True)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.calibration.catalogue import operator_of
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
@@ -16,6 +15,7 @@ from tapml_fuzz.core.verdict import Verdict
 from tapml_fuzz.judge import judge
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import Truth, truth
+from tests.oracle.catalogue import operator_of
 
 torch.set_num_threads(1)
 

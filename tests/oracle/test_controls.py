@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import CATALOGUE, DISTRIBUTIONS, Entry, drawing
-from benchmarks.calibration.controls import (
+from tests.oracle.catalogue import CATALOGUE, DISTRIBUTIONS, Entry, drawing
+from tests.oracle.controls import (
     LOG2_E,
     MOMENTS,
     SUMS,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tapml_fuzz.oracle.compare import difference
+from tapml_fuzz.oracle.difference import difference
 from tests.oracle.support import as_array, run_torch, verdict_on
 
 RNG = np.random.default_rng(0)

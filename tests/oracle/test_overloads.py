@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import operator_of
 from tapml_fuzz.core.operator import DType
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import Truth, truth
+from tests.oracle.catalogue import operator_of
 from tests.oracle.support import run_torch, truth_of, verdict_on
 
 RNG = np.random.default_rng(11)

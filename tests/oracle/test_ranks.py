@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import operator_of
 from tapml_fuzz import check
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import truth
+from tests.oracle.catalogue import operator_of
 
 ROW = np.array([0.5, -1.0, 2.0, 0.25, 3.0], np.float32)
 ALONE = np.array(1.5, np.float32)

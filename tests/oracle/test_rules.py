@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration.catalogue import CATALOGUE, Entry, drawing, operator_of
 from tapml_fuzz.operators import invoke
 from tapml_fuzz.oracle import registry, truth
+from tests.oracle.catalogue import CATALOGUE, Entry, drawing, operator_of
 
 IDS = [f"{i}-{entry.name}" for i, entry in enumerate(CATALOGUE)]
 
@@ -54,6 +54,15 @@ def test_movement_is_exact(entry: Entry) -> None:
     args, kwargs = entry.arguments(drawing(rng, "spread", "float32"), rng)
     operator, tensors = operator_of(entry.name, args, kwargs)
     assert set(truth(operator, tensors, {}).bounds) == {None}
+
+
+@pytest.mark.parametrize(("name", "expected"), [("aten.fmax.default", [2, 2, 1]), ("aten.fmin.default", [1, 2, 1])])
+def test_a_number_is_larger_and_smaller_than_nan(name: str, expected: list[float]) -> None:
+    one, other = np.array([1, np.nan, 1], np.float32), np.array([2, 2, np.nan], np.float32)
+    operator, tensors = operator_of(name, [one, other], {})
+    found = truth(operator, tensors, {})
+    np.testing.assert_array_equal(found.values[0], expected)
+    assert found.bounds == (None,)
 
 
 def test_integers_wrap_as_torch_does() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import msgspec
@@ -15,8 +16,9 @@ import pytest
 
 from tapml_fuzz.cli.main import main
 from tapml_fuzz.core.case import Case
-from tapml_fuzz.core.errors import BadCorpus, UnknownFinding
+from tapml_fuzz.core.errors import BadCorpus, SystemRefusal, UnknownFinding
 from tapml_fuzz.core.operator import Operator, Product, Slot
+from tapml_fuzz.storage import findings as storage
 from tapml_fuzz.storage.findings import Evidence, FindingRecord, FindingStore, finding_id
 
 OPERATOR = Operator("aten.neg.default", (Slot(0),), {}, ((Product(("a",)),),), ("bfloat16",))
@@ -239,9 +241,9 @@ def test_malformed_row_gives_one_line(tmp_path: Path) -> None:
 def test_kill_at_any_moment_leaves_whole_findings(tmp_path: Path) -> None:
     """A process that stores without end is killed; every finding that is listed can be read."""
     writer = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-from test_findings import EVIDENCE, record
+from tests.storage.test_findings import EVIDENCE, record
 from tapml_fuzz.storage.findings import FindingStore
 store = FindingStore(Path({str(tmp_path)!r}))
 print("ready", flush=True)
@@ -262,3 +264,28 @@ for n in range(100000):
     for each in found:
         store.evidence(each.id)
         assert (tmp_path / "findings" / each.id / "reproduce.py").stat().st_size == 5000
+
+
+@pytest.mark.parametrize(("pragma", "cause"), [("max_page_count=1", "full"), ("query_only=1", "readonly")])
+def test_a_disk_that_takes_no_more_is_told_as_such(tmp_path: Path, pragma: str, cause: str) -> None:
+    store = FindingStore(tmp_path)
+    store._database.execute(f"PRAGMA {pragma}")
+    large = msgspec.structs.replace(record(), message="m" * 100_000)
+    with pytest.raises(SystemRefusal, match=cause) as caught:
+        store.put(large, EVIDENCE, 1, {})
+    assert str(caught.value).startswith(f"{tmp_path / 'findings.sqlite'}: ")
+
+
+def test_a_list_that_may_not_be_written_is_no_broken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FindingStore(tmp_path).close()
+    connect = sqlite3.connect
+
+    def locked(path: Path, **options: Any) -> sqlite3.Connection:
+        database = connect(path, **options)
+        database.execute("PRAGMA query_only=1")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", locked)
+    monkeypatch.setattr(storage, "_SCHEMA", "CREATE TABLE more (id TEXT)")
+    with pytest.raises(SystemRefusal, match="readonly"):
+        FindingStore(tmp_path)

@@ -10,11 +10,11 @@ import pytest
 from benchmarks.throughput import campaign, isolation, run
 from benchmarks.throughput.inputs import NEAR, cases
 from benchmarks.throughput.worker import Rate, Speed, speed
-from strategies import SeedSet, from_corpus
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.outcome import Ok, RunOutcome, Unsupported
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tapml_fuzz.strategies import SeedSet, from_corpus
 
 
 @pytest.fixture(scope="module")

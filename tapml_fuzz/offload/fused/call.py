@@ -43,10 +43,12 @@ class Made:
 
     @property
     def inputs(self) -> list[Array]:
+        """Contents of the tensors that are not fresh, in the order of their positions."""
         return [self.before[i] for i in sorted(self.before)]
 
     @property
     def shapes(self) -> str:
+        """Dtypes and shapes of the arguments, for people."""
         return ", ".join(
             f"{argument.dtype}{list(map(int, argument.shape))}" if is_tensor(argument) else str(argument)
             for argument in self.call.arguments
@@ -121,9 +123,10 @@ class Again:
 
 
 def is_unfit(error: BaseException) -> bool:
-    """Whether TVM's checks of a compiled function's arguments, their number, dtypes and shapes, have raised it."""
+    """Tell whether TVM's checks of a compiled function's arguments, their number, dtypes and shapes, have raised it."""
     return isinstance(error, TypeError | ValueError) and _UNFIT in str(error)
 
 
 def differs(one: Array, other: Array) -> bool:
+    """Tell whether two arrays differ in any bit; of shapes and dtypes that are equal."""
     return not np.array_equal(to_bits(one), to_bits(other))

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tapml_fuzz.core.walk_summary import Growth
 from tapml_fuzz.offload import blame
 from tapml_fuzz.offload.fused.messages import CallFacts, FusedValue, RunStopped
 from tapml_fuzz.offload.fused.process import Pair, ProcessEnded
 from tapml_fuzz.offload.hybrid import Assignment, CannotRun
-from tapml_fuzz.offload.ledger import Growth, written
+from tapml_fuzz.offload.ledger import written
 from tapml_fuzz.offload.subject import Grown, ModelCheck
 from tapml_fuzz.offload.walk import Alone
 
@@ -24,18 +25,22 @@ class FusedFunction:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """See `Movable.names`."""
         return (self.key,)
 
     @property
     def text(self) -> str:
+        """See `Movable.text`."""
         return f"{self.key}({self.facts[0].shapes})"
 
     @property
     def calls(self) -> int:
+        """See `Movable.calls`."""
         return len(self.facts)
 
     @property
     def elements(self) -> int:
+        """See `Movable.elements`."""
         return sum(fact.elements for fact in self.facts)
 
     @property
@@ -71,6 +76,7 @@ class Fused:
         return ModelCheck(grown(reply.values), reply.view, ())
 
     def growth(self, assignment: Assignment, check: ModelCheck) -> tuple[Growth, ...]:
+        """The way of a failure; functions that stay in A are A's own, so alone they have no distance."""
         alone = {step_of(fact.number, fact.name): written(fact.ratio) for fact in self.pair.facts}
         return tuple(
             # What stays in A is A's own: on A's inputs there is no distance.
@@ -79,13 +85,14 @@ class Fused:
         )
 
     def accept(self, check: ModelCheck) -> None:
-        return None
+        """Do nothing: every run is afresh, so that none is compared with an earlier one."""
 
     def unsteady(self, key: str, platform: str) -> Alone | None:
-        return None  # the survey has run each function again and again, on the same values
+        """None: the survey has run every function again and again, on the same values."""
+        return None
 
     def alone(self, unit: FusedFunction) -> Alone:
-        """What the survey has seen of a function's calls."""
+        """The survey's finding about a function: whether B has it, takes its arguments and is right on all calls."""
         died = self.pair.died.get(unit.key)
         if died is not None:
             return Alone(failed=True, reason=f"alone {died}", where=died.where)
@@ -101,6 +108,7 @@ class Fused:
 
 
 def step_of(number: int, name: str) -> str:
+    """The name of a call as a step of the walk: `"fused_add#3"`, or the name alone where the number is negative."""
     return f"{name}#{number}" if number >= 0 else name
 
 

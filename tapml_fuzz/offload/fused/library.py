@@ -102,7 +102,7 @@ class Library:
 
 
 class _Instrument:
-    """What the VM of one run calls before and after each of its calls."""
+    """The instrument that the VM of one run calls before and after each of its calls."""
 
     def __init__(self, library: Library, conduct: Conduct) -> None:
         self._library, self._conduct = library, conduct
@@ -145,18 +145,19 @@ class _Instrument:
         return self._own[name]
 
     def _is_heap(self, argument: Any) -> bool:
-        """Whether it is where the VM keeps the sizes of its shapes: what computes those is no operator."""
+        """Tell whether it is where the VM keeps the sizes of its shapes: what computes those is no operator."""
         return is_tensor(argument) and any(argument.same_as(heap) for heap in self._heaps)
 
 
 def is_tensor(argument: Any) -> bool:
+    """Tell whether an argument is one of TVM's tensors."""
     import tvm
 
     return isinstance(argument, tvm.runtime.Tensor)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without TVM's traces."""
+    """The text of an error in one line of at most 300 characters, without TVM's traces."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines)}"[:300]
 

@@ -1,4 +1,4 @@
-"""What the walk of two libraries and the process in which they run say to each other: msgpack, and raw tensor bytes."""
+"""Messages between the walk of two libraries and the process in which they run: msgpack, and raw tensor bytes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Literal
 
 import msgspec
 
-from tapml_fuzz.offload.views import View
+from tapml_fuzz.core.walk_summary import View
 
-MAX_MESSAGE = 1 << 30  # bytes
+MAX_MESSAGE = 1 << 30  # bytes: a message is one tensor, and both processes hold it
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What the process is started with: paths of two libraries, and the function to run."""
+    """The task with which the process is started: paths of two libraries, and the function to run."""
 
     a: str
     b: str
@@ -20,10 +20,15 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """Both libraries are loaded: the parameters of their `main`, by name, and the kinds of device they run on."""
+    """Both libraries are loaded.
+
+    Attributes:
+        parameters: names of the parameters of A's `main`.
+        devices: the kinds of device that A and B run on, as TVM names them.
+        versions: versions of the packages that run them.
+    """
 
     parameters: tuple[str, ...]
-    parameters_b: tuple[str, ...]
     devices: tuple[str, str]
     versions: dict[str, str]
 
@@ -94,6 +99,8 @@ class CallFacts(msgspec.Struct, frozen=True):
 
 
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
+    """The answer to a `SurveyRequest`: every call of A's run, in order."""
+
     calls: tuple[CallFacts, ...]
 
 
@@ -141,6 +148,7 @@ Reply = Ready | Refusal | CallStarted | Surveyed | Checked | RunStopped | OwnRun
 
 
 def encoded(message: Request | Reply) -> bytes:
+    """A message as the bytes that go to the other process."""
     return msgspec.msgpack.encode(message)
 
 
@@ -149,8 +157,10 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def request(raw: bytes) -> Request:
+    """The request that the bytes hold; raises `msgspec.DecodeError` for any others."""
     return _requests.decode(raw)
 
 
 def reply(raw: bytes) -> Reply:
+    """The reply that the bytes hold; raises `msgspec.DecodeError` for any others."""
     return _replies.decode(raw)

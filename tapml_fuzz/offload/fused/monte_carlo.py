@@ -1,4 +1,4 @@
-"""Runs whose calls' outputs are moved within what each may be off, and how far they go apart."""
+"""Monte Carlo runs: every call's outputs are moved within what each may be off, and the spread of the runs is taken."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tapml_fuzz.offload.tolerance import carried_to
 DRAWS = 6
 
 
-class Spread:
-    """How far runs go apart at one value."""
+class SpreadEstimate:
+    """The spread of the runs at one value, gathered run by run."""
 
     def __init__(self, plain: Array) -> None:
         self._plain, self._float = plain, dtypes.is_float(dtypes.name_of(plain))
@@ -22,6 +22,7 @@ class Spread:
         self._lost = np.zeros(plain.shape, bool)
 
     def add(self, moved: Array) -> None:
+        """Take in what one draw gave: an array of the value's shape and dtype."""
         if not self._float:
             self._lost |= moved != self._plain  # an integer that hangs on a rounding
             return
@@ -31,11 +32,12 @@ class Spread:
         self._square += np.where(same, 0.0, apart) ** 2 / DRAWS
 
     def lose(self, moved: Array) -> None:
+        """Take in the run that made NaN of what is unjudged: where it has NaN, nothing can be said."""
         if self._float:
             self._lost |= np.isnan(moved) & ~np.isnan(self._plain)
 
     def allowed(self, own: Array | None) -> Array | None:
-        """`tolerance`'s rule; None stands for "equal"."""
+        """The distance allowed by `tolerance`'s rule, float64 of the value's shape; None stands for "equal"."""
         if self._float and (own is not None or self._square.any()):
             plain = torch.from_numpy(self._plain.astype(np.float64))
             allowed = carried_to(plain, torch.from_numpy(self._square), own, dtypes.name_of(self._plain))
@@ -46,7 +48,11 @@ class Spread:
         return np.where(self._lost, np.inf, allowed)
 
 
-def shifted(array: Array, allowed: Array, random: np.random.Generator, draw: int | None) -> Array:
+def perturbed(array: Array, allowed: Array, random: np.random.Generator, draw: int | None) -> Array:
+    """The array moved within `allowed`, apart in draws of even and together in draws of odd number.
+
+    With None for `draw` nothing moves, and elements that are unjudged (infinite in `allowed`) become NaN.
+    """
     if draw is None:
         return np.where(np.isinf(allowed), np.asarray(np.nan, array.dtype), array)
     together = draw % 2 == 1

@@ -28,6 +28,7 @@ from tapml_fuzz.offload.fused.messages import (
 from tapml_fuzz.platforms.session.worker_process import WorkerProcess
 
 _MODULE = "tapml_fuzz.offload.fused.worker"
+# Seconds for a process to import TVM and load two libraries: chosen for a busy machine.
 _START_LIMIT_S = 120.0
 
 R = TypeVar("R", Ready, Surveyed, Checked | RunStopped, OwnRun)
@@ -75,6 +76,7 @@ class Pair:
         self.close()
 
     def close(self) -> None:
+        """End the process and the connection to it; the next request starts another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

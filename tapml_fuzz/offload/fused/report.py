@@ -1,12 +1,10 @@
-"""What a walk from one compiled library to another came to, as data."""
+"""The result of a walk from one compiled library to another, as data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-
+from tapml_fuzz.core.walk_summary import FinalRun, FunctionSummary, LibrariesWalkSummary, OwnRunSummary
 from tapml_fuzz.offload.fused.functions import FusedFunction
 from tapml_fuzz.offload.fused.messages import OwnRun
 from tapml_fuzz.offload.report import WalkReport
@@ -14,7 +12,7 @@ from tapml_fuzz.offload.report import WalkReport
 
 @dataclass(frozen=True, kw_only=True)
 class LibrariesReport(WalkReport):
-    """A finished walk from library A, the walk's source, to library B, its target.
+    """A finished walk from library A, the walk's reference, to library B, its target.
 
     Attributes:
         functions: A's, in the order of its run.
@@ -32,7 +30,7 @@ class LibrariesReport(WalkReport):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What no unit says, one line each."""
+        """Lines about what no unit says."""
         a, b = self.walk.reference, self.walk.target
         lines = [f"only {a} calls {name}" for name in self.only_in_a]
         lines += [f"only {b} calls {name}" for name in self.only_in_b]
@@ -52,49 +50,48 @@ class LibrariesReport(WalkReport):
 
     @property
     def own_outside(self) -> bool:
+        """Tell whether B's own result is outside what is allowed."""
         return self.own_worst > 1
 
-    def summary(self) -> dict[str, Any]:
-        """The walk as plain data, with the keys of `OffloadReport.summary` where they mean the same."""
-        return {
+    def summary(self) -> LibrariesWalkSummary:
+        """The walk as it is written and shown."""
+        return LibrariesWalkSummary(
             **self.settled(),
-            "task": "libraries",
-            "devices": list(self.devices),
-            "functions": [
-                {
-                    "name": f.key,
-                    "calls": f.calls,
-                    "alone": f.worst.ratio,
-                    "slack": max(fact.slack for fact in f.facts),
-                    "terms": max(fact.terms for fact in f.facts),
-                    "seconds_a": sum(fact.seconds[0] for fact in f.facts),
-                    "seconds_b": sum(fact.seconds[1] for fact in f.facts),
-                }
-                for f in self.functions
-            ],
-            "nodes": sum(f.calls for f in self.functions),
-            "source_nodes": sum(u.calls for u in self.units if u.status != "moved"),
-            "notes": list(self.notes),
-            "final": self._final(),
-            "own": self._own(),
-        }
+            task="libraries",
+            devices=self.devices,
+            functions=tuple(_summary(function) for function in self.functions),
+            nodes=sum(f.calls for f in self.functions),
+            reference_nodes=sum(u.calls for u in self.units if u.status != "moved"),
+            notes=self.notes,
+            final=self._final(),
+            own=self._own(),
+        )
 
-    def _final(self) -> dict[str, Any]:
+    def _final(self) -> FinalRun:
         if self.final is None:
-            return {"failed": True, "failure": self.failure}
-        return {
-            "failed": self.final.failed,
-            "worst": self.final.worst.ratio,
-            "worst_value": self.final.worst.value,
-            "view": msgspec.to_builtins(self.final.view),
-        }
+            return FinalRun(failed=True, failure=self.failure)
+        worst = self.final.worst
+        return FinalRun(failed=self.final.failed, worst=worst.ratio, worst_value=worst.value, view=self.final.view)
 
-    def _own(self) -> dict[str, Any]:
+    def _own(self) -> OwnRunSummary:
         if self.own is None:
-            return {"failed": True, "failure": self.own_failure}
-        return {
-            "failed": self.own_outside or bool(self.own.reason),
-            "worst": self.own_worst,
-            "view": msgspec.to_builtins(self.own.view),
-            "identical_to_final": self.own.identical,
-        }
+            return OwnRunSummary(failed=True, failure=self.own_failure)
+        return OwnRunSummary(
+            failed=self.own_outside or bool(self.own.reason),
+            worst=self.own_worst,
+            view=self.own.view,
+            identical_to_final=self.own.identical,
+        )
+
+
+def _summary(function: FusedFunction) -> FunctionSummary:
+    facts = function.facts
+    return FunctionSummary(
+        name=function.key,
+        calls=function.calls,
+        alone=function.worst.ratio,
+        slack=max(fact.slack for fact in facts),
+        terms=max(fact.terms for fact in facts),
+        seconds_a=sum(fact.seconds[0] for fact in facts),
+        seconds_b=sum(fact.seconds[1] for fact in facts),
+    )

@@ -25,7 +25,7 @@ from tapml_fuzz.offload.fused.messages import (
     Seen,
     Surveyed,
 )
-from tapml_fuzz.offload.fused.monte_carlo import DRAWS, Spread, shifted
+from tapml_fuzz.offload.fused.monte_carlo import DRAWS, SpreadEstimate, perturbed
 from tapml_fuzz.offload.fused.tolerance import reduction, slack, tolerance
 from tapml_fuzz.offload.tolerance import Tolerances
 from tapml_fuzz.offload.views import view
@@ -39,7 +39,7 @@ Say = Callable[[CallStarted], None]
 
 @dataclass(frozen=True)
 class _Known:
-    """What A's own run gave for one call, and how far another may be from it, alone; by position of the argument."""
+    """Outputs of one call of A's own run, and the distance allowed from each, alone; by position of the argument."""
 
     name: str
     outputs: dict[int, Array]
@@ -184,7 +184,7 @@ class FusedRuns:
         return facts("same", highest, seconds=of_b.seconds)
 
     def _given(self, call: LibraryCall, of_b: Again) -> Iterator[list[Array]]:
-        """What B's function gives for a call: first, and at later runs where that is something else.
+        """Outputs of B's function for a call: the first, and those of later runs that are others.
 
         A call has half of the runs that the function has left.
         """
@@ -225,7 +225,7 @@ class FusedRuns:
         own = {f"{n}:{p}": a for n, known in enumerate(self._known) for p, a in known.allowed.items()}
         for i, output in enumerate(self._outputs):
             plain[f"output:{i}"], own[f"output:{i}"] = output, None
-        spreads = {key: Spread(array) for key, array in plain.items()}
+        spreads = {key: SpreadEstimate(array) for key, array in plain.items()}
         for draw in range(DRAWS):
             for key, array in self._moved(draw).items():
                 spreads[key].add(array)
@@ -247,7 +247,7 @@ class FusedRuns:
                 tensor = call.arguments[position]
                 array = tensor.numpy()
                 if allowed is not None and dtypes.is_float(dtypes.name_of(array)):
-                    array = shifted(array, allowed, random, draw)
+                    array = perturbed(array, allowed, random, draw)
                     tensor.copyfrom(array)
                 seen[f"{call.number}:{position}"] = array
 

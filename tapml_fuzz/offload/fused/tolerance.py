@@ -1,4 +1,4 @@
-"""How far another library's function may be from this one's, where nobody knows the truth.
+"""Tolerances for another library's function beside this one's, where nobody knows the truth.
 
 A compiled function has no float64 twin, so its error is measured from outside, on library A's own function. Its
 float inputs x are moved along a line, x (1 + k h d) for k = 0 to 3 with a random sign d for each element and h a power
@@ -43,14 +43,18 @@ from tapml_fuzz.core.dtypes import Array, to_bits
 # Runs A's function on inputs in place of those of the call; its outputs.
 Evaluate = Callable[[Sequence[Array]], list[Array]]
 
+# Lines along which the inputs are moved, as many as `tolerance` has draws, and elements changed one by one per input:
+# each costs three runs, or one, of the function. More of them narrow the estimates with their square root only.
 _DIRECTIONS = 6
 _PROBES = 4
 # Standard deviations allowed, as in `tolerance`; both libraries err.
 _SPREADS = 4.0
 _BOTH = 2.0
-# Functions of fewer terms than this work element by element, if their inputs' shapes say so too.
+# Functions of fewer terms than this work element by element, if their inputs' shapes say so too. Chosen: a fused chain
+# of elementwise operators reads a handful of tensors.
 _FEW = 8.0
-# How far too small an error that was measured six times may come out.
+# How far too small an error that was measured six times may come out: the root mean square of six normal numbers is
+# below a third of their standard deviation once in 200 elements (chi-squared, 6 degrees of freedom).
 _LUCK = 3.0
 # A gap of this many binary orders parts a mask's numbers from others: log2 of 1/u, kept between these.
 _GAP = (11.0, 20.0)
@@ -113,7 +117,7 @@ def tolerance(
 
 
 def slack(allowed: Array | None, output: Array) -> float:
-    """How large the tolerance is beside the output, root mean squares of both: the relative fault that is missed."""
+    """The size of the tolerance beside the output's, root mean squares of both: the relative fault that is missed."""
     if allowed is None or output.size == 0:
         return 0.0
     with np.errstate(all="ignore"):

@@ -36,7 +36,8 @@ from tapml_fuzz.offload.fused.messages import (
 from tapml_fuzz.offload.fused.runs import FusedRuns
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
-# An orphan that hangs in compiled code may not notice that nobody waits for it (`core.lifeline` says where).
+# An orphan that hangs in compiled code may not notice that nobody waits for it (`core.lifeline` says where). Seconds:
+# several times the limit of a call (`process.Pair`), which ends it sooner.
 _WATCHDOG_S = 900.0
 
 
@@ -50,7 +51,7 @@ def serve(job: Job, connection: Connection) -> None:
 
     a, b = Library(Path(job.a), job.main), Library(Path(job.b), job.main)
     perturb_fresh_memory()
-    say(Ready(tuple(a.parameters), tuple(b.parameters), (a.device_kind, b.device_kind), {"tvm": tvm.__version__}))
+    say(Ready(tuple(a.parameters), (a.device_kind, b.device_kind), {"tvm": tvm.__version__}))
     inputs: dict[str, Array] = {}
     runs = FusedRuns(a, b, inputs, say)
     while True:

@@ -1,29 +1,41 @@
 """Rules by family. Importing this package registers all of them."""
 
 from tapml_fuzz.oracle.rules import (
+    activations,
+    attention,
     casts,
     comparison,
     convolution,
     elementwise,
-    indexing,
+    factories,
+    functions,
+    masking,
     matmul,
     movement,
     normalisation,
+    powers,
     reductions,
+    scattering,
     selection,
     softmax,
 )
 
 __all__ = [
+    "activations",
+    "attention",
     "casts",
     "comparison",
     "convolution",
     "elementwise",
-    "indexing",
+    "factories",
+    "functions",
+    "masking",
     "matmul",
     "movement",
     "normalisation",
+    "powers",
     "reductions",
+    "scattering",
     "selection",
     "softmax",
 ]

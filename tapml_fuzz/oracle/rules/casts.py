@@ -1,4 +1,4 @@
-"""Casts and factories."""
+"""Casts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tapml_fuzz.oracle.registry import rule
+from tapml_fuzz.oracle.rules.comparison import truthy
 from tapml_fuzz.oracle.tracked import Tracked
 
 
@@ -30,17 +31,12 @@ def cast(x: Tracked, dtype: torch.dtype | None = None, *_: Any, **__: Any) -> Tr
     if not x.is_floating:
         return replace(x, value=x.value.to(dtype), storage_dtype=torch.float64)
     if dtype == torch.bool:
-        return _truth_value(x)
+        return truthy(x)
     return truncated(x, dtype)
 
 
 def _significand(dtype: torch.dtype) -> int:
     return {torch.float16: 11, torch.bfloat16: 8, torch.float32: 24}.get(dtype, 53)
-
-
-def _truth_value(x: Tracked) -> Tracked:
-    error = None if x.error is None else ((x.error > 0) & (x.value.abs() <= x.error)).to(torch.float64)
-    return Tracked(x.value != 0, x.arithmetic, error)
 
 
 def truncated(x: Tracked, dtype: torch.dtype) -> Tracked:
@@ -62,42 +58,5 @@ def truncated(x: Tracked, dtype: torch.dtype) -> Tracked:
 
 @rule("aten.type_as", "aten.to.other")
 def as_other(x: Tracked, other: Tracked, *_: Any, **__: Any) -> Tracked:
+    """A cast to the dtype of another tensor."""
     return cast(x, other.storage_dtype if other.is_floating else other.value.dtype)
-
-
-def filled(x: Tracked, shape: Any, number: float, dtype: torch.dtype | None) -> Tracked:
-    """A constant tensor: every platform stores the same rounded number."""
-    dtype = dtype or (x.storage_dtype if x.is_floating else x.value.dtype)
-    data = torch.full(tuple(shape), number, dtype=dtype)
-    floats = dtype.is_floating_point
-    return Tracked(data.to(torch.float64) if floats else data, x.arithmetic, None, dtype if floats else torch.float64)
-
-
-@rule("aten.full_like")
-def full_like(x: Tracked, fill_value: float, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
-    return filled(x, x.value.shape, fill_value, dtype)
-
-
-@rule("aten.zeros_like")
-def zeros_like(x: Tracked, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
-    return filled(x, x.value.shape, 0, dtype)
-
-
-@rule("aten.ones_like")
-def ones_like(x: Tracked, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
-    return filled(x, x.value.shape, 1, dtype)
-
-
-@rule("aten.new_full")
-def new_full(x: Tracked, size: Any, fill_value: float, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
-    return filled(x, size, fill_value, dtype)
-
-
-@rule("aten.new_zeros")
-def new_zeros(x: Tracked, size: Any, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
-    return filled(x, size, 0, dtype)
-
-
-@rule("aten.new_ones")
-def new_ones(x: Tracked, size: Any, dtype: torch.dtype | None = None, **_: Any) -> Tracked:
-    return filled(x, size, 1, dtype)

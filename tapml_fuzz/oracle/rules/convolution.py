@@ -77,8 +77,10 @@ def convolution(
 def _beyond_the_edge(
     x: torch.Tensor, weight: torch.Tensor, convolve: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ) -> torch.Tensor | None:
-    """Where a weight that is infinite or NaN meets the padding, and no NaN meets the input: times the padding's zero
-    it is NaN, but a kernel may as well leave the padding out."""
+    """A mask of where a weight that is infinite or NaN meets the padding, and no NaN meets the input.
+
+    Times the padding's zero it is NaN, but a kernel may as well leave the padding out.
+    """
     special = ~torch.isfinite(weight)
     if not bool(special.any()):
         return None

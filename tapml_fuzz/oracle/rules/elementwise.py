@@ -1,8 +1,7 @@
-"""Elementwise operators: arithmetic, functions, activations, rounding to integers."""
+"""Elementwise arithmetic, extrema, rounding to whole numbers and remainders."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise as e
-from tapml_fuzz.oracle import movement, powers
+from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle.elementwise import Operand
 from tapml_fuzz.oracle.registry import rule
-from tapml_fuzz.oracle.rules.indexing import where
 from tapml_fuzz.oracle.tracked import Tracked, errors_of
 
 
@@ -28,7 +26,7 @@ def scaled(x: Operand, factor: Operand, like: Tracked | None = None) -> Operand:
     return e.store_intermediate(e.mul(x, factor if isinstance(factor, Tracked) else e.scalar(factor, like)), like)
 
 
-def _operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
+def operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
     """Two operands of the program, of which one may be a scalar."""
     if not isinstance(other, Tracked):
         assert isinstance(x, Tracked)
@@ -38,149 +36,60 @@ def _operands(x: Operand, other: Operand) -> tuple[Tracked, Tracked]:
 
 @rule("aten.add")
 def add(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    x, other = _operands(x, other)
+    """x + alpha * other, the product stored as a tensor may be."""
+    x, other = operands(x, other)
     return e.add(x, scaled(other, alpha, x))
 
 
 @rule("aten.sub")
 def sub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    x, other = _operands(x, other)
+    """x - alpha * other, the product stored as a tensor may be."""
+    x, other = operands(x, other)
     return e.sub(x, scaled(other, alpha, x))
 
 
 @rule("aten.rsub")
 def rsub(x: Operand, other: Operand, alpha: float = 1) -> Tracked:
-    x, other = _operands(x, other)
+    """other - alpha * x, the product stored as a tensor may be."""
+    x, other = operands(x, other)
     return e.sub(other, scaled(x, alpha, other))
 
 
 @rule("aten.mul")
 def mul(x: Operand, other: Operand) -> Tracked:
-    return e.square(x) if x is other else e.mul(*_operands(x, other))
+    """x * other; a tensor by itself is a square, whose errors are not independent."""
+    return e.square(x) if x is other else e.mul(*operands(x, other))
 
 
 @rule("aten.div", "aten.true_divide")
 def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tracked:
-    quotient = e.div(*_operands(x, other))
+    """x / other, rounded to whole numbers as `rounding_mode` says."""
+    quotient = e.div(*operands(x, other))
     return quotient if rounding_mode is None else _whole(quotient, getattr(torch, rounding_mode))
 
 
 @rule("aten.addcmul")
 def addcmul(x: Tracked, one: Tracked, two: Tracked, value: float = 1) -> Tracked:
+    """x + value * one * two."""
     return e.add(x, e.mul(scaled(one, value), two))
 
 
 @rule("aten.addcdiv")
 def addcdiv(x: Tracked, one: Tracked, two: Tracked, value: float = 1) -> Tracked:
+    """x + value * one / two."""
     return e.add(x, e.div(scaled(one, value), two))
 
 
 @rule("aten.lerp")
 def lerp(start: Tracked, end: Tracked, weight: Operand) -> Tracked:
+    """start + weight * (end - start)."""
     return e.add(start, e.mul(weight, e.sub(end, start)))
 
 
 rule("aten.neg")(e.neg)
 rule("aten.abs")(e.absolute)
 rule("aten.reciprocal")(e.reciprocal)
-rule("aten.sqrt")(e.sqrt)
-rule("aten.rsqrt")(e.rsqrt)
 rule("aten.square")(e.square)
-rule("aten.tanh")(e.tanh)
-rule("aten.exp")(e.exp)
-rule("aten.expm1")(e.expm1)
-rule("aten.sigmoid")(e.sigmoid)
-
-
-@rule("aten.pow")
-def power(x: Operand, exponent: Operand) -> Tracked:
-    """The scalar exponents that have a product or root of their own are exact; a cube keeps its square."""
-    if isinstance(exponent, Tracked) or not isinstance(x, Tracked):
-        return powers.power(*_operands(x, exponent))
-    if exponent == 3:
-        return powers.or_called(e.mul(e.store_intermediate(e.square(x), x), x), x, 3.0)
-    simple = powers.simple_power(x, float(exponent))
-    return powers.power(x, e.scalar(exponent, x)) if simple is None else simple
-
-
-def _builtin(packet: str, primitive: Callable[..., Tracked]) -> None:
-    @rule(f"aten.{packet}")
-    def _(x: Tracked) -> Tracked:
-        return primitive(x, builtin=packet)
-
-
-for _packet in ("log", "log2", "log10", "log1p"):
-    _builtin(_packet, e.log)
-for _packet in ("sin", "cos", "atan", "asinh"):
-    _builtin(_packet, e.bounded_slope)
-for _packet in ("tan", "asin", "acos", "sinh", "cosh", "acosh", "atanh"):
-    _builtin(_packet, e.by_ends)
-for _packet in ("erf", "erfc"):
-    _builtin(_packet, e.erf)
-_builtin("exp2", e.exp)
-
-
-@rule("aten.gelu")
-def gelu(x: Tracked, approximate: str = "none") -> Tracked:
-    """x/2 (1 + erf(x/sqrt 2)), or x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016)."""
-    half = e.mul(x, 0.5)
-    if approximate == "none":
-        tail = e.add(e.erf(e.mul(x, math.sqrt(0.5)), builtin="erf_of_gelu"), 1.0)
-        return _open_at_minus_infinity(x, e.mul(half, tail))
-    inner = e.add(x, e.mul(e.mul(e.square(x), x), 0.044715))
-    tail = e.add(e.tanh(e.mul(inner, math.sqrt(2 / math.pi))), 1.0)
-    return _open_at_minus_infinity(x, e.mul(half, tail))
-
-
-def _open_at_minus_infinity(x: Tracked, y: Tracked) -> Tracked:
-    """At -inf the formula says inf * 0, NaN, and the limit says 0: both are right, so it is unjudged."""
-    pole = x.value == -torch.inf
-    return y.with_error(torch.where(pole, torch.inf, movement.dense_error(y))) if bool(pole.any()) else y
-
-
-@rule("aten.silu")
-def silu(x: Tracked) -> Tracked:
-    return _open_at_minus_infinity(x, e.mul(x, e.sigmoid(x)))
-
-
-@rule("aten.softplus")
-def softplus(x: Tracked, beta: float = 1, threshold: float = 20) -> Tracked:
-    """log(1 + exp(beta x)) / beta, x itself beyond the threshold."""
-    scale = scaled(x, beta)
-    assert isinstance(scale, Tracked)
-    linear = scale.value > threshold
-    bounded = replace(scale, value=scale.value.clamp(max=threshold), overflows=False)
-    curve = e.log(e.exp(bounded), builtin="log1p")
-    curve = curve if beta == 1 else e.div(curve, beta)
-    # At the threshold itself rounding decides the branch; the two differ by exp(-threshold) there.
-    chosen = where(Tracked(linear, x.arithmetic), x, curve)
-    gap = math.exp(-threshold) / beta
-    near = (scale.value - threshold).abs() <= 1e-5 * abs(threshold)
-    return chosen.with_error(torch.where(near, movement.dense_error(chosen) + gap, movement.dense_error(chosen)))
-
-
-@rule("aten.relu")
-def relu(x: Tracked) -> Tracked:
-    return maximum(x, 0)
-
-
-@rule("aten.leaky_relu")
-def leaky_relu(x: Tracked, negative_slope: float = 0.01) -> Tracked:
-    return where(Tracked(x.value > 0, x.arithmetic), x, e.mul(x, negative_slope))
-
-
-@rule("aten.elu")
-def elu(x: Tracked, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tracked:
-    curve = scaled(e.expm1(scaled(replace(x, value=x.value.clamp(max=0.0)), input_scale)), alpha * scale)
-    assert isinstance(curve, Tracked)
-    line = scaled(x, scale)
-    assert isinstance(line, Tracked)
-    return where(Tracked(x.value > 0, x.arithmetic), line, curve)
-
-
-@rule("aten.hardtanh")
-def hardtanh(x: Tracked, min_val: float = -1, max_val: float = 1) -> Tracked:
-    return clamp(x, min_val, max_val)
 
 
 def _extremum(x: Tracked, other: Operand, function: Callable[[Tensor, Tensor], Tensor]) -> Tracked:
@@ -201,12 +110,26 @@ def _extremum(x: Tracked, other: Operand, function: Callable[[Tensor, Tensor], T
 
 @rule("aten.maximum")
 def maximum(x: Tracked, other: Operand) -> Tracked:
+    """The larger of two, element by element."""
     return _extremum(x, other, torch.maximum)
 
 
 @rule("aten.minimum")
 def minimum(x: Tracked, other: Operand) -> Tracked:
+    """The smaller of two, element by element."""
     return _extremum(x, other, torch.minimum)
+
+
+@rule("aten.fmax")
+def fmax(x: Tracked, other: Operand) -> Tracked:
+    """The larger of two, and the other one where one is NaN."""
+    return _extremum(x, other, torch.fmax)
+
+
+@rule("aten.fmin")
+def fmin(x: Tracked, other: Operand) -> Tracked:
+    """The smaller of two, and the other one where one is NaN."""
+    return _extremum(x, other, torch.fmin)
 
 
 @rule("aten.clamp", "aten.clip")
@@ -219,11 +142,13 @@ def clamp(x: Tracked, min: Operand | None = None, max: Operand | None = None) ->
 
 @rule("aten.clamp_min")
 def clamp_min(x: Tracked, min: Operand) -> Tracked:
+    """x, not below the limit."""
     return maximum(x, min)
 
 
 @rule("aten.clamp_max")
 def clamp_max(x: Tracked, max: Operand) -> Tracked:
+    """x, not above the limit."""
     return minimum(x, max)
 
 
@@ -256,13 +181,14 @@ for _packet in ("floor", "ceil", "trunc", "round"):
 
 @rule("aten.sign", "aten.sgn")
 def sign(x: Tracked) -> Tracked:
+    """-1, 0 or 1; both sides of zero are right where the error reaches over it."""
     return _whole(x, torch.sign)
 
 
 @rule("aten.floor_divide")
 def floor_divide(x: Operand, other: Operand) -> Tracked:
     """floor(x / y), or (x - x mod y) / y, whose difference and quotient are stages; infinite x is lost in that."""
-    x, other = _operands(x, other)
+    x, other = operands(x, other)
     quotient = e.div(x, other)
     roundoff = dtypes.unit_roundoff(str(x.storage_dtype).removeprefix("torch.")) if x.is_floating else 0.0
     error = torch.add(movement.dense_error(quotient), quotient.value.abs(), alpha=2 * roundoff)
@@ -292,23 +218,11 @@ def _remainder(x: Operand, other: Operand, function: Any) -> Tracked:
 
 @rule("aten.remainder")
 def remainder(x: Operand, other: Operand) -> Tracked:
+    """The remainder with the sign of the divisor."""
     return _remainder(x, other, torch.remainder)
 
 
 @rule("aten.fmod")
 def fmod(x: Operand, other: Operand) -> Tracked:
+    """The remainder with the sign of the dividend."""
     return _remainder(x, other, torch.fmod)
-
-
-@rule("aten.atan2")
-def atan2(x: Tracked, other: Tracked) -> Tracked:
-    """The gradient has length 1 / |(x, y)|, smallest distance over the error box."""
-    a = x.arithmetic
-    x, other = e.floating(x, a), e.floating(other, a)
-    value = torch.atan2(x.value, other.value)
-    slack = errors_of(x, other)
-    error = None
-    if slack is not None:
-        closest = torch.hypot(x.value, other.value) - slack
-        error = torch.where(closest > 0, slack / closest, torch.inf)
-    return a.rounded(value, error, (x, other), units=2 * a.accuracy.of("atan2").ulp)

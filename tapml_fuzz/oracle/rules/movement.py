@@ -62,12 +62,14 @@ def reinterpreted(x: Tracked, dtype: torch.dtype) -> Tracked:
 
 @rule("aten.cat", "aten.concat", "aten.concatenate")
 def cat(tensors: list[Tracked], dim: int = 0) -> Tracked:
+    """Tensors one after the other along `dim`."""
     # torch still accepts empty one-dimensional tensors among others (a legacy of its first versions).
     return movement.merged(lambda parts: torch.cat(list(parts), dim), tensors)
 
 
 @rule("aten.stack")
 def stack(tensors: list[Tracked], dim: int = 0) -> Tracked:
+    """Tensors side by side along a new axis."""
     return movement.merged(lambda parts: torch.stack(list(parts), dim), tensors)
 
 

@@ -10,8 +10,9 @@ import torch
 
 from tapml_fuzz.core import dtypes
 from tapml_fuzz.oracle import elementwise as e
+from tapml_fuzz.oracle import functions as f
 from tapml_fuzz.oracle import movement
-from tapml_fuzz.oracle import summation as s
+from tapml_fuzz.oracle import reductions as r
 from tapml_fuzz.oracle.registry import rule
 from tapml_fuzz.oracle.tracked import Tracked
 
@@ -54,9 +55,9 @@ def native_layer_norm(
     x: Tracked, normalized_shape: Sequence[int], weight: Tracked | None, bias: Tracked | None, eps: float
 ) -> tuple[Tracked, Tracked, Tracked]:
     """Output, mean and reciprocal standard deviation, the statistics with their reduced axes kept as one."""
-    deviation, centre, variance = s.moments(x, _last(len(normalized_shape)))
-    scale = e.rsqrt(e.add(variance, eps))
-    return _normalised(x, deviation, centre, scale, weight, bias), s.updated(centre), scale
+    deviation, centre, variance = r.moments(x, _last(len(normalized_shape)))
+    scale = f.rsqrt(e.add(variance, eps))
+    return _normalised(x, deviation, centre, scale, weight, bias), r.updated(centre), scale
 
 
 @rule("aten.layer_norm")
@@ -68,6 +69,7 @@ def layer_norm(
     eps: float = 1e-5,
     *_: Any,
 ) -> Tracked:
+    """The first output of `native_layer_norm`."""
     return native_layer_norm(x, normalized_shape, weight, bias, eps)[0]
 
 
@@ -77,7 +79,7 @@ def _root_mean_square(
     """eps defaults to the machine epsilon of the dtype that torch computes in: the input's, not below float32."""
     if eps is None:
         eps = 2 * dtypes.unit_roundoff(str(x.arithmetic.dtype).removeprefix("torch."))
-    scale = e.rsqrt(e.add(s.mean(e.square(x), _last(len(normalized_shape)), keepdim=True), eps))
+    scale = f.rsqrt(e.add(r.mean(e.square(x), _last(len(normalized_shape)), keepdim=True), eps))
     return _affine(e.mul(x, scale), weight, None), scale
 
 
@@ -85,6 +87,7 @@ def _root_mean_square(
 def rms_norm(
     x: Tracked, normalized_shape: Sequence[int], weight: Tracked | None = None, eps: float | None = None
 ) -> Tracked:
+    """x over its root mean square, times the weight."""
     return _root_mean_square(x, normalized_shape, weight, eps)[0]
 
 
@@ -92,6 +95,7 @@ def rms_norm(
 def fused_rms_norm(
     x: Tracked, normalized_shape: Sequence[int], weight: Tracked | None, eps: float | None
 ) -> tuple[Tracked, Tracked]:
+    """`rms_norm`, and the reciprocal root mean square."""
     return _root_mean_square(x, normalized_shape, weight, eps)
 
 
@@ -103,10 +107,11 @@ def _per_channel(x: Tracked | None, ndim: int) -> Tracked | None:
 def native_group_norm(
     x: Tracked, weight: Tracked | None, bias: Tracked | None, n: int, c: int, hw: int, group: int, eps: float
 ) -> tuple[Tracked, Tracked, Tracked]:
+    """Output, mean and reciprocal standard deviation per sample and group, `[n, group]` each of the latter."""
     grouped = movement.moved(lambda t: t.reshape(n, group, (c // group) * hw), x)
-    _, centre, variance = s.moments(grouped, [-1])
+    _, centre, variance = r.moments(grouped, [-1])
     # The statistics are outputs in x's dtype, and kernels read them back from there.
-    centre, scale = e.store_intermediate(centre, x), e.store_intermediate(e.rsqrt(e.add(variance, eps)), x)
+    centre, scale = e.store_intermediate(centre, x), e.store_intermediate(f.rsqrt(e.add(variance, eps)), x)
     deviation = e.sub(grouped, centre)
     channels = (n, group, c // group, -1)
 
@@ -121,13 +126,14 @@ def native_group_norm(
 
     normal = _normalised(split(grouped), split(deviation), row(centre), row(scale), per_group(weight), per_group(bias))
     output = movement.moved(lambda t: t.reshape(x.value.shape), normal)
-    return output, s.squeezed(s.updated(centre), [2], False), s.squeezed(scale, [2], False)
+    return output, r.squeezed(r.updated(centre), [2], False), r.squeezed(scale, [2], False)
 
 
 @rule("aten.group_norm")
 def group_norm(
     x: Tracked, group: int, weight: Tracked | None = None, bias: Tracked | None = None, eps: float = 1e-5, *_: Any
 ) -> Tracked:
+    """The first output of `native_group_norm`."""
     n, c = x.value.shape[:2]
     return native_group_norm(x, weight, bias, n, c, math.prod(x.value.shape[2:]), group, eps)[0]
 
@@ -142,7 +148,7 @@ def batch_norm_inference(
     of each term.
     """
     ndim = x.value.ndim
-    scale = _per_channel(e.rsqrt(e.add(var, eps)), ndim)
+    scale = _per_channel(f.rsqrt(e.add(var, eps)), ndim)
     centre = _per_channel(mean, ndim)
     assert scale is not None
     assert centre is not None

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from tapml_fuzz.oracle import elementwise as e
+from tapml_fuzz.oracle import functions as f
 from tapml_fuzz.oracle import movement
+from tapml_fuzz.oracle import reductions as r
 from tapml_fuzz.oracle import summation as s
 from tapml_fuzz.oracle.powers import power
 from tapml_fuzz.oracle.registry import rule
@@ -22,12 +24,14 @@ Dims = int | Sequence[int] | None
 
 @rule("aten.sum")
 def total(x: Tracked, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
-    return s.total(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
+    """The sum over axes, cast to `dtype` first."""
+    return r.total(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
 
 
 @rule("aten.mean")
 def mean(x: Tracked, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tracked:
-    return s.mean(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
+    """The mean over axes, cast to `dtype` first."""
+    return r.mean(e.floating(cast(x, dtype), x.arithmetic), dim, keepdim)
 
 
 def _correction(dim: Any, correction: float | None) -> tuple[Dims, float]:
@@ -41,30 +45,34 @@ def _correction(dim: Any, correction: float | None) -> tuple[Dims, float]:
 def var(
     x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> Tracked:
+    """The variance over axes, in two passes."""
     dim, correction = _correction(dim, correction if unbiased is None else float(unbiased))
-    return s.moments(x, dim, correction, keepdim)[2]
+    return r.moments(x, dim, correction, keepdim)[2]
 
 
 @rule("aten.std")
 def std(
     x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> Tracked:
-    return e.sqrt(var(x, dim, unbiased, keepdim, correction=correction))
+    """The root of the variance."""
+    return f.sqrt(var(x, dim, unbiased, keepdim, correction=correction))
 
 
 @rule("aten.var_mean")
 def var_mean(
     x: Tracked, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> tuple[Tracked, Tracked]:
+    """The variance and the mean that it is taken about."""
     dim, correction = _correction(dim, correction if unbiased is None else float(unbiased))
-    _, centre, variance = s.moments(x, dim, correction, keepdim)
-    return variance, s.squeezed(s.updated(centre), s.axes(dim, x.value.ndim), keepdim)
+    _, centre, variance = r.moments(x, dim, correction, keepdim)
+    return variance, r.squeezed(r.updated(centre), r.axes(dim, x.value.ndim), keepdim)
 
 
 @rule("aten.linalg_vector_norm")
 def vector_norm(
     x: Tracked, ord: float = 2, dim: Dims = None, keepdim: bool = False, dtype: torch.dtype | None = None
 ) -> Tracked:
+    """The norm of order `ord`: by counting, sums, squares and roots, or powers."""
     x = cast(x, dtype)
     size = e.absolute(x)
     if ord == math.inf:
@@ -73,21 +81,22 @@ def vector_norm(
         return amin(size, dim, keepdim)
     if ord == 0:
         ones = Tracked((x.value != 0).to(torch.float64), x.arithmetic, nonnegative=True)
-        return s.total(ones, dim, keepdim)
+        return r.total(ones, dim, keepdim)
     if ord == 1:
-        return s.total(size, dim, keepdim)
+        return r.total(size, dim, keepdim)
     if ord == 2:
-        return e.sqrt(s.total(e.square(x), dim, keepdim))
-    return power(s.total(power(size, float(ord)), dim, keepdim), 1.0 / float(ord))
+        return f.sqrt(r.total(e.square(x), dim, keepdim))
+    return power(r.total(power(size, float(ord)), dim, keepdim), 1.0 / float(ord))
 
 
 @rule("aten.norm")
 def norm(x: Tracked, p: float | None = 2, dim: Dims = None, keepdim: bool = False, **options: Any) -> Tracked:
+    """`vector_norm` under its older name and arguments."""
     return vector_norm(x, 2 if p is None else p, dim, keepdim, options.get("dtype"))
 
 
 def _extremum(x: Tracked, dim: Dims, keepdim: bool, function: Callable[..., Tensor]) -> Tracked:
-    dims = s.axes(dim, x.value.ndim)
+    dims = r.axes(dim, x.value.ndim)
     value = function(x.value, dim=dims, keepdim=keepdim)
     error = None
     if x.error is not None:
@@ -100,11 +109,13 @@ def _extremum(x: Tracked, dim: Dims, keepdim: bool, function: Callable[..., Tens
 
 @rule("aten.amax", "aten.max.default")
 def amax(x: Tracked, dim: Dims = None, keepdim: bool = False) -> Tracked:
+    """The largest over axes."""
     return _extremum(x, dim, keepdim, torch.amax)
 
 
 @rule("aten.amin", "aten.min.default")
 def amin(x: Tracked, dim: Dims = None, keepdim: bool = False) -> Tracked:
+    """The smallest over axes."""
     return _extremum(x, dim, keepdim, torch.amin)
 
 
@@ -160,7 +171,7 @@ def prod(x: Tracked, dim: int | None = None, keepdim: bool = False, dtype: torch
         x = movement.merged(lambda parts: torch.cat(list(parts), dim), [pairs, *rest])
     if bool(lost.any()):
         x = x.with_error(torch.where(lost & ~torch.isnan(whole), torch.inf, movement.dense_error(x)))
-    return x if keepdim else s.squeezed(x, [dim % x.value.ndim], False)
+    return x if keepdim else r.squeezed(x, [dim % x.value.ndim], False)
 
 
 def _part(x: Tracked, dim: int, start: int, length: int) -> Tracked:

@@ -1,4 +1,4 @@
-"""Operators that return indices: argmax, top-k, sort. Several indices may be right; see `tracked.Selection`."""
+"""Operators that return indices: argmax, top-k, sort. Several indices may be right; see `oracle.selection`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tapml_fuzz.oracle import movement
 from tapml_fuzz.oracle.registry import rule
-from tapml_fuzz.oracle.tracked import Selection, Tracked, Unordered
+from tapml_fuzz.oracle.selection import Selection, Unordered
+from tapml_fuzz.oracle.tracked import Tracked
 
 
 def _selected(
@@ -77,4 +78,5 @@ def sort(
 
 @rule("aten.argsort")
 def argsort(x: Tracked, *rest: Any, **options: Any) -> Tracked:
+    """The indices of `sort`."""
     return sort(x, *rest, **options)[1]

@@ -2,7 +2,7 @@
 
 A message either way is the length of a JSON header (u32, little-endian), the header, and raw bytes. The page answers
 each request with one reply. What ends the page (a crashed tab, a killed browser) ends the connection, which is seen at
-once; the browser itself ends with this process, by way of `browser_keeper.py`.
+once; the browser itself ends with this process, by way of `keeper.py`.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def _as_root() -> tuple[str, ...]:
 
 
 def _start_keeper(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    keeper = Path(__file__).with_name("browser_keeper.py")
+    keeper = Path(__file__).with_name("keeper.py")
     return subprocess.Popen(
         [sys.executable, "-I", str(keeper), *command],
         stdin=subprocess.PIPE,

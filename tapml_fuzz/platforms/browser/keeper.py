@@ -1,6 +1,6 @@
 """The process between a worker and its browser: when the worker is gone, however it ended, so is the browser.
 
-`python -I browser_keeper.py PROGRAM ARGUMENT...` starts PROGRAM in a process group of its own with `{folder}` in the
+`python -I keeper.py PROGRAM ARGUMENT...` starts PROGRAM in a process group of its own with `{folder}` in the
 arguments replaced by a fresh folder, prints the folder, and waits for its standard input to end (the worker holds the
 other end, and a killed process's descriptors are closed) or for PROGRAM to end. Then it kills the group and removes
 the folder. It must stay importable alone: it is run by path, and imports nothing of this package.

@@ -26,10 +26,11 @@ from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, Info, NotSupported, Unavailable
 from tapml_fuzz.platforms.browser.chromium import Browser, Gone, find_chromium
 from tapml_fuzz.platforms.browser.toolchain import Missing, find_toolchain, find_tvmjs, version_of
-from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec, refuse_outputs
+from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
 from tapml_fuzz.platforms.tvm.lowering import Program, TensorValue, failure, lower
 from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
+from tapml_fuzz.platforms.tvm.wgsl_outputs import refuse_outputs
 
 _PAGE = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
 # Each is a wasm memory of 16 MiB and more, and a device; loading one anew takes a tenth of a second.

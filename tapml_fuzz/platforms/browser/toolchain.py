@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ def find_toolchain() -> Toolchain:
         try:
             _, said = compiler.communicate(timeout=_WAIT_S)
         except subprocess.TimeoutExpired as error:
+            # Somebody has to read what it says and take note of its end, should this process live as long.
+            threading.Thread(target=compiler.communicate, daemon=True).start()
             raise Missing("TVM's runtime for WebAssembly is still being compiled", "try again in a minute") from error
         if not _complete(toolchain):
             words = [line.strip() for line in said.splitlines() if line.strip()] or ["no message"]

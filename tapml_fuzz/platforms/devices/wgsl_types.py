@@ -8,7 +8,6 @@ import numpy as np
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import Policy
 from tapml_fuzz.platforms.base import BuildSpec, NotSupported
-from tapml_fuzz.platforms.tvm.lowering import Program
 
 POLICY = Policy(
     flushes_subnormals=True,
@@ -19,7 +18,7 @@ POLICY = Policy(
 
 _INT32 = np.iinfo(np.int32)
 # WGSL has no type of these names (WGSL, 6.2 scalar types), so no shader can hold such a tensor.
-_ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
+ABSENT = ("float64", "bfloat16", "int16", "int8", "uint8")
 
 
 def narrowed_spec(spec: BuildSpec) -> BuildSpec:
@@ -44,10 +43,3 @@ def narrowed(tensor: Array) -> Array:
     if tensor.size and (tensor.min() < _INT32.min or tensor.max() > _INT32.max):
         raise NotSupported("an int64 value exceeds 32 bits, and WGSL has no int64")
     return tensor.astype(np.int32)
-
-
-def refuse_outputs(program: Program) -> None:
-    """Raises `NotSupported` when an output is of a dtype that no shader can write."""
-    for value in program.outputs:
-        if value.dtype in (*_ABSENT, "int64"):
-            raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")

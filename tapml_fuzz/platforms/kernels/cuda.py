@@ -9,10 +9,10 @@ from typing import Any
 from tapml_fuzz.core.dtypes import NAMES, Array
 from tapml_fuzz.core.policy import NO_LIMIT, Policy
 from tapml_fuzz.platforms.base import BuildRejected, DeviceLost, NotSupported, Reproducer, Unavailable
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.kernels.backend import Compiled, HoldsEveryDtype, KernelCall, LaunchSource, c_constants
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
-from tapml_fuzz.platforms.tvm.launch_script import compute_source
 
 _MEND = "an NVIDIA GPU with its driver, and a CUDA build of torch (see pytorch.org)"
 _INCLUDES = {"float16": "#include <cuda_fp16.h>", "bfloat16": "#include <cuda_bf16.h>"}

@@ -174,7 +174,7 @@ def parse(path: Path, text: str) -> KernelHeader | CallableHeader:
     except (msgspec.ValidationError, BadExpression, _Fault) as error:
         # msgspec says where: "Expected `str`, got `int` - at `$.operator`".
         where = str(error).replace("`$.", "`").replace(" - at `$`", "")
-        raise BadKernel(f"{path}: {where}", hint="docs/kernels.md shows a header") from None
+        raise BadKernel(f"{path}: {where}", hint="docs/reference/kernel-headers.md shows a header") from None
 
 
 class _Fault(ValueError):

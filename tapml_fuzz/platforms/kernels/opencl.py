@@ -8,6 +8,7 @@ from typing import Any
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.policy import NO_LIMIT
 from tapml_fuzz.platforms.base import BuildRejected, Reproducer
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.opencl import POLICY, OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
 from tapml_fuzz.platforms.kernels.backend import (
@@ -20,7 +21,6 @@ from tapml_fuzz.platforms.kernels.backend import (
 )
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
-from tapml_fuzz.platforms.tvm.launch_script import compute_source
 
 _HALF = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable"
 

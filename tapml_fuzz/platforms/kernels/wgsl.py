@@ -13,13 +13,13 @@ from typing import Any
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import BuildRejected, Reproducer
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.webgpu import BACKENDS, RAISED_LIMITS, WebGPUDevice
 from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
 from tapml_fuzz.platforms.devices.wgsl_types import POLICY, narrowed
 from tapml_fuzz.platforms.kernels.backend import Compiled, KernelCall, LaunchSource
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
-from tapml_fuzz.platforms.tvm.launch_script import compute_source
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _ENABLE = re.compile(r"^[ \t]*enable [^;]*;", re.MULTILINE)

@@ -21,8 +21,6 @@ from tapml_fuzz.core.operator import Operator, encode_operator
 from tapml_fuzz.platforms.base import BuildSpec, NeedsStatic, NotSupported
 from tapml_fuzz.platforms.build_cache import BuildCache
 
-EXPORTER_MEND = "pip install onnx onnxscript"
-
 # Sizes of open axes when a model is checked. Small, since the reference loops in Python here and there; distinct, so
 # that axes exchanged show.
 _CHECKED_SIZES = (2, 3, 5, 7, 4, 6, 8, 9)

@@ -16,11 +16,20 @@ from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities, Policy
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStatic, NotSupported, Reproducer, Unavailable
 from tapml_fuzz.platforms.onnx.export import exporter_missing, onnx_model
-from tapml_fuzz.platforms.onnx.reproducers import onnxruntime_reproducer
+from tapml_fuzz.platforms.onnx.reproducers import onnx_reproducer
 
 _MEND = "pip install 'tapml_fuzz[onnxruntime]'"
 # What Add and Mul have kernels for on the CPU (ONNX Runtime, docs/OperatorKernels.md); bfloat16 has none.
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+_EXECUTE = """\
+def execute(model, inputs):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    given = {value.name: array for value, array in zip(session.get_inputs(), inputs)}
+    return [torch.from_numpy(np.array(output)) for output in session.run(None, given)]
+"""
 
 
 @dataclass(frozen=True)
@@ -92,4 +101,4 @@ class OnnxRuntimeCpu:
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        return onnxruntime_reproducer(spec, layouts)
+        return onnx_reproducer(spec, layouts, ["import onnxruntime"], _EXECUTE)

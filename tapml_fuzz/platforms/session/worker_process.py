@@ -76,7 +76,7 @@ class WorkerProcess:
 
 def environment() -> dict[str, str]:
     """The worker's environment: this interpreter's import path, and one thread per numerical library."""
-    package_root = str(Path(__file__).resolve().parents[2])
+    package_root = str(Path(__file__).resolve().parents[3])
     paths = dict.fromkeys([package_root, *(path for path in sys.path if path)])
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}

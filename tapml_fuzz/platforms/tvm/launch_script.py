@@ -58,9 +58,3 @@ class LaunchRecorder:
         note = f"  # {dtype}{list(shape)}" if dtype else ""
         self.lines.append(f"{name} = {expression}{note}")
         return name
-
-
-def compute_source(parameters: str, prologue: Sequence[str], steps: Sequence[str], outputs: str) -> str:
-    """`def compute(...)`, whose `prologue` makes the kernels before any buffer is made."""
-    lines = [f"def compute({parameters}):", *(f"    {line}" for line in (*prologue, *steps))]
-    return "\n".join([*lines, f"    return {outputs}", ""])

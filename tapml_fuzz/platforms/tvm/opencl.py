@@ -10,13 +10,14 @@ import numpy as np
 from tapml_fuzz.core.dtypes import Array, name_of, numpy_dtype
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import Info, Reproducer
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.device_tensors import on_device
 from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch
-from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder, compute_source
+from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
 from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
 

@@ -1,20 +1,16 @@
 """An operator's way through TVM as source: export from torch, import into Relax, compile, run.
 
-It spells out what `operators.export` and `lowering.lower` do, for one build spec: the axes it leaves open are open in
-the script, the others are numbers.
+It spells out what `operators.export` and `lowering.lower` do, for one build spec.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 
 from tapml_fuzz.core.case import Layout
-from tapml_fuzz.core.operator import Product
-from tapml_fuzz.operators.export import carriers, open_axes
 from tapml_fuzz.platforms.base import BuildSpec, Reproducer
-from tapml_fuzz.platforms.python_source import arguments, attribute, function, parameters, results
+from tapml_fuzz.platforms.exported_program import exported
+from tapml_fuzz.platforms.python_source import parameters
 
 _IMPORTS = (
     "import tvm",
@@ -22,9 +18,6 @@ _IMPORTS = (
     "from tvm import relax",
     "from tvm.relax.frontend.torch import from_exported_program",
 )
-
-# Example sizes of open axes: primes, so that none is a multiple of another, as in `operators.export`.
-_EXAMPLES = (11, 13, 17, 19, 23, 29, 31, 37)
 
 _POISON = """\
 # glibc (M_PERTURB) then fills fresh memory with 0x7F, a huge number: an element that is never written is seen.
@@ -127,80 +120,3 @@ def compile_reproducer(spec: BuildSpec, target: Mapping[str, object]) -> Reprodu
     )
     imports = tuple(line for line in _IMPORTS if line != "from tvm import relax")
     return Reproducer(imports, exported(spec) + "\n\n" + body)
-
-
-def exported(spec: BuildSpec) -> str:
-    """A module that calls the operator, and `exported()`, its decomposed program."""
-    operator, tensors = spec.operator, len(spec.operator.axes)
-    opened = open_axes(operator, spec.sizes)
-    variables = {name: _variable(name, number) for number, name in enumerate(opened)}
-    size = _Sizes(spec.sizes, variables)
-    shown = arguments(operator, size, "x{}".format, dtypes=spec.dtypes)
-    places = carriers(operator)
-    reads = [
-        f"        {variable} = x{places[name][0]}.shape[{places[name][1]}]"
-        for name, variable in variables.items()
-        if variable in size.used
-    ]
-    dims = [f'    {variable} = Dim("axis_{number}", min=0)' for number, variable in enumerate(variables.values())]
-    dynamic = [_dynamic(axes, size) for axes in operator.axes]
-    option = f", dynamic_shapes=({', '.join(dynamic)},)" if tensors and any(d != "None" for d in dynamic) else ""
-    return "\n".join([
-        "class Operator(torch.nn.Module):",
-        f"    def forward({', '.join(['self', *(f'x{slot}' for slot in range(tensors))])}):",
-        *reads,
-        f"        result = {function(operator.name)}({shown})",
-        *(f"        {line}" for line in results(operator)),
-        "        return tuple(results)",
-        "",
-        "",
-        "def exported():",
-        *dims,
-        "    examples = (",
-        *_examples(spec, opened),
-        "    )",
-        "    with torch.no_grad():",
-        f"        program = torch.export.export(Operator(), examples{option})",
-        "    return program.run_decompositions()",
-        "",
-    ])  # fmt: skip
-
-
-def _examples(spec: BuildSpec, opened: Sequence[str]) -> list[str]:
-    shapes = spec.operator.shapes({**dict(zip(opened, _EXAMPLES, strict=False)), **spec.sizes})
-    return [
-        f"        torch.zeros({shape!r}, dtype={attribute('torch', dtype)}),"
-        for shape, dtype in zip(shapes, spec.dtypes, strict=True)
-    ]
-
-
-class _Sizes:
-    """Spells a size: fixed axes as one number, open ones by their variables, which are then `used`."""
-
-    def __init__(self, fixed: Mapping[str, int], variables: Mapping[str, str]) -> None:
-        self._fixed, self._variables = fixed, variables
-        self.used: set[str] = set()
-
-    def opened(self, size: Product) -> list[str]:
-        return [self._variables[name] for name in size.axes if name in self._variables]
-
-    def __call__(self, size: Product) -> str:
-        factor = math.prod((self._fixed[n] for n in size.axes if n not in self._variables), start=size.constant)
-        opened = self.opened(size)
-        self.used.update(opened)
-        return " * ".join(([] if factor == 1 and opened else [str(factor)]) + opened)
-
-
-def _dynamic(axes: Sequence[Product], size: _Sizes) -> str:
-    """One tensor's entry of `dynamic_shapes`; see `operators.export`."""
-    chosen = []
-    for axis, product in enumerate(axes):
-        opened = size.opened(product)
-        if opened:
-            # Dim arithmetic is linear in one Dim: a product of two is left to torch's inference.
-            chosen.append(f"{axis}: {size(product) if len(opened) == 1 else 'Dim.AUTO'}")
-    return f"{{{', '.join(chosen)}}}" if chosen else "None"
-
-
-def _variable(name: str, number: int) -> str:
-    return f"size_{name}" if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) else f"open_{number}"

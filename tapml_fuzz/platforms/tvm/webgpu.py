@@ -13,6 +13,7 @@ from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildSpec, Info, NotSupported, Reproducer
+from tapml_fuzz.platforms.compute_source import compute_source
 from tapml_fuzz.platforms.devices.webgpu import (
     BACKENDS,
     RAISED_LIMITS,
@@ -20,13 +21,14 @@ from tapml_fuzz.platforms.devices.webgpu import (
     WebGPUDevice,
 )
 from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
-from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec, refuse_outputs
+from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
 from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch
-from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder, compute_source
+from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
 from tapml_fuzz.platforms.tvm.targets import TARGETS, begin
+from tapml_fuzz.platforms.tvm.wgsl_outputs import refuse_outputs
 
 _MARK = re.compile(r"^// Function: (\w+)$", re.MULTILINE)
 _STORAGE = re.compile(r"^@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> \w+ : ", re.MULTILINE)

@@ -6,15 +6,17 @@ It is one file without scripts or outside references. Everything in it that come
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+
+from tapml_fuzz.core.walk_summary import ENDLESS, ModelWalkSummary, NodeSummary, UnitSummary
 
 _COLOURS = {"moved": "#2e9e5b", "blocked": "#c8352b", "unsupported": "#b9972f"}
 _WORDS = {
     "moved": "runs on the target",
-    "blocked": "stays on the source: it fails",
-    "unsupported": "stays on the source: the target does not take it",
+    "blocked": "stays on the reference platform: it fails",
+    "unsupported": "stays on the reference platform: the target does not take it",
 }
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
@@ -30,12 +32,11 @@ svg text { font: 12px system-ui, sans-serif; fill: #67718a; }
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 960, 260, 56, 28
 # Decades of the growth chart: errors below a hundred-thousandth of what is allowed are drawn there.
 _LOWEST, _HIGHEST = -5.0, 3.0
-_ENDLESS = 1e300  # the ledger's infinity
 
 
-def page(summary: Mapping[str, Any]) -> str:
-    """The HTML of a walk's summary (`offload.report.OffloadReport.summary`)."""
-    title = f"{summary['model']}: {summary['source']} to {summary['target']}"
+def as_html(summary: ModelWalkSummary) -> str:
+    """The page of a walk."""
+    title = f"{summary.model}: {summary.reference} to {summary.target}"
     return "\n".join(
         [
             "<!doctype html>",
@@ -44,47 +45,45 @@ def page(summary: Mapping[str, Any]) -> str:
             f"<h1>{escape(title)}</h1>",
             f"<p>{escape(_verdict(summary))}</p>",
             "<h2>What stays behind</h2>",
-            *_blocked(summary["units"]),
+            *_blocked(summary.units),
             "<h2>The model</h2>",
             _legend(),
-            *_tree(summary["nodes"]),
+            *_tree(summary.nodes),
             "<h2>Error along the model</h2>",
             *_growth(summary),
             "<h2>Every operator</h2>",
-            *_units(summary["units"]),
+            *_units(summary.units),
             "</body></html>",
             "",
         ]
     )
 
 
-def _verdict(summary: Mapping[str, Any]) -> str:
-    nodes, final = summary["nodes"], summary["final"]
-    counts = f"{summary['moved']} of {len(summary['units'])} operators run on {summary['target']}"
-    stay = f"{summary['source_nodes']} of {len(nodes)} nodes stay on {summary['source']}"
-    if "failure" in final:
-        return f"{counts}; {stay}. The model does not run so: {final['failure']}"
-    state = "outside its bound" if final["failed"] else "within its bound"
-    worst = f"its worst value is at {final['worst']:.2g} of what is allowed"
-    return f"{counts}; {stay}. The model is {state}: {worst}; {final['seen']}."
+def _verdict(summary: ModelWalkSummary) -> str:
+    final = summary.final
+    counts = f"{summary.moved} of {len(summary.units)} operators run on {summary.target}"
+    stay = f"{summary.reference_nodes} of {len(summary.nodes)} nodes stay on {summary.reference}"
+    if final.failure:
+        return f"{counts}; {stay}. The model does not run so: {final.failure}"
+    state = "outside its bound" if final.failed else "within its bound"
+    worst = f"its worst value is at {'inf' if final.worst is None else f'{final.worst:.2g}'} of what is allowed"
+    return f"{counts}; {stay}. The model is {state}: {worst}; {final.seen}."
 
 
-def _blocked(units: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    stay = [unit for unit in units if unit["status"] != "moved"]
+def _blocked(units: Sequence[UnitSummary]) -> Iterable[str]:
+    stay = [unit for unit in units if unit.status != "moved"]
     if not stay:
         yield "<p>Nothing.</p>"
         return
     yield "<table><tr><th>operator</th><th>calls</th><th>why</th><th>findings</th></tr>"
-    for unit in sorted(stay, key=lambda u: (u["status"], not u["noticed"])):
-        why = escape(unit["reason"])
-        if unit["partners"]:
-            why += f"<br>only together with <code>{escape(', '.join(unit['partners']))}</code>"
-        if unit["where"] == "alone":
-            why += '<br><span class="quiet">the model ' + (
-                "notices</span>" if unit["noticed"] else "does not notice</span>"
-            )
-        links = "<br>".join(f'<a href="findings/{escape(f)}/">{escape(f)}</a>' for f in unit["findings"])
-        yield f"<tr><td><code>{escape(unit['operator'])}</code></td><td class=number>{unit['calls']}</td>"
+    for unit in sorted(stay, key=lambda u: (u.status, not u.noticed)):
+        why = escape(unit.reason)
+        if unit.partners:
+            why += f"<br>only together with <code>{escape(', '.join(unit.partners))}</code>"
+        if unit.where == "alone":
+            why += f'<br><span class="quiet">the model {"notices" if unit.noticed else "does not notice"}</span>'
+        links = "<br>".join(f'<a href="findings/{escape(f)}/">{escape(f)}</a>' for f in unit.findings)
+        yield f"<tr><td><code>{escape(unit.operator)}</code></td><td class=number>{unit.calls}</td>"
         yield f"<td>{why}</td><td>{links}</td></tr>"
     yield "</table>"
 
@@ -94,58 +93,67 @@ def _legend() -> str:
     return f'<p class="legend">{" &nbsp; ".join(marks)}</p>'
 
 
-def _tree(nodes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+@dataclass
+class _Branch:
+    """A module: its own nodes, and the modules in it by name."""
+
+    nodes: list[NodeSummary] = field(default_factory=list)
+    parts: dict[str, _Branch] = field(default_factory=dict)
+
+    def part(self, name: str) -> _Branch:
+        return self.parts.setdefault(name, _Branch())
+
+    def every_node(self) -> Iterable[NodeSummary]:
+        yield from self.nodes
+        for part in self.parts.values():
+            yield from part.every_node()
+
+
+def _tree(nodes: Sequence[NodeSummary]) -> Iterable[str]:
     """Per graph (a decoder has two), modules in the order of the graph, nested as they are named."""
-    for graph in dict.fromkeys(node["graph"] for node in nodes):
-        root: dict[str, Any] = {"nodes": [], "parts": {}}
+    for graph in dict.fromkeys(node.graph for node in nodes):
+        root = _Branch()
         for node in nodes:
-            if node["graph"] == graph:
+            if node.graph == graph:
                 place = root
-                for part in filter(None, node["module"].split(".")):
-                    place = place["parts"].setdefault(part, {"nodes": [], "parts": {}})
-                place["nodes"].append(node)
+                for name in filter(None, node.module.split(".")):
+                    place = place.part(name)
+                place.nodes.append(node)
         yield from _branch(graph or "model", root, depth=0)
 
 
-def _branch(name: str, branch: Mapping[str, Any], depth: int) -> Iterable[str]:
-    inside = list(_below(branch))
-    worst = next((s for s in ("blocked", "unsupported") if any(n["status"] == s for n in inside)), "moved")
+def _branch(name: str, branch: _Branch, depth: int) -> Iterable[str]:
+    inside = list(branch.every_node())
+    worst = next((s for s in ("blocked", "unsupported") if any(n.status == s for n in inside)), "moved")
     mark = f'<span class="node" style="background:{_COLOURS[worst]}"></span>'
     opened = " open" if depth < 3 or worst != "moved" else ""
     yield f'<details{opened}><summary>{mark} {escape(name)} <span class="quiet">{len(inside)}</span></summary>'
-    if branch["nodes"]:
-        yield "<div>" + "".join(_square(node) for node in branch["nodes"]) + "</div>"
-    for part, below in branch["parts"].items():
+    if branch.nodes:
+        yield "<div>" + "".join(_square(node) for node in branch.nodes) + "</div>"
+    for part, below in branch.parts.items():
         yield from _branch(part, below, depth + 1)
     yield "</details>"
 
 
-def _below(branch: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    yield from branch["nodes"]
-    for below in branch["parts"].values():
-        yield from _below(below)
+def _square(node: NodeSummary) -> str:
+    ratio = "" if node.ratio is None else f", {node.ratio:.2g} of what is allowed"
+    told = f"{node.node} ({node.key}): {_WORDS[node.status]}{ratio}"
+    return f'<span class="node" style="background:{_COLOURS[node.status]}" title="{escape(told)}"></span>'
 
 
-def _square(node: Mapping[str, Any]) -> str:
-    ratio = "" if node["ratio"] is None else f", {node['ratio']:.2g} of what is allowed"
-    told = f"{node['node']} ({node['key']}): {_WORDS[node['status']]}{ratio}"
-    return f'<span class="node" style="background:{_COLOURS[node["status"]]}" title="{escape(told)}"></span>'
-
-
-def _growth(summary: Mapping[str, Any]) -> Iterable[str]:
+def _growth(summary: ModelWalkSummary) -> Iterable[str]:
     """A chart of the final run, and one of the way of every failure that only the model shows."""
-    nodes = summary["nodes"]
+    nodes = summary.nodes
     yield "<p>Distance from the reference run at every node, over what rounding may cause there; 1 is the bound.</p>"
-    yield _chart([node["ratio"] for node in nodes], [f"{n['node']} in {n['module'] or 'the model'}" for n in nodes])
-    for unit in summary["units"]:
-        if unit["growth"]:
-            yield f"<h3>With <code>{escape(unit['operator'])}</code> on the target</h3>"
+    yield _chart([node.ratio for node in nodes], [f"{n.node} in {n.module or 'the model'}" for n in nodes])
+    for unit in summary.units:
+        if unit.growth:
+            yield f"<h3>With <code>{escape(unit.operator)}</code> on the target</h3>"
             yield "<table><tr><th>value of</th><th>in the model</th><th>alone</th></tr>"
-            for row in unit["growth"]:
-                far, alone = (_far(row[k]) for k in ("propagated", "forced"))
-                module = f"<span class=quiet>{escape(row['module'])}</span>"
-                yield f"<tr><td><code>{escape(row['step'])}</code> {module}</td>"
-                yield f"<td class=number>{far}</td><td class=number>{alone}</td></tr>"
+            for row in unit.growth:
+                module = f"<span class=quiet>{escape(row.module)}</span>"
+                yield f"<tr><td><code>{escape(row.step)}</code> {module}</td>"
+                yield f"<td class=number>{_far(row.propagated)}</td><td class=number>{_far(row.forced)}</td></tr>"
             yield "</table>"
 
 
@@ -181,15 +189,14 @@ def _chart(ratios: Sequence[float | None], names: Sequence[str]) -> str:
 def _far(ratio: float | None) -> str:
     if ratio is None:
         return "-"
-    return "∞" if ratio >= _ENDLESS else f"{ratio:.3g}"
+    return "∞" if ratio >= ENDLESS else f"{ratio:.3g}"
 
 
-def _units(units: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _units(units: Sequence[UnitSummary]) -> Iterable[str]:
     yield "<table><tr><th>operator</th><th>calls</th><th>status</th><th>model's worst</th><th>seconds</th></tr>"
     for unit in units:
-        worst = _far(unit["worst"])
-        mark = f'<span class="node" style="background:{_COLOURS[unit["status"]]}"></span>'
-        yield f"<tr><td><code>{escape(unit['operator'])}</code></td><td class=number>{unit['calls']}</td>"
-        yield f"<td>{mark} {unit['status']}</td><td class=number>{worst}</td>"
-        yield f"<td class=number>{unit['seconds']:.1f}</td></tr>"
+        mark = f'<span class="node" style="background:{_COLOURS[unit.status]}"></span>'
+        yield f"<tr><td><code>{escape(unit.operator)}</code></td><td class=number>{unit.calls}</td>"
+        yield f"<td>{mark} {unit.status}</td><td class=number>{_far(unit.worst)}</td>"
+        yield f"<td class=number>{unit.seconds:.1f}</td></tr>"
     yield "</table>"

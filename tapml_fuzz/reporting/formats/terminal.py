@@ -16,6 +16,7 @@ from rich.text import Text
 
 from tapml_fuzz.core import events
 from tapml_fuzz.core.dtypes import Array, name_of
+from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.core.text import printable
 from tapml_fuzz.core.verdict import REALISMS
 from tapml_fuzz.storage.findings import Evidence, FindingRecord
@@ -78,8 +79,8 @@ class Terminal:
                 self._print(f"reduced  {record.id}: {record.realism}, ratio {ratio}, {size}", _COLOURS[record.realism])
             case events.FindingMerged(id_, into):
                 self._print(f"merged   {id_}: reduced, it is {into}", "dim")
-            case events.CampaignFinished(summary, interrupted):
-                self._finish(summary, interrupted)
+            case events.CampaignFinished(summary):
+                self._finish(summary)
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -94,7 +95,8 @@ class Terminal:
         rows = [(record, _cells(record)) for record in sorted(records, key=_order)]
         if not self._console.is_terminal:
             for cells in (headings, *(cells for _, cells in rows)):
-                self._print("\t".join(cells))
+                # Past the console, which makes spaces of tabs.
+                print("\t".join(" ".join(printable(c).split()) for c in cells), file=self._console.file)
             return
         table = Table(box=None, pad_edge=False)
         for heading in headings:
@@ -133,24 +135,20 @@ class Terminal:
             self._last = time.monotonic()
             self._print(f"{event.fraction:4.0%}  {counts}")
 
-    def _finish(self, summary: dict[str, object], interrupted: bool) -> None:
-        platforms: dict[str, dict[str, object]] = summary["platforms"]  # type: ignore[assignment]
-        found: list[dict[str, object]] = summary["findings"]  # type: ignore[assignment]
-        state = "interrupted after" if interrupted else "done:"
+    def _finish(self, summary: RunSummary) -> None:
+        state = "interrupted after" if summary.interrupted else "done:"
         self._print(
-            f"{state} {summary['trials']} trials, {summary['builds']} builds, {summary['elapsed_s']} s, "
-            f"{len(found)} findings ({sum(bool(f['new']) for f in found)} new)"
+            f"{state} {summary.trials} trials, {summary.builds} builds, {summary.elapsed_s} s, "
+            f"{len(summary.findings)} findings ({sum(f.new for f in summary.findings)} new)"
         )
-        for name, facts in platforms.items():
-            if not facts.get("reference"):
-                missed = f", {facts['unreached']} cases missed: it did not answer" if facts.get("unreached") else ""
-                self._print(f"  {name}: {facts['trials']} trials, {facts['findings']} findings{missed}")
-            elif facts["findings"]:
-                self._print(f"  {name} (reference platform): {facts['findings']} findings")
-        operators: dict[str, dict[str, object]] = summary["operators"]  # type: ignore[assignment]
-        unjudged: dict[str, str] = summary["unjudged"]  # type: ignore[assignment]
-        for key, reason in unjudged.items():
-            self._print(f"  unjudged {key}, {operators[key]['operator']}: {reason}", "yellow")
+        for name, platform in summary.platforms.items():
+            if not platform.reference:
+                missed = f", {platform.unreached} cases missed: it did not answer" if platform.unreached else ""
+                self._print(f"  {name}: {platform.trials} trials, {platform.findings} findings{missed}")
+            elif platform.findings:
+                self._print(f"  {name} (reference platform): {platform.findings} findings")
+        for key, reason in summary.unjudged.items():
+            self._print(f"  unjudged {key}, {summary.operators[key].operator}: {reason}", "yellow")
 
     def _print(self, text: str, style: str = "") -> None:
         # Text, not markup: what findings and files say is never interpreted.

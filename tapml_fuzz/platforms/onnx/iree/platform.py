@@ -18,7 +18,8 @@ from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStati
 from tapml_fuzz.platforms.build_cache import BuildCache
 from tapml_fuzz.platforms.onnx.export import declared_dtype, exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.iree.module import FLAGS, IreeFunction, compile_mlir, onnx_to_mlir
-from tapml_fuzz.platforms.onnx.reproducers import iree_reproducer
+from tapml_fuzz.platforms.onnx.iree.reproducer import iree_reproducer
+from tapml_fuzz.platforms.onnx.shapes import check_shapes
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
 _MEND = "pip install 'tapml_fuzz[iree]'"
@@ -31,13 +32,6 @@ _CPU_DTYPES = (
 class _Build:
     spec: BuildSpec
     function: IreeFunction
-
-    def check(self, tensors: Sequence[Array], sizes: Mapping[str, int]) -> None:
-        """Raise `ValueError` for shapes that are not those of the build: IREE would read beyond the smaller tensor."""
-        wanted = self.spec.operator.shapes({**sizes, **self.spec.sizes})
-        for number, (tensor, shape) in enumerate(zip(tensors, wanted, strict=True)):
-            if tensor.shape != shape:
-                raise ValueError(f"input {number} has shape {tensor.shape}, built for {shape}")
 
 
 class _Iree:
@@ -113,7 +107,7 @@ class _Iree:
     def run(
         self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
-        build.check(tensors, sizes)
+        check_shapes(build.spec, tensors, sizes)
         started = time.perf_counter()
         outputs = tuple(build.function(tensors))
         return Ok(outputs, time.perf_counter() - started, (0,) * len(outputs))

@@ -1,0 +1,73 @@
+"""The differential runner: who is asked what, and what is said of those who do not answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tapml_fuzz.campaign.attendance import Attendance
+from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.events import PlatformLost, PlatformReturned
+from tapml_fuzz.core.outcome import RunOutcome, Unreachable
+from tapml_fuzz.engine.runner import DifferentialRunner
+from tapml_fuzz.engine.trial import Trial
+from tapml_fuzz.platforms.kernels.candidate import CallableSession
+from tapml_fuzz.platforms.session.in_process import InProcessSession
+from tests.platforms.operators import SUB
+
+
+class Counting(CallableSession):
+    """A candidate in this process that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__("candidate", torch.sub, arrays="torch", positional=True, timeout=5.0)
+        self.asked = 0
+
+    def run(self, case: Case) -> RunOutcome:
+        self.asked += 1
+        return super().run(case)
+
+
+@pytest.mark.parametrize(("width", "tried"), [(3, True), (4, False)])
+def test_a_candidate_here_is_not_asked_what_the_source_platform_rejects(width: int, tried: bool) -> None:
+    candidate = Counting()
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=False)
+    tensors = (np.ones((2, 3), np.float32), np.ones((2, width), np.float32))
+    try:
+        trial = runner.trial(Case(SUB, {"a": 2, "b": 3}, tensors))
+    finally:
+        runner.close()
+    assert (len(trial.results), candidate.asked) == (int(tried), int(tried))
+    assert [*trial.refused] == ([] if tried else ["torch-cpu"])
+    assert tried or "must match" in trial.refused["torch-cpu"]
+
+
+class Vanishing(Counting):
+    """A candidate whose machine goes: the first answer says how it was lost, later ones that it still is; then back."""
+
+    def run(self, case: Case) -> RunOutcome:
+        self.asked += 1
+        return Unreachable(f"reason {self.asked}") if self.asked < 3 else CallableSession.run(self, case)
+
+
+def test_a_campaign_says_the_first_reason_of_an_absence_and_its_end() -> None:
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": Vanishing()}, overlap=False)
+    case = Case(SUB, {"a": 2, "b": 3}, (np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
+    attendance = Attendance(["candidate"])
+    try:
+        trials = [runner.trial(case) for _ in range(3)]
+    finally:
+        runner.close()
+    assert [trial.missed for trial in trials] == [{"candidate"}, {"candidate"}, set()]
+    heard = [list(attendance.noted(0, trial)) for trial in trials]
+    assert heard == [[PlatformLost("candidate", "reason 1")], [], [PlatformReturned("candidate")]]
+
+
+def test_a_platform_is_back_when_no_worker_misses_it() -> None:
+    case = Case(SUB, {"a": 1, "b": 1}, (np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)))
+    missed = Trial(case, refused={"candidate": "gone"}, missed=frozenset({"candidate"}))
+    attendance = Attendance(["candidate"])
+    told = [list(attendance.noted(worker, trial)) for worker, trial in [(0, missed), (1, missed), (0, Trial(case))]]
+    assert told == [[PlatformLost("candidate", "gone")], [], []]
+    assert list(attendance.noted(1, Trial(case))) == [PlatformReturned("candidate")]
