@@ -33,15 +33,22 @@ class Admission:
     def refused_shapes(self, dtypes: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Unsupported | None:
         """The refusal of inputs of these shapes."""
         for slot, (dtype, shape) in enumerate(zip(dtypes, shapes, strict=True)):
-            if not self._smallest <= prod(shape) <= self._largest:
-                return self._refused_size(slot, f"{dtype}{list(shape)}", prod(shape))
+            elements = prod(shape)
+            if elements < self._smallest:
+                return Unsupported(
+                    f"{self._name} takes no tensors of no elements; input {slot} is {dtype}{list(shape)}"
+                )
+            if elements > self._largest:
+                most = f"{self._name} takes tensors of {self._largest} elements at most"
+                return Unsupported(f"{most}; input {slot} is {dtype}{list(shape)}, which has {elements}")
         return None
 
     def refused(self, case: Case) -> Unsupported | None:
-        """The refusal of a case for the sizes of its tensors."""
-        for slot, tensor in enumerate(case.tensors):
-            if not self._smallest <= tensor.size <= self._largest:
-                return self._refused_size(slot, f"{case.dtypes[slot]}{list(tensor.shape)}", tensor.size)
+        """The refusal of a case for the sizes of its tensors. Asked before every run: under a microsecond."""
+        smallest, largest = self._smallest, self._largest
+        for tensor in case.tensors:
+            if not smallest <= tensor.size <= largest:
+                return self.refused_shapes(case.dtypes, case.shapes)
         return None
 
     def laid_out(self, case: Case) -> Case:
@@ -49,9 +56,3 @@ class Admission:
         if self._capabilities.strided or case.layouts.count(PACKED) == len(case.layouts):
             return case
         return replace(case, layouts=())
-
-    def _refused_size(self, slot: int, tensor: str, elements: int) -> Unsupported:
-        if elements == 0:
-            return Unsupported(f"{self._name} takes no tensors of no elements; input {slot} is {tensor}")
-        most = f"takes tensors of {self._largest} elements at most"
-        return Unsupported(f"{self._name} {most}; input {slot} is {tensor}, which has {elements}")

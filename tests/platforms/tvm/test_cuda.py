@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, DeviceLost, NeedsStatic, NotSupported, info_of
 from tapml_fuzz.platforms.tvm import cuda as tvm_cuda
 from tapml_fuzz.platforms.tvm.cuda import TvmCuda
@@ -115,6 +117,27 @@ def test_no_driver_and_no_compiler_are_named_with_their_mend(monkeypatch: pytest
     monkeypatch.delenv("TVM_CUDA_COMPILE_MODE", raising=False)
     with pytest.raises(BuildRejected, match="nvrtc is not there; nvcc is not there"):
         TvmCuda().prepare("sm_90")
+
+
+def test_what_it_says_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activation on a device of paper: the row's facts, the device's architecture, and the policy of the compiler."""
+    device = SimpleNamespace(compute_version="9.0", device_name="a GPU")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(tvm_cuda, "begin", lambda row: (tvm, device))
+    monkeypatch.setattr(tvm_cuda, "_present", lambda compiler: compiler == "nvcc")
+    monkeypatch.setattr(TvmCuda, "_compile", lambda self, source: b"binary")
+    monkeypatch.delenv("TVM_CUDA_COMPILE_MODE", raising=False)
+    platform = TvmCuda()
+    info = platform.activate()
+    assert str(platform.target.attrs["arch"]) == "sm_90"
+    assert (info.available, info.device, info.versions["compiler"]) == (True, "a GPU", "nvcc")
+    assert {"apache-tvm", "cuda"} <= info.versions.keys()
+    assert info.capabilities == Capabilities(platform.row.dtypes, empty=False)
+    assert info.policy == platform.row.policy
+    monkeypatch.setenv("TVM_CUDA_NVCC_NO_FAST_MATH", "1")
+    slow = TvmCuda().activate().policy
+    assert slow is not None
+    assert slow.accuracy == "ieee"
 
 
 @pytest.mark.parametrize(("message", "lost"), [
