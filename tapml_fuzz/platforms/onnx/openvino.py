@@ -40,8 +40,8 @@ _SETTINGS = {
 # modulo 2**16 and 2**32. int8 and uint8, which the page has for quantised operations only, were seen to saturate.
 _DTYPES = ("float32", "float16", "bfloat16", "int32", "int16", "bool")
 # int64 is computed as int32, of which int64 inputs keep the lower half: seen so. Indices are int64 in torch's models,
-# so they are taken as far as they mean the same.
-_TAKEN = (*_DTYPES, "int64")
+# so they are accepted as far as they mean the same.
+_ALSO_ACCEPTED = ("int64",)
 _INT32 = np.iinfo(np.int32)
 # Sums and products keep subnormals (CPU_DENORMALS_OPTIMIZATION is off unless asked for): seen so. The exponential, and
 # what is made of it, has none by intention: "values lower than log(FLT_MIN) to zero them in the output".
@@ -105,16 +105,16 @@ class OpenVinoCpu:
             True,
             device=f"{processor}, CPU plugin, float32, one thread",
             versions={"openvino": version("openvino"), "onnxscript": version("onnxscript")},
-            capabilities=Capabilities(dtypes=_DTYPES, strided=False, symbolic=True),
+            capabilities=Capabilities(_DTYPES, _ALSO_ACCEPTED),
             policy=_POLICY,
         )
 
     def build(self, spec: BuildSpec) -> _Build:
-        _refuse_unless(spec.dtypes, _TAKEN)
         model = onnx_model(spec)
         outputs = tuple(declared_dtype(value) for value in model.graph.output)
-        # A result beyond 32 bits could not be told from a wrong one.
-        _refuse_unless(outputs, _DTYPES)
+        for dtype in outputs:
+            if dtype not in _DTYPES:  # of int64, a result beyond 32 bits could not be told from a wrong one
+                raise NotSupported(f"an output is {dtype}, in which OpenVINO's CPU plugin does not compute")
         try:
             compiled = self._core.compile_model(self._core.read_model(model.SerializeToString()), "CPU", _SETTINGS)
             request = compiled.create_infer_request()
@@ -137,12 +137,12 @@ class OpenVinoCpu:
         started = time.perf_counter()
         build.request.infer()
         seconds = time.perf_counter() - started
-        outputs = [self._copied(build.request, *output) for output in enumerate(build.outputs)]
+        outputs = tuple(self._copied(build.request, *output) for output in enumerate(build.outputs))
         mutated = [
             slot for slot, (before, after) in enumerate(zip(tensors, held, strict=True))
             if not np.array_equal(to_bits(before), to_bits(after))
         ]  # fmt: skip
-        return Ok(tuple(outputs), seconds, mutated=tuple(mutated))
+        return Ok(outputs, seconds, mutated=tuple(mutated))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
@@ -161,12 +161,6 @@ class OpenVinoCpu:
         """A copy of an output: the next run overwrites the request's own. bfloat16 comes as two bytes a number."""
         found = np.array(request.get_output_tensor(number).data)
         return found.view(numpy_dtype(dtype)) if dtype == "bfloat16" else found
-
-
-def _refuse_unless(given: Sequence[str], taken: Sequence[str]) -> None:
-    for dtype in given:
-        if dtype not in taken:
-            raise NotSupported(f"OpenVINO's CPU plugin does not compute in {dtype}")
 
 
 def _refuse_wide(tensors: Sequence[Array]) -> None:
