@@ -11,6 +11,7 @@ import click
 from tapml_fuzz.cli.offload_ending import ending, settled, worst, write_reports
 from tapml_fuzz.cli.options import json_option, order_option, output_option, resume_option
 from tapml_fuzz.core import lifeline
+from tapml_fuzz.core.errors import BadOption
 
 if TYPE_CHECKING:
     from tapml_fuzz.api.offload_model import OffloadEvent
@@ -75,6 +76,7 @@ def model(
     from tapml_fuzz.cli.selection import select_platforms
 
     select_platforms([reference, target])
+    seconds = _seconds(fuzz)
     texts = sentences.read(inputs)
     if not unsupervised:
         own = [model_, "--inputs", str(inputs), "--to", target, "--from", reference, "--order", order, "--fuzz", fuzz]
@@ -83,14 +85,24 @@ def model(
 
     from tapml_fuzz.api.offload_model import OffloadOptions
     from tapml_fuzz.api.offload_model import offload as walk
-    from tapml_fuzz.engine.budget import Budget
 
-    seconds = 0.0 if fuzz in ("0", "0s") else Budget.parse(fuzz).seconds or 0.0
     options = OffloadOptions(target, reference, order, seconds, batches, resume, steps=steps)
     report = walk(model_, texts, options, output, _listen)
     write_reports(report.summary(), output, json_path)
     _print(report, output)
     return 0 if all(unit.status == "moved" for unit in report.units) and not report.failure else 1
+
+
+def _seconds(fuzz: str) -> float:
+    """The time to fuzz an operator for; 0 for not at all. Raises `BadOption` for what is no time."""
+    from tapml_fuzz.engine.budget import Budget
+
+    if fuzz in ("0", "0s"):
+        return 0.0
+    seconds = Budget.parse(fuzz).seconds
+    if seconds is None:
+        raise BadOption(f"--fuzz {fuzz} is no time", hint="give seconds, as in 5s")
+    return seconds
 
 
 def _supervised(arguments: list[str], output: Path, resume: bool) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -117,3 +119,21 @@ def test_what_nobody_foresaw_is_one_line_too(failing: Callable[..., tuple[int, s
     assert code == 3
     assert text.startswith("Traceback")
     assert text.endswith(f"error E900: ValueError: one {hint}\n")
+
+
+_HEAVY = ("torch", "tvm", "numpy", "hypothesis", "rich", "scipy", "safetensors", "transformers")
+
+
+@pytest.mark.parametrize("path", [(), *EVERY_COMMAND], ids=" ".join)
+def test_help_imports_nothing_heavy(path: tuple[str, ...]) -> None:
+    program = (
+        "import sys; from tapml_fuzz.cli.main import _run; _run(sys.argv[1:], False)\n"
+        f"print([m for m in {_HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *path, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_every_file_of_the_command_line_has_a_file_of_tests() -> None:
+    files = {path.stem for path in Path(module.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")} == files

@@ -22,10 +22,10 @@ def test_every_fragment_is_named_for_a_topic_and_a_kind() -> None:
 
 def test_the_draft_of_a_release_lists_every_fragment() -> None:
     pytest.importorskip("towncrier", reason="the draft needs towncrier: pip install 'tapml_fuzz[test]'")
-    command = [sys.executable, "-m", "towncrier", "build", "--draft", "--date", "2000-01-01"]
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "1.2.3", "--date", "2000-01-01"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert f"## {__version__}, 2000-01-01" in done.stdout
+    assert "## 1.2.3, 2000-01-01" in done.stdout
     draft = " ".join(done.stdout.split())
     assert [p.name for p in _FRAGMENTS if " ".join(p.read_text().split()) not in draft] == []
 

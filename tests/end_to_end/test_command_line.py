@@ -153,40 +153,6 @@ def test_a_run_that_ran_nothing_says_why_and_does_not_look_like_one_that_found_n
     assert summary["platforms"]["user:double.py"]["refused"] == summary["cases"] > 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "text"),
-    [
-        (("run", "--platform", "tvm-lllvm"), 2, "did you mean tvm-llvm"),
-        (("run", "--operator", "nosuchoperator"), 2, "corpus list"),
-        (("run", "--corpus", "absent"), 2, "no corpus at absent"),
-        (("run", "--budget", "soon"), 2, "60s or 500trials"),
-        (("run", "--workers", "0"), 2, "--workers"),
-        (("carve", "nosuchmodel", "--inputs", "absent.txt", "--output", "out"), 2, "absent.txt"),
-        (("reproduce", "anything"), 2, "--output"),
-        (("corpus", "show", "nosuch-00000000"), 2, "nosuch-00000000"),
-        (("frobnicate",), 2, "frobnicate"),
-    ],
-)
-def test_bad_usage_gives_one_line_and_exit_code_two(
-    arguments: tuple[str, ...], code: int, text: str, tmp_path: Path
-) -> None:
-    done = tapml_fuzz(*arguments, cwd=tmp_path)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert text in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_bad_usage_is_answered_before_anything_heavy_is_imported(tmp_path: Path) -> None:
-    program = (
-        "import sys; from tapml_fuzz.cli.main import _run; _run(sys.argv[1:], False)\n"
-        "print([m for m in ('torch', 'tvm', 'hypothesis') if m in sys.modules])"
-    )
-    for arguments in (("--budget", "soon"), ("--platform", "tvm-lllvm"), ("--operator", "nosuchoperator")):
-        command = [sys.executable, "-c", program, "run", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-        assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
-
-
 def test_tampered_corpus_is_refused(tmp_path: Path) -> None:
     import shutil
 
@@ -201,10 +167,3 @@ def test_tampered_corpus_is_refused(tmp_path: Path) -> None:
     assert "not what was recorded" in done.stderr
     checked = tapml_fuzz("corpus", "verify", "--corpus", str(corpus), cwd=tmp_path)
     assert checked.returncode != 0
-
-
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    heavy = "import sys; from tapml_fuzz.cli.main import _run; _run(['run', '--help'], False); " \
-            "print([m for m in ('torch', 'tvm', 'numpy', 'hypothesis', 'rich') if m in sys.modules])"  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("[]")

@@ -40,7 +40,7 @@ _SETTINGS = {
 # modulo 2**16 and 2**32. int8 and uint8, which the page has for quantised operations only, were seen to saturate.
 _DTYPES = ("float32", "float16", "bfloat16", "int32", "int16", "bool")
 # int64 is computed as int32, of which int64 inputs keep the lower half: seen so. Indices are int64 in torch's models,
-# so they are accepted as far as they mean the same.
+# so they are taken as far as they mean the same.
 _ALSO_ACCEPTED = ("int64",)
 _INT32 = np.iinfo(np.int32)
 # Sums and products keep subnormals (CPU_DENORMALS_OPTIMIZATION is off unless asked for): seen so. The exponential, and
@@ -105,7 +105,7 @@ class OpenVinoCpu:
             True,
             device=f"{processor}, CPU plugin, float32, one thread",
             versions={"openvino": version("openvino"), "onnxscript": version("onnxscript")},
-            capabilities=Capabilities(_DTYPES, _ALSO_ACCEPTED),
+            capabilities=Capabilities(dtypes=_DTYPES, also_accepts=_ALSO_ACCEPTED),
             policy=_POLICY,
         )
 

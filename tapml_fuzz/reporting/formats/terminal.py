@@ -95,7 +95,8 @@ class Terminal:
         rows = [(record, _cells(record)) for record in sorted(records, key=_order)]
         if not self._console.is_terminal:
             for cells in (headings, *(cells for _, cells in rows)):
-                self._print("\t".join(cells))
+                # Past the console, which makes spaces of tabs.
+                print("\t".join(" ".join(printable(c).split()) for c in cells), file=self._console.file)
             return
         table = Table(box=None, pad_edge=False)
         for heading in headings:

@@ -8,8 +8,17 @@ import pytest
 from msgspec.structs import replace
 
 from tapml_fuzz.core import events
+from tapml_fuzz.core.verdict import Realism
 from tapml_fuzz.reporting.formats.terminal import Terminal
+from tapml_fuzz.storage.findings import FindingRecord
 from tests.summaries import entry, run_summary
+
+
+def record(id_: str, realism: Realism = "near") -> FindingRecord:
+    return FindingRecord(
+        id=id_, platform="echo", operator="aten.neg", operator_key="neg-0", kind="wrong", realism=realism, ratio=None,
+        message="m", shapes=((2,),), dtypes=("float32", "float32"), elements=2, found_elements=20, metrics={},
+    )  # fmt: skip
 
 
 def said(*heard: events.Event) -> list[str]:
@@ -55,3 +64,20 @@ def test_closing_lines_tell_what_is_out_of_the_ordinary() -> None:
 )  # fmt: skip
 def test_a_line_for_every_event(event: events.Event, line: str) -> None:
     assert said(event) == [line]
+
+
+def test_findings_in_a_pipe_are_tab_separated_most_realistic_first() -> None:
+    out = io.StringIO()
+    Terminal(out).findings(
+        [record("neg-b"), replace(record("neg-a"), operator="aten\t.neg"), record("neg-0", "observed")]
+    )
+    heading, *rows = [line.split("\t") for line in out.getvalue().splitlines()]
+    assert heading == ["id", "operator", "dtypes", "kind", "realism", "ratio", "elements"]
+    assert [row[0] for row in rows] == ["neg-0", "neg-a", "neg-b"]
+    assert rows[1] == ["neg-a", "aten .neg", "float32", "wrong", "near", "-", "2"]
+
+
+def test_no_findings_are_said() -> None:
+    out = io.StringIO()
+    Terminal(out).findings([])
+    assert out.getvalue() == "no findings\n"
