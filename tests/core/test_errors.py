@@ -20,14 +20,13 @@ PAGE = ROOT / "docs" / "reference" / "errors.md"
 _EVERY_CLASS = """
 import importlib, json, pkgutil, warnings
 warnings.simplefilter("ignore")
-import strategies, tapml_fuzz
-for package in (tapml_fuzz, strategies):
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not module.name.endswith("__main__"):
-            try:
-                importlib.import_module(module.name)
-            except ImportError:  # an optional package is not installed
-                pass
+import tapml_fuzz
+for module in pkgutil.walk_packages(tapml_fuzz.__path__, "tapml_fuzz."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except ImportError:  # an optional package is not installed
+            pass
 from tapml_fuzz.core.errors import TapmlFuzzError
 found, rest = [], [TapmlFuzzError]
 while rest:

@@ -41,7 +41,7 @@ def test_every_document_that_is_named_exists() -> None:
 
 
 def test_every_source_file_that_a_document_names_exists() -> None:
-    """`session/wire.py` is any file whose path ends so; a file that moved or was renamed is seen here."""
+    """`session/wire.py` is any file whose path ends so; `my_platform.py` and the like are the reader's own."""
     ours = [f"/{p.relative_to(ROOT)}" for f in FOLDERS for p in (ROOT / f).rglob("*.*")]
     missing = []
     for document in documents():

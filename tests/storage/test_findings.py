@@ -241,9 +241,9 @@ def test_malformed_row_gives_one_line(tmp_path: Path) -> None:
 def test_kill_at_any_moment_leaves_whole_findings(tmp_path: Path) -> None:
     """A process that stores without end is killed; every finding that is listed can be read."""
     writer = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-from test_findings import EVIDENCE, record
+from tests.storage.test_findings import EVIDENCE, record
 from tapml_fuzz.storage.findings import FindingStore
 store = FindingStore(Path({str(tmp_path)!r}))
 print("ready", flush=True)

@@ -25,6 +25,7 @@ from tapml_fuzz.strategies import (
     specials,
 )
 from tapml_fuzz.strategies.recipes import structure_choices
+from tapml_fuzz.strategies.structure import MASK_STEPS
 
 quick = settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
@@ -126,3 +127,9 @@ def test_no_entropy_is_drawn_where_nothing_is_random(softmax: SeedSet) -> None:
     assert set(collected(recipes(softmax, phases=("recorded",), strided=False), 40)) == {
         Recipe("recorded", number) for number in range(len(softmax.seeds))
     }
+
+
+def test_an_additive_mask_is_rearranged_as_a_mask_only() -> None:
+    mask = torch.tensor([[0.0, 0.0, -65504.0]])
+    masked = from_examples("aten.add.Tensor", [((torch.randn(2, 3), mask), {})])
+    assert {kind for kind, slot in structure_choices(masked) if slot == 1} == set(MASK_STEPS)

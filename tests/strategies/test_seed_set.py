@@ -47,6 +47,7 @@ def test_examples_tell_which_axes_agree_and_what_values_are_like() -> None:
 def test_axes_that_are_named_are_taken_as_named() -> None:
     found = from_examples("aten.add.Tensor", [((torch.ones(3, 3), torch.ones(3, 3)), {})], axes=[["n", 3], ["n", 3]])
     assert found.operator.axis_names == ("n",)
+    assert found.seeds[0].sizes == {"n": 3}
     assert found.operator.shapes({"n": 5}) == ((5, 3), (5, 3))
 
 

@@ -49,7 +49,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
         with InProcessSession(Limited()) as session:
             yield session
     else:
-        with WorkerSession("limited", where="tests.platforms.test_admission:Limited") as session:
+        with WorkerSession("limited", where="tests.platforms.session.test_admission:Limited") as session:
             yield session
 
 

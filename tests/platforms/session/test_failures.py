@@ -127,7 +127,7 @@ def test_in_this_process_as_through_a_worker(number: int) -> None:
     running = Case(_FIXED.operator, _SIZES, (np.full((2, 3), number, np.float32),))
     with (
         InProcessSession(Raising()) as here,
-        WorkerSession("raising", where="tests.platforms.test_failures:Raising") as there,
+        WorkerSession("raising", where="tests.platforms.session.test_failures:Raising") as there,
     ):
         assert (here.run(running), there.run(running)) == (ran, ran)
         assert (here.run(building), there.run(building)) == (built, built)

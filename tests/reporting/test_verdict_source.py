@@ -25,7 +25,7 @@ from tapml_fuzz.reporting.error_ratio import ratio
 from tapml_fuzz.reporting.standalone import standalone_reproducer
 from tapml_fuzz.storage.findings import Evidence
 from tests.platforms.operators import A, B, X, aten
-from tests.reporting.test_scripts import record, run, run_all
+from tests.reporting.test_standalone import record, run, run_all
 
 # The kind of a finding, what `compute` gives now (`x0` are the numbers 1 and 2, which the operator doubles), what was
 # found, and whether the fault is still there.

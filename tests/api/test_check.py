@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from candidates import PLANTED, Planted, softmax_plain, tanh_overflowing
 
 from tapml_fuzz import Report, check
 from tapml_fuzz.core.errors import BadInputs, BadOption, UnknownOperator
 from tapml_fuzz.core.verdict import KINDS, REALISMS
+from tests.api.candidates import PLANTED, Planted, softmax_plain, tanh_overflowing
 
 RANDOM = [(torch.randn(6, 8, generator=torch.Generator().manual_seed(1)),)]
 
@@ -118,7 +118,7 @@ def test_script_runs_as_it_is(tmp_path: Path) -> None:
     script = tmp_path / "reproduce.py"
     script.write_text(next(f for f in report.findings if f.kind == "nonfinite").reproducer())
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parent)}
+        [sys.executable, script], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parents[2])}
     )
     assert done.returncode == 1, done.stderr
     assert done.stdout.endswith("the fault is still there\n")
