@@ -66,7 +66,13 @@ def test_places_are_mirrored(module: str, test: str) -> None:
 
 
 def test_what_is_missing_stale_or_wrong_is_told(tmp_path: Path) -> None:
-    for name in ("tapml_fuzz/__init__.py", "tapml_fuzz/a.py", "tapml_fuzz/b/c.py", "strategies/d.py", "strategies/e.py"):
+    for name in (
+        "tapml_fuzz/__init__.py",
+        "tapml_fuzz/a.py",
+        "tapml_fuzz/b/c.py",
+        "strategies/d.py",
+        "strategies/e.py",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -113,8 +113,8 @@ class OpenVinoCpu:
         model = onnx_model(spec)
         outputs = tuple(declared_dtype(value) for value in model.graph.output)
         for dtype in outputs:
-            if dtype not in _DTYPES:  # a result beyond 32 bits could not be told from a wrong one
-                raise NotSupported(f"OpenVINO's CPU plugin does not compute in {dtype}")
+            if dtype not in _DTYPES:  # of int64, a result beyond 32 bits could not be told from a wrong one
+                raise NotSupported(f"an output is {dtype}, in which OpenVINO's CPU plugin does not compute")
         try:
             compiled = self._core.compile_model(self._core.read_model(model.SerializeToString()), "CPU", _SETTINGS)
             request = compiled.create_infer_request()
@@ -137,12 +137,12 @@ class OpenVinoCpu:
         started = time.perf_counter()
         build.request.infer()
         seconds = time.perf_counter() - started
-        outputs = [self._copied(build.request, *output) for output in enumerate(build.outputs)]
+        outputs = tuple(self._copied(build.request, *output) for output in enumerate(build.outputs))
         mutated = [
             slot for slot, (before, after) in enumerate(zip(tensors, held, strict=True))
             if not np.array_equal(to_bits(before), to_bits(after))
         ]  # fmt: skip
-        return Ok(tuple(outputs), seconds, mutated=tuple(mutated))
+        return Ok(outputs, seconds, mutated=tuple(mutated))
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
