@@ -33,7 +33,7 @@ from tapml_fuzz.triage.filing import Filer
 
 @dataclass(frozen=True)
 class Preparing:
-    """What is done before the first unit."""
+    """Something that is done before the first unit; `text` says it to people."""
 
     text: str
 

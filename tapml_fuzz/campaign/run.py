@@ -41,7 +41,7 @@ _PATIENCE_S = 8.0
 
 @dataclass(frozen=True)
 class CampaignOptions:
-    """What to fuzz and for how long. `dtypes` are the floating dtypes to draw besides the recorded ones."""
+    """The budget of a campaign and how it is spent. `dtypes` are the floating dtypes to draw besides the recorded ones."""
 
     budget: Budget
     seed: int = 0
@@ -219,7 +219,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class _WorkerSink:
-    """What one worker's fuzzing of one operator gives: counted by the campaign, filed by its filer."""
+    """Takes the results of one worker's fuzzing of one operator: they are counted by the campaign, filed by its filer."""
 
     campaign: Campaign
     worker: int

@@ -35,11 +35,13 @@ class Budget:
         return cls(seconds=float(number) * _SECONDS[unit], text=text)
 
     def start(self) -> Budget:
+        """Begin the clock; gives the budget itself."""
         self._began = time.monotonic()
         return self
 
     @property
     def elapsed(self) -> float:
+        """Seconds since `start`."""
         return time.monotonic() - self._began
 
     @property

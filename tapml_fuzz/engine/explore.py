@@ -39,7 +39,7 @@ class _Enough(BaseException):
 
 @dataclass(frozen=True)
 class Exploration:
-    """What came of drawing recipes around a seed set.
+    """The result of drawing recipes around a seed set.
 
     Attributes:
         tried: trials made.
@@ -94,7 +94,7 @@ def explore(
 
 
 class _Driver:
-    """What happens at each recipe that Hypothesis draws: a trial until something fails, a step of shrinking after."""
+    """Handles each recipe that Hypothesis draws: a trial until something fails, a step of shrinking after."""
 
     def __init__(
         self,
