@@ -39,12 +39,12 @@ def list_(corpus_path: Path | None) -> None:
 @corpus_option
 def show(key: str, corpus_path: Path | None) -> None:
     """Profile, shapes and provenance of the operators that KEY names: a key, an operator name, or a glob."""
-    from tapml_fuzz.core.errors import BadCorpus
+    from tapml_fuzz.core.errors import UnknownOperator
 
     opened = _open(corpus_path)
     entries = opened.match([key])
     if not entries:
-        raise BadCorpus(f"no operator {key[:80]!r} in {opened.path}", hint="`corpus list` shows what there is")
+        raise UnknownOperator(f"no operator {key[:80]!r} in {opened.path}", hint="`corpus list` shows what there is")
     for entry in entries:
         _show(opened, entry)
 

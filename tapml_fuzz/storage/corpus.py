@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tapml_fuzz.core.errors import BadCorpus, TapmlFuzzError
+from tapml_fuzz.core.errors import BadCorpus, TapmlFuzzError, UnknownOperator
 from tapml_fuzz.core.operator import Operator, encode_operator
 from tapml_fuzz.core.profile import Profile
 from tapml_fuzz.storage import seeds as seed_files
@@ -127,11 +127,11 @@ class Corpus:
         return cls(path, manifest, [_read_entry(file) for file in files])
 
     def entry(self, key: str) -> Entry:
-        """The entry with that key; raises `BadCorpus` where there is none."""
+        """The entry with that key; raises `UnknownOperator` where there is none."""
         for entry in self.entries:
             if entry.key == key:
                 return entry
-        raise BadCorpus(f"no operator {key[:80]!r} in {self.path}", hint="`corpus list` shows what there is")
+        raise UnknownOperator(f"no operator {key[:80]!r} in {self.path}", hint="`corpus list` shows what there is")
 
     def seeds(self, entry: Entry | str) -> tuple[Seed, ...]:
         """All seeds of an operator, in the order of its file; raises `BadCorpus` for the first that is not sound."""

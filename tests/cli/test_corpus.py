@@ -28,7 +28,7 @@ def test_show_has_profile_values_and_origin(command: Command) -> None:
     assert "sentence " in done.out
     none = command("corpus", "show", "absent")
     assert (none.code, none.out) == (2, "")
-    assert "no operator 'absent'" in none.err
+    assert "error E101: no operator 'absent'" in none.err
 
 
 def test_stats_and_verify(command: Command) -> None:
