@@ -1,3 +1,5 @@
+"""`python -m tapml_fuzz`: the command line."""
+
 from tapml_fuzz.cli.main import main
 
 if __name__ == "__main__":

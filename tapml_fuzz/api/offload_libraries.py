@@ -30,7 +30,7 @@ _MAX_INPUTS = 4 << 30  # bytes
 
 @dataclass(frozen=True)
 class LibraryOptions:
-    """How a walk goes.
+    """Options of a walk between libraries.
 
     Attributes:
         main: the function of both libraries that runs.
@@ -47,7 +47,7 @@ class LibraryOptions:
 
 @dataclass(frozen=True)
 class Surveying:
-    """What is done before the first function moves."""
+    """Work before the first function moves."""
 
     text: str
 

@@ -24,7 +24,7 @@ _EVERYWHERE = list(references())[-1]
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of running a case again.
+    """The result of running a case again.
 
     Attributes:
         verdict: the platform's verdict.

@@ -1,4 +1,4 @@
-"""What to do next: every operator in turn, recorded seeds first, then ever longer slices of drawn recipes."""
+"""The plan of a campaign: every operator in turn, recorded seeds first, then ever longer slices of drawn recipes."""
 
 from __future__ import annotations
 

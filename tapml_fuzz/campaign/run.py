@@ -41,7 +41,7 @@ _PATIENCE_S = 8.0
 
 @dataclass(frozen=True)
 class CampaignOptions:
-    """What to fuzz and for how long. `dtypes` are the floating dtypes to draw besides the recorded ones."""
+    """Options of a campaign. `dtypes` are the floating dtypes to draw besides the recorded ones."""
 
     budget: Budget
     seed: int = 0

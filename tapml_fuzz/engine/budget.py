@@ -1,4 +1,4 @@
-"""How long to fuzz: seconds or trials."""
+"""Budgets of fuzzing: seconds or trials."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ class Budget:
         return cls(seconds=float(number) * _SECONDS[unit], text=text)
 
     def start(self) -> Budget:
+        """Begin the clock; returns the budget itself."""
         self._began = time.monotonic()
         return self
 
     @property
     def elapsed(self) -> float:
+        """Seconds since `start`."""
         return time.monotonic() - self._began
 
     @property

@@ -24,7 +24,7 @@ class CaseSession(Protocol):
     build_seconds: float
 
     def info(self) -> Info:
-        """What the platform says of itself."""
+        """The platform's account of itself."""
 
     def run(self, case: Case) -> RunOutcome:
         """The outcome of one case, which is built first when needed."""

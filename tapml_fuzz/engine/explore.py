@@ -39,7 +39,7 @@ class _Enough(BaseException):
 
 @dataclass(frozen=True)
 class Exploration:
-    """What came of drawing recipes around a seed set.
+    """The result of drawing recipes around a seed set.
 
     Attributes:
         tried: trials made.
