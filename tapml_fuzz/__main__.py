@@ -1,4 +1,4 @@
-"""`python -m tapml_fuzz`: the command line."""
+"""`python -m tapml_fuzz`."""
 
 from tapml_fuzz.cli.main import main
 

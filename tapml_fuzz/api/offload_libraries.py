@@ -47,7 +47,7 @@ class LibraryOptions:
 
 @dataclass(frozen=True)
 class Surveying:
-    """Work before the first function moves."""
+    """Something that is done before the first function moves; `text` says it to people."""
 
     text: str
 
@@ -135,7 +135,7 @@ def _own(pair: Pair) -> tuple[OwnRun | None, str]:
 
 
 def _named(a: Path, b: Path) -> tuple[str, str]:
-    """What the libraries are called: their file names, with folders where those are the same."""
+    """The names of the libraries: their file names, with folders where those are the same."""
     if a.resolve() == b.resolve():
         raise BadOption("both libraries are the same file", hint="name two")
     if a.name != b.name:

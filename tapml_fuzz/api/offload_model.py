@@ -33,7 +33,7 @@ from tapml_fuzz.triage.filing import Filer
 
 @dataclass(frozen=True)
 class Preparing:
-    """Work before the first unit moves."""
+    """Something that is done before the first unit; `text` says it to people."""
 
     text: str
 

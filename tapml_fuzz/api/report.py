@@ -1,4 +1,4 @@
-"""The report of `check`, for people and for `assert`."""
+"""The findings of `check`, for people and for `assert`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of `check`. `ok` is True when something ran and nothing failed; what is permitted is no failure."""
+    """The result of `check`. `ok` is True when something ran and nothing failed; what is permitted is no failure."""
 
     operator: str
     candidate: str
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Tell whether something ran and nothing failed."""
+        """Whether something ran and nothing but what is permitted was found."""
         return self.trials > 0 and all(f.kind == "permitted" for f in self.findings)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from tapml_fuzz.platforms.base import Info
 
 @dataclass(frozen=True)
 class Lineup:
-    """The platforms that take part, and the way in which a worker gets a runner of them.
+    """The platforms that take part, and how a worker gets a runner of them.
 
     Attributes:
         reference: the name of the reference platform.

@@ -1,4 +1,4 @@
-"""The plan of a campaign: every operator in turn, recorded seeds first, then ever longer slices of drawn recipes."""
+"""The order of work: every operator in turn, recorded seeds first, then ever longer slices of drawn recipes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ _PATIENCE_S = 8.0
 
 @dataclass(frozen=True)
 class CampaignOptions:
-    """Options of a campaign. `dtypes` are the floating dtypes to draw besides the recorded ones."""
+    """The budget of a campaign and how it is spent.
+
+    `dtypes` are the floating dtypes to draw besides the recorded ones; seconds are those of one failure.
+    """
 
     budget: Budget
     seed: int = 0
@@ -219,7 +222,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class _WorkerSink:
-    """What one worker's fuzzing of one operator gives: counted by the campaign, filed by its filer."""
+    """Takes the results of one worker's fuzzing of one operator, which the campaign counts and its filer files."""
 
     campaign: Campaign
     worker: int

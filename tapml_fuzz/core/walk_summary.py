@@ -59,7 +59,7 @@ class Growth(msgspec.Struct, frozen=True):
 
 
 class UnitSummary(msgspec.Struct, frozen=True):
-    """What became of one unit.
+    """The result for one unit.
 
     Attributes:
         key, operator: of the signature, and its text for people; `calls` of it in the recordings.
@@ -169,7 +169,7 @@ class FunctionSummary(msgspec.Struct, frozen=True):
 
 
 class WalkSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What every walk has.
+    """The part that every walk's summary has.
 
     Attributes:
         model, digest, reference, target, versions: what was moved from where to where, and with what.

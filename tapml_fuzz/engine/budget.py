@@ -35,7 +35,7 @@ class Budget:
         return cls(seconds=float(number) * _SECONDS[unit], text=text)
 
     def start(self) -> Budget:
-        """Begin the clock; returns the budget itself."""
+        """Begin the clock; gives the budget itself."""
         self._began = time.monotonic()
         return self
 

@@ -24,7 +24,7 @@ class CaseSession(Protocol):
     build_seconds: float
 
     def info(self) -> Info:
-        """The platform's account of itself."""
+        """The platform's own account of itself."""
 
     def run(self, case: Case) -> RunOutcome:
         """The outcome of one case, which is built first when needed."""

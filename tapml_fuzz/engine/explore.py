@@ -94,7 +94,7 @@ def explore(
 
 
 class _Driver:
-    """What happens at each recipe that Hypothesis draws: a trial until something fails, a step of shrinking after."""
+    """Handles each recipe that Hypothesis draws: a trial until something fails, a step of shrinking after."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from tapml_fuzz.oracle.selection import arranged, selection_difference
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What one output showed, before the worst of them is chosen."""
+    """The difference that one output showed, before the worst of them is chosen."""
 
     output: int
     seen: Difference

@@ -47,7 +47,7 @@ class Died(msgspec.Struct, frozen=True, tag="died"):
 
 
 class UnitResult(UnitSummary, frozen=True, tag="unit"):
-    """What became of one unit, as a line of the ledger."""
+    """The result for one unit, as a line of the ledger."""
 
 
 Line = Walk | Trying | Died | UnitResult

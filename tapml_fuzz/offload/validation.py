@@ -48,7 +48,7 @@ class Validation:
         self._fuzz, self._reduce = fuzz, reduce
 
     def __call__(self, unit: OffloadUnit) -> Alone:
-        """What the unit does alone. Raises `UnavailablePlatform` when the target no longer answers."""
+        """Run the unit alone and judge it. Raises `UnavailablePlatform` when the target no longer answers."""
         cases = cases_of(self._subject.recordings, unit.key)
         refused = self._refused(cases[0])
         if refused:

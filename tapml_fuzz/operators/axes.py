@@ -18,7 +18,7 @@ import torch
 
 from tapml_fuzz.core.errors import BadInputs
 from tapml_fuzz.core.operator import Operator, Product
-from tapml_fuzz.operators.examples import ParsedExample, Position, Trial
+from tapml_fuzz.operators.examples import ParsedExample, Position, SizeProbe
 from tapml_fuzz.operators.indexes import with_indexes
 from tapml_fuzz.operators.invoke import resolve
 
@@ -57,11 +57,11 @@ def infer_many(name: str, examples: Sequence[Example]) -> list[InferredCall]:
             raise BadInputs(
                 f"the examples of {name} differ in more than sizes", hint="give one set of examples per signature"
             )
-    trial = Trial(resolve(name), parsed)
-    if not trial.accepts({}):
-        raise BadInputs(f"{name} rejects its example: {trial.last_error}")
-    generators = _generators(trial)
-    factors = _factors(trial, generators)
+    probe = SizeProbe(resolve(name), parsed)
+    if not probe.accepts({}):
+        raise BadInputs(f"{name} rejects its example: {probe.last_error}")
+    generators = _generators(probe)
+    factors = _factors(probe, generators)
     axes = tuple(
         tuple(factors["tensor", slot, axis] for axis in range(tensor.dim()))
         for slot, tensor in enumerate(first.tensors)
@@ -95,34 +95,34 @@ def fixed(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: tu
     return InferredCall(operator, {}, tuple(example.tensors))
 
 
-def _generators(trial: Trial) -> list[frozenset[Position]]:
+def _generators(probe: SizeProbe) -> list[frozenset[Position]]:
     """Sets of positions that scale together. A position in several sets is the product of several free sizes."""
-    example = trial.examples[0]
+    example = probe.examples[0]
     tensor_axes = [p for p in example.values if p[0] == "tensor"]
     found: dict[frozenset[Position], None] = {}
     for position in tensor_axes:
-        if any(e.values[position] == 0 for e in trial.examples):
+        if any(e.values[position] == 0 for e in probe.examples):
             continue
-        for group in _smallest_groups(trial, position, found):
+        for group in _smallest_groups(probe, position, found):
             found.setdefault(group)
     # Attributes that differ between examples without following an axis (the end of a slice) are free sizes too.
     covered = {p for group in found for p in group}
     for position, value in example.values.items():
-        varies = any(e.values[position] != value for e in trial.examples)
+        varies = any(e.values[position] != value for e in probe.examples)
         if position[0] == "attribute" and position not in covered and varies:
             found.setdefault(frozenset({position}))
-    return _consistent(trial, list(found))
+    return _consistent(probe, list(found))
 
 
 def _smallest_groups(
-    trial: Trial, position: Position, found: Collection[frozenset[Position]]
+    probe: SizeProbe, position: Position, found: Collection[frozenset[Position]]
 ) -> list[frozenset[Position]]:
-    values = [e.values for e in trial.examples]
-    if trial.accepts({position: _FACTOR}):
+    values = [e.values for e in probe.examples]
+    if probe.accepts({position: _FACTOR}):
         # A -1 among the sizes of a view absorbs any change, so there an equal attribute is the better partner.
-        for partner in trial.examples[0].beside_wildcard():
+        for partner in probe.examples[0].beside_wildcard():
             same = all(v[partner] == v[position] for v in values)
-            if same and trial.accepts({position: _FACTOR, partner: _FACTOR}):
+            if same and probe.accepts({position: _FACTOR, partner: _FACTOR}):
                 return [frozenset({position, partner})]
         return [frozenset({position})]
 
@@ -134,7 +134,7 @@ def _smallest_groups(
         groups = [
             frozenset({position, *others})
             for others in itertools.combinations(equal, count)
-            if trial.accepts(dict.fromkeys((position, *others), _FACTOR))
+            if probe.accepts(dict.fromkeys((position, *others), _FACTOR))
         ]
         if groups:
             # Two equal axes have the same possible partners (a view of square matrices); each takes its own.
@@ -143,20 +143,20 @@ def _smallest_groups(
     # No equal partner: it may be a product of several positions (all of them), or a factor of one (the smallest).
     differ = {q for q in values[0] if any(v[q] != v[position] for v in values)}
     parts = [q for q in related(lambda p, q: p % q == 0) if q in differ and any(v[q] > 1 for v in values)]
-    groups = [frozenset({position, q}) for q in parts if trial.accepts({position: _FACTOR, q: _FACTOR})]
+    groups = [frozenset({position, q}) for q in parts if probe.accepts({position: _FACTOR, q: _FACTOR})]
     if groups:
         return groups
     wholes = [q for q in related(lambda p, q: q % p == 0) if q in differ]
     for whole in sorted(wholes, key=lambda q: values[0][q]):
-        if trial.accepts({position: _FACTOR, whole: _FACTOR}):
+        if probe.accepts({position: _FACTOR, whole: _FACTOR}):
             return [frozenset({position, whole})]
     return []
 
 
-def _consistent(trial: Trial, generators: list[frozenset[Position]]) -> list[frozenset[Position]]:
+def _consistent(probe: SizeProbe, generators: list[frozenset[Position]]) -> list[frozenset[Position]]:
     """Drop size-1 axes that only look free because the other side has size 1 too (both broadcast)."""
-    values = trial.examples[0].values
-    while generators and not trial.accepts(_together(generators)):
+    values = probe.examples[0].values
+    while generators and not probe.accepts(_together(generators)):
         suspects = [g for g in generators if all(values[p] == 1 for p in g)]
         if not suspects:
             suspects = generators[-1:]
@@ -173,12 +173,12 @@ def _together(generators: Sequence[frozenset[Position]]) -> dict[Position, int]:
     return changes
 
 
-def _factors(trial: Trial, generators: Sequence[frozenset[Position]]) -> dict[Position, Product]:
+def _factors(probe: SizeProbe, generators: Sequence[frozenset[Position]]) -> dict[Position, Product]:
     """Every position's size as a product of axis names; positions outside every generator stay constant."""
     names = {group: _axis_name(i) for i, group in enumerate(generators)}
-    values = trial.examples[0].values
+    values = probe.examples[0].values
     single = {p: [g for g in generators if p in g] for p in values}
-    constants = {group: _granularity(trial, group) for group in generators}
+    constants = {group: _granularity(probe, group) for group in generators}
     factors: dict[Position, Product] = {}
     for position, groups in single.items():
         if not groups:
@@ -198,14 +198,14 @@ def _factors(trial: Trial, generators: Sequence[frozenset[Position]]) -> dict[Po
     return factors
 
 
-def _granularity(trial: Trial, group: frozenset[Position]) -> int:
+def _granularity(probe: SizeProbe, group: frozenset[Position]) -> int:
     """The smallest step by which a group's size can grow: 1, or the divisor that a fixed attribute demands."""
-    values = [e.values for e in trial.examples]
+    values = [e.values for e in probe.examples]
     common = math.gcd(*(v[p] for v in values for p in group))
     if any(len({v[p] for p in group}) > 1 for v in values):
         return 1
     for divisor in range(1, common + 1):
-        if common % divisor == 0 and trial.accepts_sizes([{p: v[p] + divisor for p in group} for v in values]):
+        if common % divisor == 0 and probe.accepts_sizes([{p: v[p] + divisor for p in group} for v in values]):
             return divisor
     return 1
 

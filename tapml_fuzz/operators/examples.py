@@ -79,7 +79,7 @@ class ParsedExample:
         return value
 
 
-class Trial:
+class SizeProbe:
     """Asks the operator whether it accepts scaled sizes, on meta tensors where it can run on them."""
 
     def __init__(self, function: Callable[..., Any], examples: Sequence[ParsedExample]) -> None:
