@@ -30,7 +30,7 @@ _MAX_INPUTS = 4 << 30  # bytes
 
 @dataclass(frozen=True)
 class LibraryOptions:
-    """How a walk goes.
+    """Options of a walk between libraries.
 
     Attributes:
         main: the function of both libraries that runs.

@@ -43,7 +43,7 @@ OffloadEvent = Event | Preparing | Started | Settled
 
 @dataclass(frozen=True)
 class OffloadOptions:
-    """How a walk goes.
+    """Options of a walk of a model.
 
     Attributes:
         source, target: names of platforms; the source is one of torch's.

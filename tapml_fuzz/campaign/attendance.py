@@ -1,4 +1,4 @@
-"""Which candidates on other machines answer, as all workers of a campaign together see it."""
+"""Attendance of the candidates on other machines, as all workers of a campaign together see it."""
 
 from __future__ import annotations
 

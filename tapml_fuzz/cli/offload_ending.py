@@ -1,4 +1,4 @@
-"""What both walks of `offload` print while units settle, and when they have ended."""
+"""Lines that both walks of `offload` print while units settle, and when they have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command line asks for, checked before anything that takes seconds to import."""
+"""The selection that a command line asks for, checked before anything that takes seconds to import."""
 
 from __future__ import annotations
 

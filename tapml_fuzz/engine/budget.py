@@ -1,4 +1,4 @@
-"""How long to fuzz: seconds or trials."""
+"""Budgets of fuzzing: seconds or trials."""
 
 from __future__ import annotations
 

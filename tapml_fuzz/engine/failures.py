@@ -39,7 +39,7 @@ class FailureSink(Protocol):
         """Take note of a case that was run to find something (not to reduce it)."""
 
     def fingerprint(self, result: Result, seed_set: SeedSet) -> str | None:
-        """Which finding a result belongs to; None when nothing is wrong."""
+        """The fingerprint of the finding that a result belongs to; None when nothing is wrong."""
 
     def claim(self, fingerprint: str) -> bool:
         """True for whoever meets a failure of this fingerprint first: it is theirs to reduce."""

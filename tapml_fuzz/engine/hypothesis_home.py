@@ -1,4 +1,4 @@
-"""Where Hypothesis keeps its files while this package drives it: not in the folder that the user stands in."""
+"""The folder of Hypothesis's files while this package drives it: not in the folder that the user stands in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an operator is fuzzed, and when to stop."""
+"""Options of fuzzing an operator, and when to stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tapml_fuzz.strategies.recipe import Phase
 
 @dataclass(frozen=True)
 class FuzzOptions:
-    """How cases are drawn and failures reduced.
+    """Options of drawing cases and reducing failures.
 
     Attributes:
         dtypes: floating dtypes to draw from; the empty name stands for the recorded one, none for that alone.

@@ -54,7 +54,7 @@ def judge_outputs(case: Case, actual: Ok[Array], truth: Truth, reference: Ok[Arr
 
 
 def all_finite(case: Case) -> bool:
-    """Whether no floating input of the case holds an infinity or NaN."""
+    """Tell whether no floating input of the case holds an infinity or NaN."""
     tensors = (invoke.to_torch(t) for t in case.tensors)
     return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())
 

@@ -131,7 +131,7 @@ def judge_not_repeated(reason: str) -> Verdict:
 
 
 def same_outputs(first: Sequence[Array], second: Sequence[Array]) -> bool:
-    """Whether two runs gave the same shapes, dtypes and values (NaN equals NaN, zeros of both signs are equal)."""
+    """Tell whether two runs gave the same shapes, dtypes and values (NaN equals NaN, zeros of both signs are equal)."""
     return len(first) == len(second) and all(
         a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fV")
         for a, b in zip(first, second, strict=True)

@@ -1,1 +1,1 @@
-"""What people and other programs read: reproducers, terminal output, reports."""
+"""Texts that people and other programs read: reproducers, terminal output, reports."""

@@ -1,4 +1,4 @@
-"""How a standalone script ends: how far the outputs are from the bound, and whether the fault is still there."""
+"""The end of a standalone script: how far the outputs are from the bound, and whether the fault is still there."""
 
 from __future__ import annotations
 

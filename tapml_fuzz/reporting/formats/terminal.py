@@ -57,6 +57,7 @@ class Terminal:
             self._bar = None
 
     def __call__(self, event: events.Event) -> None:
+        """Print what the event tells, or move the progress bar."""
         match event:
             case events.PlatformUnavailable(platform, reason, hint):
                 self._print(f"{platform}: not available here: {reason}" + (f" ({hint})" if hint else ""), "dim")
