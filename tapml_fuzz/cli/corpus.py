@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _BINS = 16
 _BAR = 40
-_MASKED_BELOW = -1e4
 
 
 @click.group(epilog="Example: python -m tapml_fuzz corpus show 'softmax*'")
@@ -125,8 +124,10 @@ def _histogram(arrays: Sequence[Any]) -> list[str]:
     """The values of the seeds in equal bins, masked positions apart; nothing for fewer than three distinct values."""
     import numpy as np
 
+    from tapml_fuzz.core.profile import MASKED_BELOW
+
     values = np.concatenate([np.asarray(a, np.float64).reshape(-1) for a in arrays] or [np.zeros(0)])
-    visible = values[np.isfinite(values) & (values > _MASKED_BELOW)]
+    visible = values[np.isfinite(values) & (values > MASKED_BELOW)]
     if len(np.unique(visible)) < 3:
         return [f"{value:>12.5g}  {int((values == value).sum())}" for value in np.unique(values)]
     counts, edges = np.histogram(visible, bins=_BINS)
