@@ -73,9 +73,7 @@ class Campaign:
     ) -> None:
         self._seed_sets, self._lineup, self._store, self._options = seed_sets, lineup, store, options
         self._listener = listener
-        facts = {"seed": options.seed, "budget": options.budget.text, "platforms": list(lineup.candidates)}
-        self._number = store.begin_run({**facts, "version": __version__})
-        self.filer = Filer(store, self._number, listener, lineup.reference, lineup.infos, writer)
+        self._writer = writer
         self._tally, self._attendance = Tally(), Attendance(lineup.candidates)
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._errors: list[BaseException] = []
@@ -89,6 +87,9 @@ class Campaign:
         """
         options, lineup = self._options, self._lineup
         options.budget.start()
+        facts = {"seed": options.seed, "budget": options.budget.text, "platforms": list(lineup.candidates)}
+        number = self._store.begin_run({**facts, "version": __version__})
+        self.filer = Filer(self._store, number, self._listener, lineup.reference, lineup.infos, self._writer)
         self._listener(
             CampaignStarted(
                 __version__,
@@ -118,7 +119,7 @@ class Campaign:
             for runner in self._runners:  # whoever is stuck in a build is cut off
                 runner.close()
         result = self._summary(interrupted)
-        self._store.finish_run(self._number, result)
+        self._store.finish_run(number, result)
         self._listener(CampaignFinished(result))
         if self._errors:
             raise self._errors[0]

@@ -62,7 +62,7 @@ def summary(
         cases=tally.cases,
         elements=tally.elements,
         builds=sum(tally.builds.values()),
-        time_s=TimeSummary(**{name: round(seconds, 3) for name, seconds in asdict(tally.times).items()}),
+        time_s=TimeSummary(**{name: max(0.0, round(seconds, 3)) for name, seconds in asdict(tally.times).items()}),
         platforms={name: _platform(tally, lineup, name, findings) for name in lineup.infos},
         operators=per_operator,
         unjudged=dict(sorted(tally.unjudged.items())),

@@ -15,6 +15,7 @@ from tapml_fuzz.engine.reducing import reduced
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.seeding import slice_seed
 from tapml_fuzz.engine.trial import Result
+from tapml_fuzz.oracle import NoTruth
 from tapml_fuzz.strategies import Recipe, SeedSet, enumerated_recipes, realise
 
 # Recorded seeds before the first slice, and recipes in the slices, of fuzzing within a budget of its own.
@@ -122,7 +123,11 @@ class OperatorFuzzer:
     def _on_a_seed(self, fingerprint: str, platform: str, waiting: Sequence[Case]) -> Result | None:
         """The same failure on a recorded seed that is still to be replayed."""
         for case in waiting:
-            for result in self._runner.trial(case, only=platform).results:
+            try:
+                trial = self._runner.trial(case, only=platform)
+            except NoTruth:  # it will be said of this seed when its turn comes
+                continue
+            for result in trial.results:
                 if self._sink.fingerprint(result, self._seed_set) == fingerprint:
                     return result
         return None

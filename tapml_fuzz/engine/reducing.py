@@ -11,6 +11,7 @@ from tapml_fuzz.engine.failures import Failure
 from tapml_fuzz.engine.options import Stop
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Result
+from tapml_fuzz.oracle import NoTruth
 from tapml_fuzz.reduction import reduce_case
 from tapml_fuzz.strategies import realism
 
@@ -36,7 +37,11 @@ def reduced(failure: Failure, runner: DifferentialRunner, stop: Stop, seconds: f
         now = realism(case, seed_set)
         if not is_no_less_realistic(now, level):
             return False
-        for result in runner.trial(case, only=found.platform, repeat=repeat).results:
+        try:
+            trial = runner.trial(case, only=found.platform, repeat=repeat)
+        except NoTruth:  # of a case that cannot be judged nobody can say that it fails
+            return False
+        for result in trial.results:
             if _same_fault(result, found) and result.verdict.metrics.ratio >= enough:
                 best, level = result, now
                 return True

@@ -54,8 +54,9 @@ class DifferentialRunner:
         self._doubt_reference = doubt_reference
         self._pool = ThreadPoolExecutor(1 + len(candidates), thread_name_prefix="session") if overlap else None
         self._limit = WindowLimit()
-        self._passed = 0  # verdicts of candidates so far, of which one in a few is repeated
-        self._built: dict[str, float] = {}  # build seconds of each session that have been booked
+        self._judged_so_far = 0  # runs of candidates, of which one in a few is repeated
+        self._built: dict[str, float] = {}  # build seconds of each session that have been looked at
+        self._waited_for_builds = 0.0  # seconds
         self._policies: dict[str, Policy] = {}
 
     def trial(self, case: Case, only: str | None = None, *, repeat: bool = False) -> Trial:
@@ -109,7 +110,7 @@ class DifferentialRunner:
         """Run cases, on every platform asked for at once, then judge one after the other."""
         names = [n for n in self.candidates if only in (None, n)]
         sessions = [self.reference, *(self.candidates[n] for n in names)]
-        began, built = time.perf_counter(), sum(self._built.values())
+        began, built = time.perf_counter(), self._waited_for_builds
         begun = [self._begun(session, cases) for session in sessions]
         truths = [self._truth(case) for case in cases]
         ran = [self._ended(self.reference, begun[0])]
@@ -118,7 +119,7 @@ class DifferentialRunner:
             yield self._no_case(cases[0], ran[0][0], truths[0], {})
             return
         ran += [self._ended(session, run) for session, run in zip(sessions[1:], begun[1:], strict=True)]
-        self._limit.took(len(cases), time.perf_counter() - began - (sum(self._built.values()) - built))
+        self._limit.took(len(cases), time.perf_counter() - began - (self._waited_for_builds - built))
         for number, (case, expected) in enumerate(zip(cases, truths, strict=True)):
             for session, outcomes in zip(sessions, ran, strict=True):
                 if number == len(outcomes):  # what comes after a crash or a hang was left
@@ -133,7 +134,9 @@ class DifferentialRunner:
     def _no_case(
         self, case: Case, reference: RunOutcome, expected: Truth | NoTruth, outcomes: Mapping[str, RunOutcome]
     ) -> Trial:
-        return Trial(case, refused={self.reference_name: _refusal(reference, expected)}, missed=_missed(outcomes))
+        gone = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Unreachable)}
+        refused = {self.reference_name: _refusal(reference, expected), **gone}
+        return Trial(case, refused=refused, missed=frozenset(gone))
 
     def _judged(
         self,
@@ -165,7 +168,8 @@ class DifferentialRunner:
             if verdict.kind != "reference-suspect":  # already said, of the reference platform
                 results.append(Result(name, case, verdict, outcome, expected))
         refused = {name: o.reason for name, o in outcomes.items() if isinstance(o, Unsupported)}
-        return Trial(case, tuple(results), refused, _missed(outcomes))
+        missed = frozenset(name for name, outcome in outcomes.items() if isinstance(outcome, Unreachable))
+        return Trial(case, tuple(results), refused, missed)
 
     def _verdict(
         self, name: str, case: Case, outcome: RunOutcome, reference: Ok[Array] | None, expected: Truth, repeat: bool
@@ -174,8 +178,8 @@ class DifferentialRunner:
         policy = self.policy(name)
         with self._oracle():
             verdict = judge(case, outcome, expected, reference=reference, policy=policy)
-        self._passed += 1
-        if not isinstance(outcome, Ok) or not (repeat or verdict.failed or self._passed % REPEAT_EVERY == 0):
+        self._judged_so_far += 1
+        if not isinstance(outcome, Ok) or not (repeat or verdict.failed or self._judged_so_far % REPEAT_EVERY == 0):
             return verdict
         session = self.candidates[name]
         (again,) = self._ended(session, partial(prefetch, session, [case]))
@@ -195,9 +199,10 @@ class DifferentialRunner:
         with self.stopwatch.booking(activity):
             outcomes = run()
         waited = time.perf_counter() - began
-        before = self._built.get(session.name, 0.0)
+        building = min(waited, session.build_seconds - self._built.get(session.name, 0.0))
         self._built[session.name] = session.build_seconds
-        self.stopwatch.rebook(min(waited, session.build_seconds - before), activity, "build")
+        self._waited_for_builds += building
+        self.stopwatch.rebook(building, activity, "build")
         return outcomes
 
     def _truth(self, case: Case) -> Truth | NoTruth:
@@ -224,11 +229,7 @@ def _is_case(reference: RunOutcome, expected: Truth | NoTruth) -> bool:
     return not isinstance(reference, RunError | Unsupported | BuildError) and not isinstance(expected, NoAnswer)
 
 
-def _missed(outcomes: Mapping[str, RunOutcome]) -> frozenset[str]:
-    return frozenset(name for name, outcome in outcomes.items() if isinstance(outcome, Unreachable))
-
-
-def _refusal(reference: RunOutcome, expected: Truth | Exception) -> str:
+def _refusal(reference: RunOutcome, expected: Truth | NoTruth) -> str:
     """Why something is no case (see `_is_case`)."""
     match reference:
         case RunError(reason) | BuildError(reason) | Unsupported(reason):

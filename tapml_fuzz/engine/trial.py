@@ -46,3 +46,6 @@ class Trial:
     results: tuple[Result, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     missed: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        assert self.missed <= self.refused.keys(), "whoever did not answer has a reason"
