@@ -57,7 +57,7 @@ class TvmTarget:
         return self.device == "cpu"
 
     def options(self, **more: Any) -> dict[str, Any]:
-        """What `tvm.target.Target` is made from; `more` is what only the device or the machine can tell."""
+        """The dictionary for `tvm.target.Target`; `more` is what only the device or the machine can tell."""
         facts = {"kind": self.kind, **more}
         if self.host is not None:
             facts.setdefault("host", dict(self.host))
