@@ -65,7 +65,11 @@ def compile_mlir(source: str, flags: Sequence[str]) -> bytes:
 
 
 class IreeFunction:
-    """`main_graph` of a compiled module on one device."""
+    """`main_graph` of a compiled module on one device.
+
+    `runtime` is the module `iree.runtime`, `config` its `Config` with the device, `module` the bytes of `compile_mlir`,
+    and `results` the dtype names that the ONNX model declares for the outputs. Raises what the runtime raises.
+    """
 
     def __init__(self, runtime: Any, config: Any, module: bytes, results: Sequence[str]) -> None:
         self._runtime = runtime
