@@ -41,12 +41,20 @@ _RUN_S = 120.0
 
 
 class BrowserError(Exception):
-    """What WebGPU, tvmjs or wasm reported; whatever was computed meanwhile is not to be trusted."""
+    """An error that WebGPU, tvmjs or wasm reported; whatever was computed meanwhile is not to be trusted."""
 
 
 @dataclass(frozen=True, eq=False)
 class BrowserBuild:
-    """A lowered program, its wasm module, and the functions that it calls in it; one that calls none has no module."""
+    """A lowered program, its wasm module, and the functions that it calls in it; one that calls none has no module.
+
+    Attributes:
+        program: the lowered program.
+        number: the build's own, by which the page knows it.
+        library: the wasm module's file, removed with the build.
+        functions: names of the module's functions that are called, each once.
+        source: WGSL of all kernels.
+    """
 
     program: Program
     number: int
@@ -62,6 +70,7 @@ class TvmWebGPUBrowser:
     row = TARGETS["tvm-webgpu-browser"]
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; starts the browser, once TVM's runtime is compiled (50 s at most)."""
         chromium = find_chromium()
         if chromium is None:
             raise Unavailable("no Chromium", "apt install chromium, or name one in CHROMIUM")
