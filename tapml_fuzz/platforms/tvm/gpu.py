@@ -39,14 +39,14 @@ class DeviceTensor(NamedTuple):
 
 
 class GpuRunner:
-    """Builds and runs units on a GPU API. A subclass knows how to compile source, move bytes and launch."""
+    """Builds operators and runs cases on a GPU API. A subclass knows how to compile source, move bytes and launch."""
 
     row: TvmTarget
     target: Any
     target_options: dict[str, Any]  # what `target` was made from
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
-        """Kernel name -> something `launch` can launch. Raises `BuildRejected` when the driver refuses the source."""
+        """The kernels by name, as `launch` takes them. Raises `BuildRejected` when the driver refuses the source."""
         raise NotImplementedError
 
     def upload(self, array: Array) -> Any:

@@ -57,7 +57,7 @@ class HostCheck:
 
 @dataclass(frozen=True)
 class Branch:
-    """Steps of which one side is taken."""
+    """Two sequences of steps, of which `condition` chooses one."""
 
     condition: Function
     then: tuple[Step, ...]
@@ -179,7 +179,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class HostProgram:
-    """Host functions by name, kernel signatures by name, and the device module to generate code from."""
+    """Host functions by name, kernel signatures by name, and the device source of all kernels."""
 
     functions: dict[str, HostFunction]
     kernels: dict[str, Kernel]

@@ -54,7 +54,7 @@ class Shaped(Protocol):
 
 @dataclass
 class Program:
-    """Storages are numbered: inputs first, then allocations, constants among them.
+    """A lowered operator. Its storages are numbered: inputs first, then allocations, constants among them.
 
     Attributes:
         inputs: the parameters of `main`.

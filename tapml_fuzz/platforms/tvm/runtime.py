@@ -80,7 +80,10 @@ class TvmRuntime:
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
-        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
+        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes.
+
+        Raises `NotSupported` where the program makes a tensor of no elements and the runtime takes none on the device.
+        """
         scalars = self._scalars(build.program, tensors)
         started = time.perf_counter()
         outputs, held = self._execute(build, tensors, scalars, which=0)
@@ -147,7 +150,6 @@ class TvmRuntime:
 
     def compute(self, build: RuntimeBuild, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
         """See `device_tensors.Resident.compute`; inputs are read in place, and outputs hold no poison."""
-
         import tvm
 
         program = build.program

@@ -137,9 +137,10 @@ TARGETS = {
 
 
 def begin(target: TvmTarget, *, own_runtime: bool = True) -> tuple[Any, Any]:
-    """TVM, which generates code for the target, and its first device; None for it where another API is the runtime.
+    """The module tvm, which can generate code for `target`, and the first device of its own runtime.
 
-    Raises `Unavailable` where there is no such TVM, or its own runtime has no such device.
+    The device is None where another API is the runtime. Raises `Unavailable` where there is no such TVM, or its own
+    runtime has no such device.
     """
     device = target.device if own_runtime else ""
     if device not in ("", "cpu") and is_wheel_without(device):
