@@ -35,7 +35,10 @@ _ELEMENTS: dict[str, tuple[str, ...]] = {
 
 
 def onnx_to_mlir(model: Any) -> str:
-    """The model as IREE's importer reads it (what `iree-import-onnx` prints), with shapes inferred as it does."""
+    """The model as IREE's importer reads it (what `iree-import-onnx` prints), with shapes inferred as it does.
+
+    Raises what the importer raises.
+    """
     import onnx
     from iree.compiler.extras import onnx_importer
     from iree.compiler.ir import Context
