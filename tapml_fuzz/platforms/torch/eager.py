@@ -25,7 +25,6 @@ class _TorchEager:
 
     def build(self, spec: BuildSpec) -> Any:
         """See `base.Platform.build`. Raises `BuildRejected` for a name unknown to torch; nothing is compiled."""
-
         from tapml_fuzz.core.errors import UnknownOperator
         from tapml_fuzz.operators.invoke import resolve
 
@@ -38,7 +37,10 @@ class _TorchEager:
     def run(
         self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
-        """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`."""
+        """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`.
+
+        Raises `DeviceLost` for an error of CUDA, which every later call would report again.
+        """
         import torch
 
         from tapml_fuzz.operators.invoke import to_numpy
@@ -84,7 +86,6 @@ class _TorchEager:
 
     def adopt(self, tensor: Any) -> Any | None:
         """See `device_tensors.Resident.adopt`; on the CPU it takes numpy arrays too."""
-
         import torch
 
         kind = 1 if self.device == "cpu" else 2
@@ -97,7 +98,6 @@ class _TorchEager:
 
     def compute(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
         """See `device_tensors.Resident.compute`; an output may be a view of an input."""
-
         import torch
 
         with torch.no_grad():
@@ -111,7 +111,6 @@ class _TorchEager:
 
     def fetch(self, tensor: Any) -> Array:
         """See `device_tensors.Resident.fetch`."""
-
         from tapml_fuzz.operators.invoke import to_numpy
 
         return to_numpy(tensor)

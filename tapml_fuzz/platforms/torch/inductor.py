@@ -152,6 +152,7 @@ class _Inductor(_TorchEager):
     def run(
         self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`; inputs are packed. Raises `NotSupported` where torch would compile again."""
         import torch
 
         try:
@@ -232,7 +233,6 @@ class TorchInductorCuda(_Inductor, TorchCuda):
 
     def lacking(self) -> tuple[str, str] | None:
         """Triton and how to get it, unless it is installed."""
-
         from importlib.util import find_spec
 
         if find_spec("triton") is None:
