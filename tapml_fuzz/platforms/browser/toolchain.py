@@ -67,7 +67,10 @@ class Toolchain:
 
 
 def find_tvmjs() -> Path:
-    """tvmjs as npm installs it: below the folder `$TVMJS`, the current folder, or our cache. Raises `Missing`."""
+    """The path of tvmjs as npm installs it: below the folder `$TVMJS`, else below the current folder or our cache.
+
+    Raises `Missing`.
+    """
     named = os.environ.get("TVMJS")
     folders = [Path(named)] if named else [Path.cwd(), _cache()]
     for folder in folders:
