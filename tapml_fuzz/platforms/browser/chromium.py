@@ -63,12 +63,13 @@ def find_chromium() -> str | None:
 class Browser:
     """One running browser with one page. Not for use from several threads at once.
 
-    `files` maps file names to the files that the page consists of; `page.html` is opened. Raises `Gone` when no page
-    answers.
+    `chromium` is the program's path, `files` maps file names to the files that the page consists of; `page.html` is
+    opened. Raises `Gone` when no page answers.
 
     Attributes:
         hello: what the page said of itself first.
         folder: removed when the browser ends; for whatever should go with it.
+        address: of the page's server, without the token that it asks for.
     """
 
     def __init__(self, chromium: str, files: Mapping[str, Path]) -> None:

@@ -52,7 +52,7 @@ def keep(command: Sequence[str]) -> int:
 
 
 def _dying_with_us() -> Callable[[], object] | None:
-    """What makes the child be killed when this process is killed, where the kernel can."""
+    """A function for the child to call, so that it is killed when this process is; None elsewhere than on Linux."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl

@@ -41,12 +41,20 @@ _RUN_S = 120.0
 
 
 class BrowserError(Exception):
-    """What WebGPU, tvmjs or wasm reported; whatever was computed meanwhile is not to be trusted."""
+    """An error that WebGPU, tvmjs or wasm reported; whatever was computed meanwhile is not to be trusted."""
 
 
 @dataclass(frozen=True, eq=False)
 class BrowserBuild:
-    """A lowered program, its wasm module, and the functions that it calls in it; one that calls none has no module."""
+    """A lowered program, its wasm module, and the functions that it calls in it; one that calls none has no module.
+
+    Attributes:
+        program: the lowered program.
+        number: the build's own, by which the page knows it.
+        library: the wasm module's file, removed with the build.
+        functions: names of the module's functions that are called, each once.
+        source: WGSL of all kernels.
+    """
 
     program: Program
     number: int
@@ -62,6 +70,7 @@ class TvmWebGPUBrowser:
     row = TARGETS["tvm-webgpu-browser"]
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; starts the browser, once TVM's runtime is compiled (50 s at most)."""
         chromium = find_chromium()
         if chromium is None:
             raise Unavailable("no Chromium", "apt install chromium, or name one in CHROMIUM")
@@ -106,7 +115,11 @@ class TvmWebGPUBrowser:
         self._browser.close()
 
     def build(self, spec: BuildSpec) -> BrowserBuild:
-        """Lower, compile, link, and have the browser compile the shaders: what it refuses is `BuildRejected`."""
+        """Lower, compile, link, and have the browser compile the shaders; see `base.Platform.build`.
+
+        Raises `BuildRejected` with the WGSL when the browser refuses it, `NotSupported` for an output whose dtype no
+        shader can write, and `DeviceLost` when the page has ended.
+        """
         program = lower(narrowed_spec(spec), self.target, self.row.passes())
         refuse_outputs(program)
         number = next(self._numbers)
@@ -121,7 +134,7 @@ class TvmWebGPUBrowser:
         return build
 
     def _compile(self, program: Program, library: Path) -> str:
-        """Write the program's wasm module; its WGSL."""
+        """Write the program's wasm module to the file `library` and return the program's WGSL."""
         import tvm
 
         linked: list[RuntimeError] = []
@@ -160,7 +173,11 @@ class TvmWebGPUBrowser:
     def run(
         self, build: BrowserBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
-        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
+        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes.
+
+        Raises `NotSupported` for tensors that tvmjs cannot copy and int64 values beyond 32 bits, `BrowserError` for
+        what WebGPU, tvmjs or wasm reports, and `DeviceLost` when the device or the page is gone.
+        """
         tensors = [narrowed(tensor) for tensor in tensors]
         scalars = build.program.scalars(tensors)
         started = time.perf_counter()

@@ -49,7 +49,13 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Toolchain:
-    """emscripten, and TVM's runtime as object files of it."""
+    """emscripten, and TVM's runtime as object files of it.
+
+    Attributes:
+        emcc: path of the compiler.
+        version: of emscripten, as in `"3.1.6"`.
+        runtime: paths of the object files, which need not exist yet.
+    """
 
     emcc: str
     version: str
@@ -61,7 +67,10 @@ class Toolchain:
 
 
 def find_tvmjs() -> Path:
-    """tvmjs as npm installs it: below the folder `$TVMJS`, the current folder, or our cache. Raises `Missing`."""
+    """The path of tvmjs as npm installs it: below the folder `$TVMJS`, else below the current folder or our cache.
+
+    Raises `Missing`.
+    """
     named = os.environ.get("TVMJS")
     folders = [Path(named)] if named else [Path.cwd(), _cache()]
     for folder in folders:
@@ -72,7 +81,7 @@ def find_tvmjs() -> Path:
 
 
 def version_of(tvmjs: Path) -> str:
-    """What npm calls the version of the tvmjs found by `find_tvmjs`."""
+    """The version of the tvmjs found by `find_tvmjs`, as npm names it."""
     return str(json.loads((tvmjs.parents[1] / "package.json").read_text())["version"])
 
 
@@ -155,7 +164,7 @@ def _cache() -> Path:
 
 
 def _called(command: Sequence[str], seconds: float) -> str:
-    """What the command prints; raises `RuntimeError` with its first error when it fails or takes too long."""
+    """The output of the command; raises `RuntimeError` with its first error when it fails or takes too long."""
     # A group of its own, since emcc is a script and what takes the time is its child.
     with subprocess.Popen(
         command,

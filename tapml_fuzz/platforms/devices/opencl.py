@@ -35,6 +35,8 @@ class OpenCLDevice:
         dtypes: names of the dtypes that the device computes in.
         group_size: the most work items of a work group.
         on_host: whether it is the processor, whose buffers are memory like any other.
+        description: the names of the device and of its OpenCL platform.
+        versions: of pyopencl and of the driver, by name.
     """
 
     def __init__(self) -> None:
@@ -94,7 +96,7 @@ class OpenCLDevice:
         return np.asarray(_Mapped(array, buffer)).view(numpy_dtype(dtype))
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
-        """The buffer's contents; waits for the launches before."""
+        """The buffer's contents as a packed array of that shape and dtype; waits for the launches before."""
         array = np.empty(shape, np.dtype(f"uint{8 * numpy_dtype(dtype).itemsize}"))
         if array.size:
             self.cl.enqueue_copy(self.queue, array, buffer, is_blocking=True)
@@ -108,4 +110,5 @@ class OpenCLDevice:
         self.cl.enqueue_nd_range_kernel(self.queue, kernel, extents, group)
 
     def finish(self) -> None:
+        """Wait for every launch."""
         self.queue.finish()

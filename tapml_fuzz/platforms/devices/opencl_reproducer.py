@@ -1,4 +1,4 @@
-"""What a reproducer needs of pyopencl: the device, buffers and launches, as source."""
+"""The source by which a reproducer uses pyopencl: the device, buffers and launches."""
 
 HELPERS = """\
 device = [device for platform in cl.get_platforms() for device in platform.get_devices()][0]

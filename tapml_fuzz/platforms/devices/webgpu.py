@@ -46,6 +46,8 @@ class WebGPUDevice:
     Attributes:
         dtypes: names of the dtypes that shaders compute in.
         limits: the raised limits, by name.
+        description: the adapter's name, its backend and its driver.
+        versions: of wgpu, by name.
     """
 
     def __init__(self) -> None:
@@ -73,11 +75,14 @@ class WebGPUDevice:
 
     @property
     def max_elements(self) -> int:
-        """Largest tensor that one binding holds, of four bytes an element."""
+        """The size of the largest tensor that one binding holds, in elements of four bytes."""
         return int(self.limits["max-storage-buffer-binding-size"]) // 4
 
     def pipeline(self, source: str, entry_point: str, kinds: Sequence[str]) -> Pipeline:
-        """A pipeline whose bindings are of these kinds; raises `BuildRejected` when the shader is refused."""
+        """A pipeline with one binding per entry of `kinds`, WebGPU's buffer binding types (`"storage"`, `"uniform"`).
+
+        Raises `BuildRejected` when the shader is refused.
+        """
         stage = self._wgpu.ShaderStage.COMPUTE
         entries = [
             {"binding": number, "visibility": stage, "buffer": {"type": kind}} for number, kind in enumerate(kinds)
@@ -108,7 +113,10 @@ class WebGPUDevice:
         return buffer
 
     def remember(self, buffer: Any, array: Array) -> None:
-        """`array` is what a buffer holds: `download` gives its memory, to read, until a dispatch may have written."""
+        """Take note that a buffer holds `array`, which nobody changes any more.
+
+        `download` then gives its memory, to read only, until a dispatch may have written the buffer.
+        """
         self._known[buffer] = to_bits(array).reshape(-1)
 
     def land(self, buffer: Any) -> None:
@@ -127,7 +135,7 @@ class WebGPUDevice:
             self._known[buffer] = copy
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
-        """The buffer's contents; waits for the dispatches before."""
+        """The buffer's contents as a packed array of that shape and dtype; waits for the dispatches before."""
         element = numpy_dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64))
         if count == 0:

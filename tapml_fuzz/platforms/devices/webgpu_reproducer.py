@@ -1,4 +1,4 @@
-"""What a reproducer needs of wgpu: the device, buffers, pipelines and launches, as source."""
+"""The source by which a reproducer uses wgpu: the device, buffers, pipelines and launches."""
 
 from __future__ import annotations
 

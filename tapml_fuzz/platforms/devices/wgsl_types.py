@@ -1,4 +1,4 @@
-"""Which tensors WGSL can hold: int64 goes as int32 where no output is int64, and other outputs are refused in words."""
+"""The tensors that WGSL can hold: int64 goes as int32 where no output is int64; other outputs are refused in words."""
 
 from __future__ import annotations
 

@@ -33,7 +33,10 @@ _ANOTHER_MEANING = {"float64": 1e-3, "float32": 1e-3, "float16": 0.05, "bfloat16
 
 
 def exporter_missing() -> str:
-    """Which package that the exporter needs is not installed; empty when all are. Imports none of them."""
+    """The names of the packages that the exporter needs and that are not installed; empty when all are.
+
+    Imports none of them.
+    """
     return ", ".join(name for name in ("torch", "onnx", "onnxscript") if importlib.util.find_spec(name) is None)
 
 
@@ -118,7 +121,7 @@ def bound_clips(model: Any) -> None:
 
 
 def mistranslation(spec: BuildSpec, model: Any) -> str:
-    """How `model` differs from the operator at small sizes and ordinary values; empty when it does not.
+    """The difference between `model` and the operator at small sizes and ordinary values, in words; empty for none.
 
     Empty as well when it cannot be told: the build spec is too big, torch rejects the sizes, or the reference has no
     implementation.
@@ -187,7 +190,7 @@ def _ordinary(operator: Operator, dtypes: Sequence[str], sizes: Mapping[str, int
 
 
 def declared_dtype(value: Any) -> str:
-    """The dtype name of a graph input or output."""
+    """The dtype name of a graph input or output, an `onnx.ValueInfoProto`."""
     from onnx import helper
 
     return str(np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))

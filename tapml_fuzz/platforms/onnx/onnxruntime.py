@@ -46,6 +46,7 @@ class OnnxRuntimeCpu:
     name = "onnxruntime-cpu"
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; the exporter's packages are needed as well as the runtime."""
         missing = exporter_missing()
         if missing:
             raise Unavailable(f"not installed: {missing}", _MEND)
@@ -66,6 +67,7 @@ class OnnxRuntimeCpu:
         )
 
     def build(self, spec: BuildSpec) -> Any:
+        """See `base.Platform.build`. Raises `NotSupported` for a dtype for which the runtime has no kernel."""
         model = onnx_model(spec)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -88,6 +90,7 @@ class OnnxRuntimeCpu:
     def run(
         self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`; the session reads copies, so that an input it overwrites shows in `mutated`."""
         held = {name: tensor.copy() for name, tensor in zip(build.inputs, tensors, strict=True)}
         started = time.perf_counter()
         outputs = build.session.run(None, held)
@@ -101,4 +104,5 @@ class OnnxRuntimeCpu:
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
+        """The operator by way of ONNX and a session with one thread."""
         return onnx_reproducer(spec, layouts, ["import onnxruntime"], _EXECUTE)

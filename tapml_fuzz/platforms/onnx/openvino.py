@@ -87,6 +87,7 @@ class OpenVinoCpu:
     name = "openvino-cpu"
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; fresh memory of the process is perturbed from here on."""
         missing = exporter_missing()
         if missing:
             raise Unavailable(f"not installed: {missing}", _HINT)
@@ -110,6 +111,11 @@ class OpenVinoCpu:
         )
 
     def build(self, spec: BuildSpec) -> _Build:
+        """See `base.Platform.build`.
+
+        Raises `NotSupported` for an output of a dtype in which the plugin does not compute, and for an ONNX operator
+        for which its front end has no conversion rule.
+        """
         model = onnx_model(spec)
         outputs = tuple(declared_dtype(value) for value in model.graph.output)
         for dtype in outputs:
@@ -129,6 +135,10 @@ class OpenVinoCpu:
     def run(
         self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`; an input that the plugin overwrites shows in `mutated`.
+
+        Raises `ValueError` for tensors that contradict the build, `NotSupported` for an int64 value beyond 32 bits.
+        """
         check_shapes(build.spec, tensors, sizes)
         _refuse_wide(tensors)
         held = [tensor.copy() for tensor in tensors]  # OpenVINO reads, and might write, these very bytes
@@ -147,6 +157,7 @@ class OpenVinoCpu:
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
+        """The operator by way of ONNX and a request compiled with the settings of this platform."""
         return onnx_reproducer(spec, layouts, ["import openvino"], _EXECUTE)
 
     def _shared(self, array: Array) -> Any:

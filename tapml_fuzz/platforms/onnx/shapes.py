@@ -1,4 +1,4 @@
-"""Shapes that contradict a build are refused before a runtime sees them that would not notice."""
+"""A check of a case's shapes, for runtimes that would not notice that they contradict a build."""
 
 from __future__ import annotations
 

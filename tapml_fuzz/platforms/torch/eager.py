@@ -24,6 +24,7 @@ class _TorchEager:
     device: str
 
     def build(self, spec: BuildSpec) -> Any:
+        """See `base.Platform.build`. Raises `BuildRejected` for a name unknown to torch; nothing is compiled."""
         from tapml_fuzz.core.errors import UnknownOperator
         from tapml_fuzz.operators.invoke import resolve
 
@@ -36,7 +37,10 @@ class _TorchEager:
     def run(
         self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
-        """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`."""
+        """Run with real strided tensors; an input written in place shows in `mutated`, a view in `aliased`.
+
+        Raises `DeviceLost` for an error of CUDA, which every later call would report again.
+        """
         import torch
 
         from tapml_fuzz.operators.invoke import to_numpy
@@ -69,7 +73,7 @@ class _TorchEager:
         return call(build, tensors, sizes)
 
     def place(self, array: Array) -> Any:
-        """See `residence.Resident`; on the CPU the tensor is over the array's own memory."""
+        """See `device_tensors.Resident.place`; on the CPU the tensor is over the array's own memory."""
         import warnings
 
         from tapml_fuzz.operators.invoke import to_torch
@@ -81,6 +85,7 @@ class _TorchEager:
             return to_torch(array).to(self.device)
 
     def adopt(self, tensor: Any) -> Any | None:
+        """See `device_tensors.Resident.adopt`; on the CPU it takes numpy arrays too."""
         import torch
 
         kind = 1 if self.device == "cpu" else 2
@@ -92,6 +97,7 @@ class _TorchEager:
         return torch.utils.dlpack.from_dlpack(tensor.__dlpack__())
 
     def compute(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        """See `device_tensors.Resident.compute`; an output may be a view of an input."""
         import torch
 
         with torch.no_grad():
@@ -104,6 +110,7 @@ class _TorchEager:
         return bool(build.name == "aten.view.default")
 
     def fetch(self, tensor: Any) -> Array:
+        """See `device_tensors.Resident.fetch`."""
         from tapml_fuzz.operators.invoke import to_numpy
 
         return to_numpy(tensor)
@@ -111,6 +118,7 @@ class _TorchEager:
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
+        """The operator's call on the device, with the case's strides."""
         return torch_reproducer(spec, sizes, self.device)
 
     def _placed(self, array: Array, layout: Layout) -> Any:
@@ -137,6 +145,7 @@ class TorchCpu(_TorchEager):
     device = "cpu"
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; torch has one thread from here on."""
         try:
             import torch
         except (ImportError, OSError) as error:
@@ -160,6 +169,7 @@ class TorchCuda(_TorchEager):
     device = "cuda"
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; from here on torch uses no TF32 and sums no products of halves in halves."""
         hint = "an NVIDIA GPU with its driver, and a CUDA build of torch (see pytorch.org)"
         try:
             import torch

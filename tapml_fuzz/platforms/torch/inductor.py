@@ -53,7 +53,7 @@ class _Build:
 
 
 class _Inductor(_TorchEager):
-    """What the CPU's and CUDA's platform share, beside the eager platform of that device."""
+    """The parts that the CPU's and CUDA's platform share, beside the eager platform of that device."""
 
     def activate(self) -> Info:
         eager: Info = super().activate()  # type: ignore[misc]
@@ -77,10 +77,11 @@ class _Inductor(_TorchEager):
         return msgspec.structs.replace(info, eager=False, capabilities=capabilities, policy=self.policy())
 
     def lacking(self) -> tuple[str, str] | None:
-        """What is missing to compile for the device, and how to get it."""
+        """The tool that is missing to compile for the device, and how to get it; None when nothing is."""
         raise NotImplementedError
 
     def policy(self) -> Policy:
+        """The numerical policy of generated kernels, which may differ from torch's own."""
         raise NotImplementedError
 
     def build(self, spec: BuildSpec) -> _Build:
@@ -140,7 +141,7 @@ class _Inductor(_TorchEager):
     def _refusal(
         self, spec: BuildSpec, module: Any, sizes: Mapping[str, int], error: Exception, opened: Sequence[str]
     ) -> Exception:
-        """What an exception while compiling means: try static, torch itself does not run it, or a compiler broke."""
+        """The exception that `build` raises in place of `error`, which torch.compile raised."""
         message = f"{type(error).__name__}: {_complaint(error)}"
         if opened:
             return NeedsStatic(message)
@@ -151,6 +152,7 @@ class _Inductor(_TorchEager):
     def run(
         self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`; inputs are packed. Raises `NotSupported` where torch would compile again."""
         import torch
 
         try:
@@ -213,12 +215,14 @@ class TorchInductor(_Inductor, TorchCpu):
     name = "torch-inductor"
 
     def lacking(self) -> tuple[str, str] | None:
+        """The C++ compiler and how to get it, unless there is one."""
         compiler = os.environ.get("CXX", "g++")  # where inductor looks, too
         if shutil.which(compiler) is None:
             return f"no C++ compiler ({compiler}) to compile kernels with", "apt install g++, or name one in CXX"
         return None
 
     def policy(self) -> Policy:
+        """The eager platform's policy."""
         return Policy(accuracy="ieee", source="torch CPU kernels; denormals are kept by default")
 
 
@@ -228,6 +232,7 @@ class TorchInductorCuda(_Inductor, TorchCuda):
     name = "torch-inductor-cuda"
 
     def lacking(self) -> tuple[str, str] | None:
+        """Triton and how to get it, unless it is installed."""
         from importlib.util import find_spec
 
         if find_spec("triton") is None:
@@ -235,6 +240,7 @@ class TorchInductorCuda(_Inductor, TorchCuda):
         return None
 
     def policy(self) -> Policy:
+        """Triton's accuracy, whose division is not IEEE's."""
         return Policy(accuracy="triton", source="PTX ISA, div.full.f32: Triton's division; no TF32, no half sums")
 
 
@@ -270,7 +276,7 @@ def traced(spec: BuildSpec) -> Any:
 
 @contextmanager
 def _oblivious() -> Iterator[None]:
-    """What is compiled now takes sizes of 0 and 1 like any other, where it can."""
+    """Compile within so that sizes of 0 and 1 are taken like any other, where that can be."""
     from torch.fx.experimental import _config
 
     with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]

@@ -37,7 +37,7 @@ specification.loader.exec_module(candidate)
 
 
 def torch_reproducer(spec: BuildSpec, sizes: Mapping[str, int], device: str) -> Reproducer:
-    """`compute` for `"cpu"` or `"cuda"`; strides are kept on the device."""
+    """`compute` that makes the operator's call on `device`, `"cpu"` or `"cuda"`, inputs with their strides."""
     operator = spec.operator
     shown = arguments(operator, lambda size: str(size.value(sizes)), "x{}".format, dtypes=spec.dtypes)
     return Reproducer((), _called(f"{function(operator.name)}({shown})", operator, device))

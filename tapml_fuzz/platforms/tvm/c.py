@@ -29,6 +29,7 @@ class TvmC(TvmRuntime):
     row = TARGETS["tvm-c"]
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; `Unavailable` without gcc on PATH as well."""
         compiler = shutil.which(_COMPILER)
         if compiler is None:
             raise Unavailable("no gcc to compile TVM's C with", "apt install gcc")
@@ -41,7 +42,10 @@ class TvmC(TvmRuntime):
         return self.described(tvm, f"CPU, {compiler} {' '.join(_OPTIONS)}", gcc=version)
 
     def compiled(self, functions: Any) -> Any:
-        """Raises `BuildRejected` with the C source when gcc refuses it."""
+        """The gcc-compiled library of the tensor programs, loaded, and kept in the build cache.
+
+        Raises `BuildRejected` with the C source when gcc refuses it, else whatever TVM raises.
+        """
         import tvm
 
         module = super().compiled(functions)
@@ -56,7 +60,7 @@ class TvmC(TvmRuntime):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """By way of Relax's virtual machine, as a library of C."""
+        """The operator by way of Relax's virtual machine, as a library of C."""
         return c_reproducer(spec, sizes, layouts, _COMPILER, _OPTIONS)
 
 

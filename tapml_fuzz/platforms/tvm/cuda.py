@@ -42,6 +42,7 @@ class TvmCuda(PooledRuntime):
         self._cache = BuildCache("tvm-cuda")
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; `Unavailable` without a driver, a device or a compiler that works."""
         try:
             ctypes.CDLL("libcuda.so.1")  # before the second that TVM takes to import
         except OSError as error:
@@ -81,7 +82,7 @@ class TvmCuda(PooledRuntime):
         raise BuildRejected("; ".join(failures))
 
     def compiled(self, functions: Any) -> Any:
-        """Raises `BuildRejected` with the CUDA source when its compiler refuses it.
+        """The loaded module, its CUDA source already compiled. Raises `BuildRejected` when the compiler refuses it.
 
         TVM itself would compile at the first launch, when it is too late to call it a build error.
         """
@@ -94,6 +95,7 @@ class TvmCuda(PooledRuntime):
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `TvmRuntime.run`. Raises `DeviceLost` for an error that stays with the CUDA context."""
         try:
             return super().run(build, tensors, layouts, sizes)
         except Exception as error:
@@ -105,11 +107,11 @@ class TvmCuda(PooledRuntime):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """By way of Relax's virtual machine on the device."""
+        """The operator by way of Relax's virtual machine on the device."""
         return cuda_reproducer(spec, sizes, layouts)
 
     def _policy(self) -> Policy:
-        """nvcc can be told by its environment variable to leave fast mathematics alone."""
+        """The row's policy, or that of exact mathematics where nvcc's environment variable asks for it."""
         if self._compiler == "nvcc" and os.environ.get("TVM_CUDA_NVCC_NO_FAST_MATH"):
             return Policy(accuracy="ieee", source="CUDA C++ Programming Guide, Mathematical Functions")
         return self.row.policy

@@ -1,4 +1,4 @@
-"""What TVM's OpenCL and WebGPU platforms share: lowering, storages, poison and the order of launches."""
+"""The parts that TVM's OpenCL and WebGPU platforms share: lowering, storages, poison and the order of launches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tapml_fuzz.platforms.tvm.tir_expression import Scalars
 
 @dataclass(frozen=True)
 class GpuBuild:
-    """A lowered program, its kernels' host side, and what the API made of the kernels."""
+    """A lowered program, its kernels' host side, and what `GpuRunner.compile_source` made of the kernels, by name."""
 
     program: Program
     host: HostProgram
@@ -31,7 +31,7 @@ class GpuBuild:
 
 
 class DeviceTensor(NamedTuple):
-    """A buffer and what it holds."""
+    """A device buffer with the shape and the dtype name of the tensor that it holds."""
 
     buffer: Any
     shape: tuple[int, ...]
@@ -39,14 +39,14 @@ class DeviceTensor(NamedTuple):
 
 
 class GpuRunner:
-    """Builds and runs units on a GPU API. A subclass knows how to compile source, move bytes and launch."""
+    """Builds operators and runs cases on a GPU API. A subclass knows how to compile source, move bytes and launch."""
 
     row: TvmTarget
     target: Any
     target_options: dict[str, Any]  # what `target` was made from
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
-        """Kernel name -> something `launch` can launch. Raises `BuildRejected` when the driver refuses the source."""
+        """The kernels by name, as `launch` takes them. Raises `BuildRejected` when the driver refuses the source."""
         raise NotImplementedError
 
     def upload(self, array: Array) -> Any:
@@ -54,9 +54,11 @@ class GpuRunner:
         raise NotImplementedError
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """The buffer's contents as a packed array of that shape and dtype."""
         raise NotImplementedError
 
     def launch(self, pipeline: Any, host: HostProgram, launch: ReadyLaunch) -> None:
+        """Enqueue one kernel: `pipeline` is its entry of `compile_source`, `launch.buffers` are the API's buffers."""
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -68,12 +70,12 @@ class GpuRunner:
         raise NotImplementedError
 
     def build(self, spec: BuildSpec) -> GpuBuild:
-        """Lower `spec` and compile its kernels."""
+        """Lower `spec` and compile its kernels; see `base.Platform.build`."""
         program, host = self._lowered(spec)
         return GpuBuild(program, host, self.compile_source(host) if host.kernels else {})
 
     def _lowered(self, spec: BuildSpec) -> tuple[Program, HostProgram]:
-        """What TVM makes of `spec`, before a driver sees it."""
+        """The lowered program and its generated source, which no driver has seen. Raises what `build` raises."""
         program = lower(spec, self.target, self.row.passes())
         opened = bool(program.axes)
         if not program.calls:
@@ -137,16 +139,18 @@ class GpuRunner:
         return [DeviceTensor(storages[v.storage], v.shape(scalars), v.dtype) for v in program.outputs]
 
     def place(self, array: Array) -> DeviceTensor:
-        """See `residence.Resident`."""
+        """See `device_tensors.Resident.place`."""
         return DeviceTensor(self.upload(np.ascontiguousarray(array).reshape(array.shape)), array.shape, name_of(array))
 
     def adopt(self, tensor: Any) -> DeviceTensor | None:
-        """Buffers of these APIs are nobody else's memory."""
+        """None: buffers of these APIs are nobody else's memory."""
         return None
 
     def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        """See `device_tensors.Resident.compute`; buffers are poisoned here too, but nobody looks for the poison."""
         scalars = build.program.scalars(tensors)
         return self._launched(build, [tensor.buffer for tensor in tensors], scalars, which=0)
 
     def fetch(self, tensor: DeviceTensor) -> Array:
+        """See `device_tensors.Resident.fetch`."""
         return self.download(tensor.buffer, tensor.shape, tensor.dtype)

@@ -32,12 +32,16 @@ class Launch:
 
 @dataclass(frozen=True)
 class Let:
+    """The value of a variable from here on."""
+
     variable: int
     value: Function
 
 
 @dataclass(frozen=True)
 class Allocate:
+    """A temporary buffer of the host function's, for its kernels only."""
+
     buffer: int
     dims: tuple[Function, ...]
     dtype: str
@@ -45,12 +49,16 @@ class Allocate:
 
 @dataclass(frozen=True)
 class HostCheck:
+    """A check of the host function's: where `condition` is false, the run ends with `message`."""
+
     condition: Function
     message: str
 
 
 @dataclass(frozen=True)
 class Branch:
+    """Two sequences of steps, of which `condition` chooses one."""
+
     condition: Function
     then: tuple[Step, ...]
     otherwise: tuple[Step, ...]
@@ -58,6 +66,8 @@ class Branch:
 
 @dataclass(frozen=True)
 class Loop:
+    """Steps that are taken once for each value of `variable` from `start` on, `extent` times."""
+
     variable: int
     start: Function
     extent: Function
@@ -69,7 +79,7 @@ Step = Launch | Let | Allocate | HostCheck | Branch | Loop
 
 @dataclass(frozen=True)
 class ReadyLaunch:
-    """A launch with every expression evaluated: what a runner hands to its API."""
+    """A launch with every expression evaluated, as a runner hands it to its API."""
 
     kernel: str
     buffers: tuple[Any, ...]
@@ -169,7 +179,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class HostProgram:
-    """Host functions by name, kernel signatures by name, and the device module to generate code from."""
+    """Host functions by name, kernel signatures by name, and the device source of all kernels."""
 
     functions: dict[str, HostFunction]
     kernels: dict[str, Kernel]

@@ -1,4 +1,4 @@
-"""What a GPU platform does with one case, spelled out: its buffers, then its launches, every number evaluated.
+"""One case on a GPU platform as lines of source: its buffers, then its launches, every number evaluated.
 
 The host program is interpreted as for a run, with names in place of buffers; what differs between APIs is how a
 launch is spelled.

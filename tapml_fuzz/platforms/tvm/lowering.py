@@ -32,6 +32,7 @@ class TensorValue:
     dtype: str
 
     def shape(self, scalars: Scalars) -> tuple[int, ...]:
+        """The sizes at given values of the shape variables."""
         return tuple(int(dim(scalars)) for dim in self.dims)
 
 
@@ -47,12 +48,13 @@ class Shaped(Protocol):
     """Anything with a shape."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The sizes, in order of the axes."""
 
 
 @dataclass
 class Program:
-    """Storages are numbered: inputs first, then allocations, constants among them.
+    """A lowered operator. Its storages are numbered: inputs first, then allocations, constants among them.
 
     Attributes:
         inputs: the parameters of `main`.
@@ -62,6 +64,7 @@ class Program:
         calls: in order.
         outputs: what `main` returns, flattened; an output may share its storage with an input or another output.
         functions: TVM module with the tensor programs called.
+        storages: their number so far.
     """
 
     inputs: list[TensorValue] = field(default_factory=list)
@@ -102,6 +105,7 @@ class Program:
             yield from functions[call.function].launches(arguments, temporary)
 
     def new_storage(self) -> int:
+        """The number of one more storage."""
         self.storages += 1
         return self.storages - 1
 
@@ -144,7 +148,10 @@ def lower(spec: BuildSpec, target: Any, pipeline: Any) -> Program:
 
 
 def failure(error: Exception, opened: bool) -> Exception:
-    """What an exception from inside TVM means: try static, no converter, or a compiler that broke."""
+    """The outcome of an exception from inside TVM, as the exception that a platform's `build` raises.
+
+    `NeedsStatic` with open axes; else `NotSupported` where TVM says that it has no way, `BuildRejected` where it broke.
+    """
     message = f"{type(error).__name__}: {_last_lines(str(error))}"
     if opened:
         return NeedsStatic(message)
@@ -190,7 +197,7 @@ def _walk(module: Any) -> Program:
 
 
 def _evaluate(node: Any, known: Mapping[Any, Any], program: Program) -> Any:
-    """What a Relax expression stands for; a call of a tensor program is appended to the program's calls."""
+    """The tensor or tuple that a Relax expression stands for; a call is appended to the program's calls."""
     kind = type(node).__name__
     if kind in ("Var", "DataflowVar"):
         return known[node]

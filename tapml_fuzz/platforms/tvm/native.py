@@ -22,6 +22,7 @@ class TvmLlvm(TvmRuntime):
     row = TARGETS["tvm-llvm"]
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; fresh memory of the process is perturbed from here on."""
         tvm, self.device = begin(self.row)
         perturb_fresh_memory()
         self.target = tvm.target.Target(self.row.options())
@@ -30,7 +31,7 @@ class TvmLlvm(TvmRuntime):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """By way of Relax's virtual machine, which a developer of TVM knows better than the bare tensor programs."""
+        """The operator by way of Relax's virtual machine, better known to TVM's developers than tensor programs."""
         return cpu_reproducer(spec, sizes, layouts)
 
 
@@ -38,6 +39,7 @@ class TvmDevice(TvmRuntime):
     """Apache TVM on a device of this machine, where TVM was built with its runtime and code generator."""
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; the target is that of the first device, as TVM describes it."""
         tvm, self.device = begin(self.row)
         found = tvm.target.Target.from_device(self.device)
         self.target = tvm.target.Target(found, tvm.target.Target("llvm"))
@@ -52,7 +54,7 @@ class TvmDevice(TvmRuntime):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """By way of Relax's virtual machine on the device."""
+        """The operator by way of Relax's virtual machine on the device."""
         return device_reproducer(spec, sizes, layouts, self.row.device)
 
 

@@ -44,6 +44,7 @@ class TvmOpenCL(GpuRunner):
     row = TARGETS["tvm-opencl"]
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; a block has at most 256 threads, or fewer where the device says so."""
         tvm, _ = begin(self.row, own_runtime=False)
         self._device = OpenCLDevice()
         self.target_options = self.row.options(max_num_threads=min(256, self._device.group_size))
@@ -58,9 +59,11 @@ class TvmOpenCL(GpuRunner):
         )
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
+        """The OpenCL kernels by name, of one program; see `GpuRunner.compile_source`."""
         return self._device.kernels(host.source, host.kernels)
 
     def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Reproducer:
+        """The program's source and its launches on pyopencl; see `GpuRunner.spelled`."""
         kernels = {name: f"kernel_{number}" for number, name in enumerate(host.kernels)}
 
         def spell(launch: ReadyLaunch) -> str:
@@ -80,7 +83,7 @@ class TvmOpenCL(GpuRunner):
         )
 
     def adopt(self, tensor: Any) -> DeviceTensor | None:
-        """Memory of the host's, where the device is the processor: PoCL computes on it as it is."""
+        """A tensor in the host's memory, where the device is the processor: PoCL computes on it as it is. Else None."""
         if not self._device.on_host or 0 in tensor.shape or not on_device(tensor, _HOST, 0):
             return None
         array = _array(tensor)
@@ -89,6 +92,7 @@ class TvmOpenCL(GpuRunner):
         return DeviceTensor(self._device.over(array), array.shape, name_of(array))
 
     def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
+        """See `GpuRunner.compute`; where the device is the processor, outputs offer their memory through DLPack."""
         outputs = super().compute(build, tensors, sizes)
         return [self._offered(output) for output in outputs]
 
@@ -101,17 +105,21 @@ class TvmOpenCL(GpuRunner):
         return offered
 
     def upload(self, array: Array) -> Any:
+        """See `OpenCLDevice.upload`."""
         return self._device.upload(array)
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """See `OpenCLDevice.download`."""
         return self._device.download(buffer, shape, dtype)
 
     def launch(self, pipeline: Any, host: HostProgram, launch: ReadyLaunch) -> None:
+        """Enqueue the kernel over work items, with scalars of the dtypes that its signature names."""
         dtypes = host.kernels[launch.kernel].scalars
         scalars = [numpy_dtype(dtype).type(value) for dtype, value in zip(dtypes, launch.scalars, strict=True)]
         self._device.launch(pipeline, _extents(launch), launch.block, (*launch.buffers, *scalars))
 
     def finish(self) -> None:
+        """See `OpenCLDevice.finish`."""
         self._device.finish()
 
 

@@ -16,7 +16,11 @@ _KEPT = 64 << 20  # bytes per device
 
 
 class Pool:
-    """Buffers of a device by size, in powers of two. What is filled while it lends comes back when that ends."""
+    """Buffers of a device by size, in powers of two. What is filled while it lends comes back when that ends.
+
+    Attributes:
+        kept: bytes of the buffers that are free, at most 64 MiB.
+    """
 
     def __init__(self, device: Any) -> None:
         self._device = device
@@ -26,6 +30,7 @@ class Pool:
 
     @property
     def lends(self) -> bool:
+        """Whether a block of `lending` is running, so that `filled` may be called."""
         return self._lent is not None
 
     @contextmanager
@@ -44,7 +49,7 @@ class Pool:
             self._lent = None
 
     def filled(self, array: Array, dtype: str) -> Any:
-        """A tensor on the device with that content."""
+        """A tensor on the device with the array's contents. Only while the pool lends."""
         assert self._lent is not None
         size = max(_SMALLEST, 1 << (array.nbytes - 1).bit_length())
         if free := self._free[size]:
@@ -74,6 +79,7 @@ class PooledRuntime(TvmRuntime):
     pool: Pool
 
     def upload(self, array: Array, dtype: str) -> Any:
+        """A tensor on the device: the pool's while it lends, else a new one."""
         return self.pool.filled(array, dtype) if self.pool.lends else super().upload(array, dtype)
 
     def _execute(

@@ -44,7 +44,7 @@ class TvmRuntime:
     device: Any
 
     def described(self, tvm: Any, device: str, **versions: str) -> Info:
-        """What the platform says of itself: the row, the device at hand, and versions besides TVM's."""
+        """The `Info` of the activated platform, from its row, the device at hand, and versions besides TVM's."""
         return Info(
             self.name,
             True,
@@ -61,7 +61,10 @@ class TvmRuntime:
         return tvm.tirx.build(functions, target=self.target)
 
     def build(self, spec: BuildSpec) -> RuntimeBuild:
-        """Lower `spec` and compile its tensor programs; a program that only moves shapes has none."""
+        """Lower `spec` and compile its tensor programs; a program that only moves shapes has none.
+
+        Raises what `lowering.lower` raises, and the same for what fails in code generation.
+        """
         program = lower(spec, self.target, self.row.passes())
         functions: dict[str, Any] = {}
         try:
@@ -77,7 +80,10 @@ class TvmRuntime:
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
-        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
+        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes.
+
+        Raises `NotSupported` where the program makes a tensor of no elements and the runtime takes none on the device.
+        """
         scalars = self._scalars(build.program, tensors)
         started = time.perf_counter()
         outputs, held = self._execute(build, tensors, scalars, which=0)
@@ -121,7 +127,7 @@ class TvmRuntime:
         return outputs, [tensor.numpy() for tensor in held]
 
     def place(self, array: Array) -> Any:
-        """See `residence.Resident`."""
+        """See `device_tensors.Resident.place`."""
         return self.upload(np.ascontiguousarray(array).reshape(array.shape), name_of(array))
 
     def adopt(self, tensor: Any) -> Any | None:
@@ -143,6 +149,7 @@ class TvmRuntime:
             return None
 
     def compute(self, build: RuntimeBuild, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        """See `device_tensors.Resident.compute`; inputs are read in place, and outputs hold no poison."""
         import tvm
 
         program = build.program
@@ -157,6 +164,7 @@ class TvmRuntime:
         return outputs
 
     def fetch(self, tensor: Any) -> Array:
+        """See `device_tensors.Resident.fetch`."""
         array: Array = tensor.numpy()
         return array
 
@@ -165,7 +173,7 @@ class TvmRuntime:
         return self.upload(array, dtype)
 
     def upload(self, array: Array, dtype: str) -> Any:
-        """A new tensor on the device."""
+        """A new tensor on the device with the array's contents; `dtype` is TVM's name of it."""
         import tvm
 
         tensor = tvm.runtime.empty(array.shape, dtype, self.device)

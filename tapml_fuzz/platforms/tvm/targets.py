@@ -57,7 +57,7 @@ class TvmTarget:
         return self.device == "cpu"
 
     def options(self, **more: Any) -> dict[str, Any]:
-        """What `tvm.target.Target` is made from; `more` is what only the device or the machine can tell."""
+        """The dictionary for `tvm.target.Target`; `more` is what only the device or the machine can tell."""
         facts = {"kind": self.kind, **more}
         if self.host is not None:
             facts.setdefault("host", dict(self.host))
@@ -137,9 +137,10 @@ TARGETS = {
 
 
 def begin(target: TvmTarget, *, own_runtime: bool = True) -> tuple[Any, Any]:
-    """TVM, which generates code for the target, and its first device; None for it where another API is the runtime.
+    """The module tvm, which can generate code for `target`, and the first device of its own runtime.
 
-    Raises `Unavailable` where there is no such TVM, or its own runtime has no such device.
+    The device is None where another API is the runtime. Raises `Unavailable` where there is no such TVM, or its own
+    runtime has no such device.
     """
     device = target.device if own_runtime else ""
     if device not in ("", "cpu") and is_wheel_without(device):

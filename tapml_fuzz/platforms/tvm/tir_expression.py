@@ -63,7 +63,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
 
 
 def key(variable: Any) -> int:
-    """What tells a variable (or buffer) from every other of its program: an address, so keep the program meanwhile.
+    """The identity of a variable (or buffer) in its program: an address, so keep the program meanwhile.
 
     As a key, the variable itself would be compared by TVM at every lookup, at a tenth of a small run's time.
     """

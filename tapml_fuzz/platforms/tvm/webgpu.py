@@ -51,6 +51,7 @@ class TvmWebGPU(GpuRunner):
     row = TARGETS["tvm-webgpu"]
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; dtypes and the largest tensor are the adapter's."""
         tvm, _ = begin(self.row, own_runtime=False)
         self._device = WebGPUDevice()
         self.target_options = self.row.options()
@@ -67,6 +68,7 @@ class TvmWebGPU(GpuRunner):
         )
 
     def build(self, spec: BuildSpec) -> GpuBuild:
+        """See `GpuRunner.build`. Raises `NotSupported` for an output whose dtype no shader can write."""
         build = super().build(narrowed_spec(spec))
         refuse_outputs(build.program)
         return build
@@ -74,31 +76,35 @@ class TvmWebGPU(GpuRunner):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
+        """See `GpuRunner.reproducer`; int64 inputs go as int32."""
         return super().reproducer(narrowed_spec(spec), sizes, layouts, careful=careful)
 
     def run(
         self, build: GpuBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `GpuRunner.run`. Raises `NotSupported` for an int64 value beyond 32 bits."""
         return super().run(build, [narrowed(tensor) for tensor in tensors], layouts, sizes)
 
     def place(self, array: Array) -> DeviceTensor:
+        """See `device_tensors.Resident.place`; int64 goes as int32, and the device remembers the contents."""
         array = narrowed(array)
         tensor = super().place(array)
         self._device.remember(tensor.buffer, array)
         return tensor
 
     def compute(self, build: GpuBuild, tensors: Sequence[DeviceTensor], sizes: Mapping[str, int]) -> list[DeviceTensor]:
-        """Waits by landing the first output: most likely that is fetched next."""
+        """See `GpuRunner.compute`; it waits by landing the first output, which most likely is fetched next."""
         outputs = super().compute(build, tensors, sizes)
         if build.program.calls:
             self._device.land(outputs[0].buffer)
         return outputs
 
     def compile_source(self, host: HostProgram) -> dict[str, Any]:
-        """One shader module per kernel: TVM repeats `PODArgs` and the bindings in each."""
+        """A pipeline per kernel, of a shader module of its own: TVM repeats `PODArgs` and the bindings in each."""
         return {name: self._pipeline(host.kernels[name], text) for name, text in _split(host).items()}
 
     def spelled(self, program: Program, host: HostProgram, shapes: Sequence[tuple[int, ...]]) -> Reproducer:
+        """The shaders and their dispatches on wgpu; see `GpuRunner.spelled`."""
         sources = _split(host) if host.kernels else {}
         numbers = {name: number for number, name in enumerate(sources)}
 
@@ -130,12 +136,15 @@ class TvmWebGPU(GpuRunner):
         return _Packed(self._device.pipeline(source, kernel.name, _kinds(kernel, source)), _packing(kernel, source))
 
     def upload(self, array: Array) -> Any:
+        """See `WebGPUDevice.upload`."""
         return self._device.upload(array)
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """See `WebGPUDevice.download`."""
         return self._device.download(buffer, shape, dtype)
 
     def launch(self, pipeline: _Packed, host: HostProgram, launch: ReadyLaunch) -> None:
+        """Dispatch the kernel, its scalars packed in a uniform. Raises `NotSupported` for one beyond 32 bits."""
         grid, last_block = self._packed_grid(launch)
         wide = [value for value in launch.scalars if isinstance(value, int) and not -(2**31) <= value < 2**31]
         if wide:

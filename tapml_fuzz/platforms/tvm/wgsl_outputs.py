@@ -1,4 +1,4 @@
-"""Which outputs of a program no shader can write, though TVM would generate one."""
+"""The outputs of a program that no shader can write, though TVM would generate one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tapml_fuzz.platforms.tvm.lowering import Program
 
 
 def refuse_outputs(program: Program) -> None:
-    """Raises `NotSupported` when an output is of a dtype that no shader can write."""
+    """Raise `NotSupported` when an output of `program` is of a dtype that no shader can write."""
     for value in program.outputs:
         if value.dtype in (*ABSENT, "int64"):
             raise NotSupported(f"WGSL has no {value.dtype}, and an output is {value.dtype}")

@@ -35,7 +35,10 @@ _ELEMENTS: dict[str, tuple[str, ...]] = {
 
 
 def onnx_to_mlir(model: Any) -> str:
-    """The model as IREE's importer reads it (what `iree-import-onnx` prints), with shapes inferred as it does."""
+    """The model as IREE's importer reads it (what `iree-import-onnx` prints), with shapes inferred as it does.
+
+    Raises what the importer raises.
+    """
     import onnx
     from iree.compiler.extras import onnx_importer
     from iree.compiler.ir import Context
@@ -65,7 +68,11 @@ def compile_mlir(source: str, flags: Sequence[str]) -> bytes:
 
 
 class IreeFunction:
-    """`main_graph` of a compiled module on one device."""
+    """`main_graph` of a compiled module on one device.
+
+    `runtime` is the module `iree.runtime`, `config` its `Config` with the device, `module` the bytes of `compile_mlir`,
+    and `results` the dtype names that the ONNX model declares for the outputs. Raises what the runtime raises.
+    """
 
     def __init__(self, runtime: Any, config: Any, module: bytes, results: Sequence[str]) -> None:
         self._runtime = runtime

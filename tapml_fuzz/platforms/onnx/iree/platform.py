@@ -46,6 +46,7 @@ class _Iree:
     empty = True  # whether the driver takes tensors of no elements
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; the device is the driver's default."""
         missing = exporter_missing() or ("iree-base-compiler" if find_spec("iree.compiler") is None else "")
         if missing:
             raise Unavailable(f"not installed: {missing}", _MEND)
@@ -80,9 +81,14 @@ class _Iree:
         raise NotImplementedError
 
     def device(self, found: Mapping[str, Any]) -> str:
+        """The device in words, from what the driver says of it."""
         return str(found["name"])
 
     def build(self, spec: BuildSpec) -> _Build:
+        """See `base.Platform.build`. Raises `NotSupported` for an output of a dtype that the platform does not name.
+
+        Modules are kept in the build cache by source, flags and the compiler's version.
+        """
         model = onnx_model(spec)
         results = [declared_dtype(value) for value in model.graph.output]
         for dtype in results:
@@ -107,6 +113,7 @@ class _Iree:
     def run(
         self, build: _Build, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`. Raises `ValueError` for tensors that contradict the build."""
         check_shapes(build.spec, tensors, sizes)
         started = time.perf_counter()
         outputs = tuple(build.function(tensors))
@@ -115,6 +122,7 @@ class _Iree:
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
+        """The operator by way of ONNX and IREE, with the flags and the driver of this platform."""
         return iree_reproducer(spec, layouts, self.driver, (*FLAGS, *self._flags))
 
 
@@ -133,10 +141,12 @@ class IreeLlvmCpu(_Iree):
     no_device = _MEND
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`; fresh memory of the process is perturbed from here on."""
         perturb_fresh_memory()
         return super().activate()
 
     def flags(self) -> tuple[str, ...]:
+        """The flags for code of this machine's processor."""
         return (
             "--iree-hal-target-device=local",
             "--iree-hal-local-target-device-backends=llvm-cpu",
@@ -144,6 +154,7 @@ class IreeLlvmCpu(_Iree):
         )
 
     def device(self, found: Mapping[str, Any]) -> str:
+        """The processor: what the driver says of itself names none."""
         return "this machine's CPU, driver local-sync, one thread"
 
 
@@ -169,6 +180,7 @@ class IreeVulkan(_Iree):
     no_device = "a GPU driver with Vulkan; without a GPU: Debian's mesa-vulkan-drivers"
 
     def flags(self) -> tuple[str, ...]:
+        """The flags for IREE's default profile of Vulkan."""
         return ("--iree-hal-target-device=vulkan",)
 
 
@@ -184,6 +196,7 @@ class IreeCuda(_Iree):
     no_device = "an NVIDIA GPU with its driver"
 
     def flags(self) -> tuple[str, ...]:
+        """The flags for the first device's compute capability, at most 8.9; raises `OSError` without a driver."""
         return ("--iree-hal-target-device=cuda", f"--iree-cuda-target=sm_{min(_compute_capability(), _NEWEST)}")
 
 
