@@ -46,7 +46,7 @@ class OffloadOptions:
     """Options of a walk of a model.
 
     Attributes:
-        source, target: names of platforms; the source is one of torch's.
+        reference, target: names of platforms; the reference is one of torch's.
         order: `"common"`, `"graph"`, or globs with commas between.
         fuzz: seconds of fuzzing per unit after its own calls have passed.
         batches: how many batches of the texts run: short ones, some padded; the model runs once for every unit.
@@ -71,7 +71,7 @@ class OffloadOptions:
             known = ", ".join(references())
             raise BadOption(f"--from {self.reference!r} is no reference platform", hint=f"one of {known}")
         if self.target == self.reference:
-            raise BadOption("source and target are the same platform", hint="give another --to")
+            raise BadOption("reference and target are the same platform", hint="give another --to")
 
 
 def offload(

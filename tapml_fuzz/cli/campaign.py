@@ -67,7 +67,7 @@ def load_seed_sets(corpus: Corpus, entries: Sequence[Entry]) -> dict[str, SeedSe
 
 
 def _implemented(seed_sets: Mapping[str, SeedSet], infos: Sequence[Info], terminal: Terminal) -> dict[str, SeedSet]:
-    """The sources that at least one candidate implements; says so of candidates that do not implement all.
+    """The seed sets that at least one candidate implements; says so of candidates that do not implement all.
 
     Raises `UnknownOperator` for a candidate that implements none of them.
     """

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 
+from tapml_fuzz.core.dtypes import Array
+from tapml_fuzz.core.operator import Operator
+from tapml_fuzz.engine import runner as running
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.engine.fuzzer import OperatorFuzzer
 from tapml_fuzz.engine.options import FuzzOptions, Stop
+from tapml_fuzz.oracle import Truth, truth
 from tapml_fuzz.strategies import SeedSet, from_corpus
 from tests.engine.sinks import Remembering, runner_of
 
@@ -78,3 +85,19 @@ def test_time_that_is_up_ends_everything(tanh: SeedSet) -> None:
         fuzzer.search(100, 0, 1)
         fuzzer.replay(2)
     assert len(sink.trials) == 3
+
+
+def test_what_cannot_be_judged_is_no_step_of_a_reduction(tanh: SeedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle fails on fewer than eight elements: the finding is reduced to no fewer, and stays."""
+
+    def failing(operator: Operator, tensors: Sequence[Array], *rest: Any, **options: Any) -> Truth:
+        if tensors[0].size < 8:
+            raise ValueError("too few")
+        return truth(operator, tensors, *rest, **options)
+
+    monkeypatch.setattr(running, "truth", failing)
+    sink = Remembering()
+    with runner_of(large_wrong) as runner:
+        OperatorFuzzer(tanh, runner, sink).replay(2)
+    (last,) = sink.last
+    assert 8 <= last.best.case.elements < last.found.case.elements

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 from tapml_fuzz.campaign.attendance import Attendance
 from tapml_fuzz.core.case import Case
 from tapml_fuzz.core.events import PlatformLost, PlatformReturned
-from tapml_fuzz.core.outcome import RunOutcome, Unreachable
+from tapml_fuzz.core.outcome import RunError, RunOutcome, Unreachable
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Trial
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
@@ -30,7 +33,7 @@ class Counting(CallableSession):
 
 
 @pytest.mark.parametrize(("width", "tried"), [(3, True), (4, False)])
-def test_a_candidate_here_is_not_asked_what_the_source_platform_rejects(width: int, tried: bool) -> None:
+def test_a_candidate_here_is_not_asked_what_the_reference_platform_rejects(width: int, tried: bool) -> None:
     candidate = Counting()
     runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": candidate}, overlap=False)
     tensors = (np.ones((2, 3), np.float32), np.ones((2, width), np.float32))
@@ -71,3 +74,48 @@ def test_a_platform_is_back_when_no_worker_misses_it() -> None:
     told = [list(attendance.noted(worker, trial)) for worker, trial in [(0, missed), (1, missed), (0, Trial(case))]]
     assert told == [[PlatformLost("candidate", "gone")], [], []]
     assert list(attendance.noted(1, Trial(case))) == [PlatformReturned("candidate")]
+
+
+class Rejecting(InProcessSession):
+    """A reference platform that runs nothing."""
+
+    def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
+        return iter([RunError("no such shape") for _ in cases])
+
+
+def test_who_does_not_answer_is_told_where_there_is_no_case_either() -> None:
+    runner = DifferentialRunner("torch-cpu", Rejecting("torch-cpu"), {"candidate": Vanishing()})
+    case = Case(SUB, {"a": 2, "b": 3}, (np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
+    try:
+        trial = runner.trial(case)
+    finally:
+        runner.close()
+    assert (trial.missed, trial.results) == ({"candidate"}, ())
+    assert trial.refused == {"torch-cpu": "no such shape", "candidate": "reason 1"}
+    assert list(Attendance(["candidate"]).noted(0, trial)) == [PlatformLost("candidate", "reason 1")]
+
+
+class Building(Counting):
+    """A candidate that builds for 0.3 s and then takes as long to run."""
+
+    def run(self, case: Case) -> RunOutcome:
+        if not self.builds:
+            time.sleep(0.3)
+            self.builds, self.build_seconds = 1, 0.3
+        time.sleep(0.3)
+        return super().run(case)
+
+
+def test_builds_side_by_side_do_not_lengthen_a_window() -> None:
+    """What three candidates build at once is waited for once; a slow run keeps windows short all the same."""
+    candidates = {f"candidate-{n}": Building() for n in range(3)}
+    for name, session in candidates.items():
+        session.name = name
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), candidates)
+    case = Case(SUB, {"a": 2, "b": 3}, (np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
+    try:
+        runner.trial(case)
+        next(runner.trials((case, None) for _ in range(16)))
+    finally:
+        runner.close()
+    assert max(session.asked for session in candidates.values()) <= 3

@@ -70,7 +70,7 @@ def test_killed_in_the_middle_and_resumed(first_layer: Path, tmp_path: Path) -> 
     ("more", "said"),
     [
         (["--to", "tvm-lvm"], "E102"),
-        (["--to", "torch-cpu"], "source and target are the same"),
+        (["--to", "torch-cpu"], "reference and target are the same"),
         (["--from", "tvm-opencl"], "no reference platform"),
         (["--fuzz", "soon"], "E204"),
         (["--inputs", "nowhere.txt"], "E203"),

@@ -39,7 +39,7 @@ SUBJECTS = (
 )
 
 
-# State is a thread's own, and each run of a hunt has its own thread: every hunt meets a kernel that was never launched.
+# State is a thread's own, and each run of a test has its own thread: every test meets a kernel that was never launched.
 class Scratch(local):
     """A buffer of partial sums that grows and is kept between calls, as allocators on devices do it."""
 

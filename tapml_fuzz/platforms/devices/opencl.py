@@ -14,7 +14,7 @@ from tapml_fuzz.platforms.base import BuildRejected, Unavailable
 
 POLICY = Policy(flushes_subnormals=True, accuracy="opencl", source="OpenCL C 3.0, 7.4 (relative error) and 7.5.3")
 
-_MEND = "pip install 'tapml_fuzz[opencl]', or Debian's pocl-opencl-icd"
+_HINT = "pip install 'tapml_fuzz[opencl]', or Debian's pocl-opencl-icd"
 _ALWAYS = ("float32", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 _PADDING = 16  # bytes; OpenCL has no buffer of size zero (clCreateBuffer: CL_INVALID_BUFFER_SIZE)
 
@@ -43,13 +43,13 @@ class OpenCLDevice:
         try:
             import pyopencl as cl
         except (ImportError, OSError) as error:
-            raise Unavailable(f"cannot import: {error}", _MEND) from error
+            raise Unavailable(f"cannot import: {error}", _HINT) from error
         try:
             devices = [device for platform in cl.get_platforms() for device in platform.get_devices()]
         except cl.Error as error:
-            raise Unavailable(f"no OpenCL platform: {error}", _MEND) from error
+            raise Unavailable(f"no OpenCL platform: {error}", _HINT) from error
         if not devices:
-            raise Unavailable("no OpenCL device", _MEND)
+            raise Unavailable("no OpenCL device", _HINT)
         self.cl, device = cl, devices[0]
         self.context = cl.Context([device])
         self.queue = cl.CommandQueue(self.context)

@@ -28,7 +28,7 @@ RAISED_LIMITS = (
 
 _LANDED = 16 << 20  # bytes of the largest buffer that lands as a whole
 
-_MEND = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
+_HINT = "pip install 'tapml_fuzz[webgpu]'; without a GPU driver: Debian's mesa-vulkan-drivers"
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class WebGPUDevice:
         try:
             import wgpu
         except (ImportError, OSError) as error:
-            raise Unavailable(f"cannot import: {error}", _MEND) from error
+            raise Unavailable(f"cannot import: {error}", _HINT) from error
         try:
             adapters = [a for a in wgpu.gpu.enumerate_adapters_sync() if a.info["backend_type"] in BACKENDS]
         except Exception as error:  # a missing loader shows as any of several types
-            raise Unavailable(f"no adapter: {error}", _MEND) from error
+            raise Unavailable(f"no adapter: {error}", _HINT) from error
         if not adapters:
-            raise Unavailable(f"no {', '.join(BACKENDS)} adapter", _MEND)
+            raise Unavailable(f"no {', '.join(BACKENDS)} adapter", _HINT)
         adapter = min(adapters, key=lambda a: a.info["adapter_type"] == "CPU")
         self._wgpu = wgpu
         self.limits = {name: adapter.limits[name] for name in RAISED_LIMITS if name in adapter.limits}
@@ -75,8 +75,8 @@ class WebGPUDevice:
 
     @property
     def max_elements(self) -> int:
-        """The size of the largest tensor that one binding holds, in elements of four bytes."""
-        return int(self.limits["max-storage-buffer-binding-size"]) // 4
+        """The size of the largest tensor that one binding holds, in elements of the smallest dtype it computes in."""
+        return int(self.limits["max-storage-buffer-binding-size"]) // (2 if "float16" in self.dtypes else 4)
 
     def pipeline(self, source: str, entry_point: str, kinds: Sequence[str]) -> Pipeline:
         """A pipeline with one binding per entry of `kinds`, WebGPU's buffer binding types (`"storage"`, `"uniform"`).

@@ -77,7 +77,7 @@ class CallableSession:
         return map(self.run, cases)
 
     def reproducer(self, case: Case) -> Reproducer | None:
-        """None: a callable has no source that stands alone (see `reporting.reproducer.callable_reproducer`)."""
+        """None: a callable has no source that stands alone (see `reporting.standalone.callable_reproducer`)."""
         return None
 
     def close(self) -> None:

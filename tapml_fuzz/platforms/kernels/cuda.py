@@ -14,7 +14,7 @@ from tapml_fuzz.platforms.kernels.backend import Compiled, HoldsEveryDtype, Kern
 from tapml_fuzz.platforms.kernels.header import KernelHeader
 from tapml_fuzz.platforms.python_source import text_block
 
-_MEND = "an NVIDIA GPU with its driver, and a CUDA build of torch (see pytorch.org)"
+_HINT = "an NVIDIA GPU with its driver, and a CUDA build of torch (see pytorch.org)"
 _INCLUDES = {"float16": "#include <cuda_fp16.h>", "bfloat16": "#include <cuda_bf16.h>"}
 # CUDA_ERROR_INVALID_VALUE and CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: the launch was refused, nothing has run.
 _REFUSED = (1, 701)
@@ -60,13 +60,13 @@ class CudaKernels(HoldsEveryDtype):
 
             if not torch.cuda.is_available():
                 why = "no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
-                raise Unavailable(why, _MEND)
+                raise Unavailable(why, _HINT)
             if not hasattr(torch.cuda, "_compile_kernel"):
                 raise Unavailable(f"torch {torch.__version__} has no NVRTC helper", "pip install 'torch>=2.8'")
             torch.zeros(1, device="cuda")  # makes the context that kernels are loaded into
             self._driver = ctypes.CDLL("libcuda.so.1")
         except (ImportError, OSError, RuntimeError) as error:
-            raise Unavailable(f"torch cannot use CUDA: {error}", _MEND) from error
+            raise Unavailable(f"torch cannot use CUDA: {error}", _HINT) from error
         self.description = torch.cuda.get_device_name(0)
         self.versions = {"torch": str(torch.__version__), "cuda": str(torch.version.cuda)}
 

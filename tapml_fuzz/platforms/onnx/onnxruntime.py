@@ -18,7 +18,7 @@ from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, Info, NeedsStati
 from tapml_fuzz.platforms.onnx.export import exporter_missing, onnx_model
 from tapml_fuzz.platforms.onnx.reproducers import onnx_reproducer
 
-_MEND = "pip install 'tapml_fuzz[onnxruntime]'"
+_HINT = "pip install 'tapml_fuzz[onnxruntime]'"
 # What Add and Mul have kernels for on the CPU (ONNX Runtime, docs/OperatorKernels.md); bfloat16 has none.
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
@@ -49,11 +49,11 @@ class OnnxRuntimeCpu:
         """See `base.Platform.activate`; the exporter's packages are needed as well as the runtime."""
         missing = exporter_missing()
         if missing:
-            raise Unavailable(f"not installed: {missing}", _MEND)
+            raise Unavailable(f"not installed: {missing}", _HINT)
         try:
             import onnxruntime
         except (ImportError, OSError) as error:
-            raise Unavailable(f"onnxruntime cannot be imported: {error}", _MEND) from error
+            raise Unavailable(f"onnxruntime cannot be imported: {error}", _HINT) from error
         self._runtime = onnxruntime
         return Info(
             self.name,

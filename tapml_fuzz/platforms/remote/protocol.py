@@ -12,7 +12,7 @@ from tapml_fuzz.platforms.session.wire import MAX_HEADER, Message, WireError, un
 VERSION = 3
 ABOUT = "tapml_fuzz.about"  # () -> About
 OPEN = "tapml_fuzz.open"  # platform's name -> the frame of its worker's Hello
-ASK = "tapml_fuzz.ask"  # parcel with a request -> frame of the worker's answer, or Ended
+ASK = "tapml_fuzz.ask"  # parcel with a request -> frame of the worker's answer, or WorkerEnded
 
 
 class About(msgspec.Struct, frozen=True):

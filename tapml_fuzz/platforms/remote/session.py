@@ -1,8 +1,8 @@
 """The process of one client of our RPC server: `python -m tapml_fuzz.platforms.remote.session SOCKET FOLDER`.
 
 TVM's own server loop answers on the connected SOCKET, with TVM's functions (files go to FOLDER) and ours
-(`rpc_protocol`). What the client asks of a platform is done by a worker, as on its own machine; when the client hangs
-up, the worker is killed, whatever it is doing.
+(`remote.protocol`). What the client asks of a platform is done by a worker, as on its own machine; when the client
+hangs up, the worker is killed, whatever it is doing.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from tapml_fuzz.platforms.base import BuildSpec, Info, Reproducer
 from tapml_fuzz.platforms.registry import location
 from tapml_fuzz.platforms.session.batch import batch_from, run_request
 from tapml_fuzz.platforms.session.failures import build_outcome, run_outcome
-from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tapml_fuzz.platforms.session.reconnection import Absence
 from tapml_fuzz.platforms.session.session import Session
 from tapml_fuzz.platforms.session.wire import (
@@ -43,7 +42,7 @@ from tapml_fuzz.platforms.session.worker_process import WorkerProcess
 # A new worker builds everything anew, some seconds; memory, not age, is what usually retires one.
 RUNS_PER_WORKER = 100_000
 RESIDENT_LIMIT = 2 << 30  # bytes
-_SCRIPT_TIMEOUT_S = 30.0  # a finding waits for its script before it is filed
+_REPRODUCER_TIMEOUT_S = 30.0  # a finding waits for its reproducer before it is filed
 
 
 class WorkerSession(Session):
@@ -100,7 +99,7 @@ class WorkerSession(Session):
         return self._info
 
     def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
-        """As in `Session`; neighbours that one build serves go to the worker in one message (`platforms.batch`)."""
+        """As in `Session`; neighbours that one build serves go to the worker in one message (`session.batch`)."""
         done = 0
         while done < len(cases):
             case = cases[done]
@@ -221,7 +220,7 @@ class WorkerSession(Session):
             if not self._ready().available:
                 return None
             facts = (encode_operator(spec.operator), spec.dtypes, spec.sizes, dict(case.sizes), case.layouts)
-            reply = self._ask(ReproducerRequest(*facts, careful), (), _SCRIPT_TIMEOUT_S)
+            reply = self._ask(ReproducerRequest(*facts, careful), (), _REPRODUCER_TIMEOUT_S)
             if not isinstance(reply, Crash | Timeout):
                 return reply.reproducer if isinstance(reply, ReproducerReply) else None
         return None
@@ -288,6 +287,3 @@ class WorkerSession(Session):
         """A worker that answers out of turn has lost its mind: treated as a crash."""
         self.close()
         return Crash(0, f"answered with {type(reply).__name__}")
-
-
-__all__ = ["InProcessSession", "WorkerSession"]

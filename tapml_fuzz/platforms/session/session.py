@@ -26,7 +26,7 @@ class Session:
     platform's `Capabilities` exclude is `Unsupported` and reaches no platform (`session.admission`).
 
     Attributes:
-        builds: units compiled so far (an eager platform compiles none).
+        builds: builds made so far (an eager platform compiles none).
         build_seconds: time they took inside the platform.
     """
 

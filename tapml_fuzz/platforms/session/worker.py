@@ -1,6 +1,6 @@
 """The process a platform lives in: `python -m tapml_fuzz.platforms.session.worker MODULE:CLASS FD`.
 
-It answers build, run and script requests on the stream socket FD, one at a time, and ends when the stream closes.
+It answers build, run and reproducer requests on the stream socket FD, one at a time, and ends when the stream closes.
 What a library prints goes to stderr, which the supervisor keeps; FD carries nothing but frames.
 """
 

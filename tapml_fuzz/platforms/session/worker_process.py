@@ -1,4 +1,4 @@
-"""Starting, ending and listening to a worker process (`platforms.worker`)."""
+"""Starting, ending and listening to a worker process (`session.worker`)."""
 
 from __future__ import annotations
 

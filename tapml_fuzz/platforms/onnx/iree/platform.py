@@ -22,7 +22,7 @@ from tapml_fuzz.platforms.onnx.iree.reproducer import iree_reproducer
 from tapml_fuzz.platforms.onnx.shapes import check_shapes
 from tapml_fuzz.platforms.poison import perturb_fresh_memory
 
-_MEND = "pip install 'tapml_fuzz[iree]'"
+_HINT = "pip install 'tapml_fuzz[iree]'"
 _CPU_DTYPES = (
     "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
 )  # fmt: skip
@@ -49,11 +49,11 @@ class _Iree:
         """See `base.Platform.activate`; the device is the driver's default."""
         missing = exporter_missing() or ("iree-base-compiler" if find_spec("iree.compiler") is None else "")
         if missing:
-            raise Unavailable(f"not installed: {missing}", _MEND)
+            raise Unavailable(f"not installed: {missing}", _HINT)
         try:
             import iree.runtime
         except (ImportError, OSError) as error:
-            raise Unavailable(f"iree.runtime cannot be imported: {error}", _MEND) from error
+            raise Unavailable(f"iree.runtime cannot be imported: {error}", _HINT) from error
         try:
             driver = iree.runtime.get_driver(self.driver)
             devices = driver.query_available_devices()
@@ -138,7 +138,7 @@ class IreeLlvmCpu(_Iree):
         accuracy="ieee",
         source="IREE, fpu_state.h: the runtime flushes denormals to zero around every dispatch",
     )
-    no_device = _MEND
+    no_device = _HINT
 
     def activate(self) -> Info:
         """See `base.Platform.activate`; fresh memory of the process is perturbed from here on."""
