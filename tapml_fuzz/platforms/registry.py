@@ -92,7 +92,7 @@ def location(name: str) -> str:
 
     `user:...` is a kernel or callable of the user's; `NAME@rpc://HOST:PORT` and `NAME@tracker://HOST:PORT/KEY` are the
     platform NAME on another machine. Raises `UnknownPlatform` with the names that come close, `BadOption` for an
-    address that is none, and for a user's own what `user.location_of` raises.
+    address that is none, and for a user's own what `kernels.spec.location_of` raises.
     """
     if name.startswith(PREFIX):
         return location_of(name.removeprefix(PREFIX))
