@@ -40,6 +40,7 @@ class Remote:
         self._way: Platform | None = None
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`. Raises `Unavailable` where the machine is silent or has no such platform."""
         try:
             session = connect(self._address)
         except ImportError as error:
