@@ -1,4 +1,4 @@
-"""Putting a campaign together: corpus, platforms, runners, store, reports."""
+"""The composition of a campaign: corpus, platforms, runners, store, reports."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def conduct(
 
 
 def load_seed_sets(corpus: Corpus, entries: Sequence[Entry]) -> dict[str, SeedSet]:
-    """The operators of entries that have seeds, by key."""
+    """The seed sets of those entries that have seeds, by operator key."""
     return {e.operator.key: seed_set_of(corpus, e) for e in entries if e.seed_ids}
 
 

@@ -1,4 +1,4 @@
-"""`findings`: what runs have found."""
+"""`findings`: list and show the findings of runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def show(id_: str, output: Path) -> None:
 
 
 def open_store(output: Path) -> FindingStore:
-    """The store that a run left in `output`; what there is to tell of it goes where no program reads the list."""
+    """The store that a run left in `output`.
+
+    Its notes go to standard error, where no program reads the list.
+    """
     from tapml_fuzz.storage.findings import FindingStore
 
     store = FindingStore.open(output)

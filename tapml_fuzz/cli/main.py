@@ -1,4 +1,4 @@
-"""`python -m tapml_fuzz`: finds the command, turns errors into one line and an exit code."""
+"""The command line `python -m tapml_fuzz`: it finds the command, turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Commands(click.Group):
     """A group that lists its commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """See `click.Group.list_commands`; in the order of the table."""
+        """The names of the commands, in the order of `--help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """See `click.Group.get_command`; imports the command's module, and no other."""
+        """The command of that name, whose module is imported now; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
@@ -45,14 +45,14 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """See `click.Group.format_commands`; the lines are those of the table."""
+        """Write the commands, each with its line in `COMMANDS`, as a section of `--help`."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """See `click.Group.resolve_command`; an unknown name is answered with the closest one."""
+        """See `click.Group`. An unknown command fails with the closest name, or with all of them."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 

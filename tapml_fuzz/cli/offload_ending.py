@@ -1,4 +1,4 @@
-"""Lines that both walks of `offload` print while units settle, and when they have ended."""
+"""The lines that both walks of `offload` print while units settle, and when they have ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLOURS = {"moved": "green", "blocked": "red", "unsupported": "yellow"}
 
 
 def settled(event: Settled) -> None:
-    """A line for what became of a unit."""
+    """Print a line for the result of a unit."""
     result, end = event.result, "\x1b[K" if sys.stdout.isatty() else ""  # what is left of a longer line before
     click.echo(f"{event.number:>3}/{event.total} ", nl=False)
     click.secho(f"{result.status:<11}", fg=_COLOURS[result.status], nl=False)
@@ -38,7 +38,7 @@ def _tail(result: UnitResult) -> str:
 
 
 def write_reports(summary: WalkSummary, output: Path, json_path: Path | None) -> None:
-    """The reports of a walk in `output`, and its summary as JSON at `json_path`."""
+    """Write the reports of a walk into `output`, and its summary as JSON to `json_path`."""
     from tapml_fuzz.reporting.files import write_json, write_walk_reports
 
     write_walk_reports(output, summary)
@@ -47,7 +47,7 @@ def write_reports(summary: WalkSummary, output: Path, json_path: Path | None) ->
 
 
 def ending(first: str, report: WalkReport, output: Path, last: str, notes: Sequence[str] = ()) -> None:
-    """`first`, then what stays behind and why with its findings, then `notes`, and `last` on the whole."""
+    """Print `first`, the units that stay behind with their reasons and findings, `notes`, and `last` on the whole."""
     click.echo(first)
     for unit in report.blocked:
         click.echo(f"  {unit.status} {unit.key}: {unit.reason}")
@@ -60,5 +60,5 @@ def ending(first: str, report: WalkReport, output: Path, last: str, notes: Seque
 
 
 def worst(check: ModelCheck) -> str:
-    """The value of a run that is furthest off."""
+    """The value of a run that is furthest off, and its ratio to the bound, in words."""
     return f"{check.worst.value} at {check.worst.ratio:.2g}"

@@ -94,7 +94,7 @@ def model(
 
 
 def _seconds(fuzz: str) -> float:
-    """The time to fuzz an operator for; 0 for not at all. Raises `BadOption` for what is no time."""
+    """The time to fuzz an operator for, in seconds; 0 for not at all. Raises `BadOption` for text that is no time."""
     from tapml_fuzz.engine.budget import Budget
 
     if fuzz in ("0", "0s"):
@@ -106,7 +106,7 @@ def _seconds(fuzz: str) -> float:
 
 
 def _supervised(arguments: list[str], output: Path, resume: bool) -> int:
-    """This command in a process of its own, and again with --resume should something end that process."""
+    """Run this command in a process of its own, and again with --resume should something end that process."""
     from tapml_fuzz.offload.ledger import Ledger
     from tapml_fuzz.offload.supervise import supervise
 

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ resume_option = click.option("--resume", is_flag=True, help="Go on with the walk
 
 
 def json_option(*, stdout: bool) -> Callable[[F], F]:
-    """`--json FILE`; where `stdout`, FILE may be `-`.
+    """The option `--json FILE`; where `stdout`, FILE may be `-`.
 
     Whether a file can be there is said before the work, not after it: raises `BadOption`.
     """

@@ -1,4 +1,4 @@
-"""`platforms`: what can run here, what cannot and how to get it."""
+"""`platforms`: list the platforms that can run here, and how to get the others."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def probe() -> list[Info]:
 def probe_remote(url: str) -> list[Info]:
     """Every known platform's `Info` on the machine at `url`, one at a time: TVM's own server takes one client.
 
-    Raises `BadOption` for an address that is none.
+    Raises `BadOption` for text that is no address.
     """
     from tapml_fuzz.platforms.address import parse
     from tapml_fuzz.platforms.registry import known
@@ -116,7 +116,7 @@ def _about(info: Info) -> str:
 
 
 def _escaped(text: str) -> str:
-    """rich reads square brackets as markup, as in `pip install 'tapml_fuzz[opencl]'`."""
+    """The text with its square brackets escaped, which rich reads as markup: `pip install 'tapml_fuzz[opencl]'`."""
     from rich.markup import escape
 
     return escape(text)

@@ -1,4 +1,4 @@
-"""`run`: the main job."""
+"""`run`: fuzz operators on platforms, the main job."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def run(
 
 
 def exit_code(summary: RunSummary, budget: Budget) -> int:
-    """By what is new among the findings. Raises `NothingRan` where nothing says anything about any platform."""
+    """The exit code: 130 interrupted, 1 for a new finding that is not permitted, else 0.
+
+    Raises `NothingRan` where nothing says anything about any platform.
+    """
     from tapml_fuzz.campaign.summing import why_nothing_ran
     from tapml_fuzz.core.errors import NothingRan
 

@@ -11,7 +11,7 @@ from tapml_fuzz.storage.corpus import Corpus, Entry, default_corpus_path
 
 
 def select_platforms(names: Sequence[str]) -> None:
-    """Raises `UnknownPlatform` for the first name that no platform has."""
+    """Check the names of platforms. Raises what `platforms.registry.location` raises for the first that is none."""
     for name in names:
         location(name)
 

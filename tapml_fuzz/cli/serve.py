@@ -84,7 +84,7 @@ def _warn(host: str) -> None:
 
 
 def _shown(host: str) -> str:
-    """An address that a client can use; the one of all interfaces is none."""
+    """An address that a client can use; for the address of all interfaces, which is none, this machine's name."""
     import socket
 
     return socket.gethostname() if host in ("0.0.0.0", "::", "") else host

@@ -27,7 +27,7 @@ def version_text() -> str:
 
 
 def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """The callback of `--version`: print and end."""
+    """Print the versions and end the command, where `--version` is `wanted`; the option's callback."""
     if wanted and not ctx.resilient_parsing:
         click.echo(version_text())
         ctx.exit()

@@ -1,1 +1,1 @@
-"""Where operators run. A platform is one file here and one row in the registry."""
+"""The platforms on which operators run. Each is one file here and one row in the registry."""

@@ -17,7 +17,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:%_-]{1,255}")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a device is: behind an RPC server, or whichever server a tracker gives for `key`."""
+    """The place of a device: behind an RPC server, or behind whichever server a tracker gives for `key`."""
 
     scheme: str  # "rpc" or "tracker"
     host: str
@@ -30,7 +30,7 @@ class Address:
 
 
 def endpoint(host: str, port: int) -> str:
-    """`HOST:PORT`, an IPv6 address in brackets."""
+    """The text `HOST:PORT`, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -46,7 +46,10 @@ def split(name: str) -> tuple[str, Address]:
 
 
 def parse(url: str) -> Address:
-    """`rpc://HOST:PORT[/KEY]` or `tracker://HOST:PORT/KEY`, perhaps with `?triple=`; raises `BadOption`."""
+    """The address in `rpc://HOST:PORT[/KEY]` or `tracker://HOST:PORT/KEY`, perhaps with `?triple=`.
+
+    Raises `BadOption` for any other text.
+    """
     if not url.isprintable():  # `urlsplit` drops some of what is not
         raise _bad(url, "it has characters that cannot be printed")
     try:
@@ -70,7 +73,7 @@ def parse(url: str) -> Address:
 
 
 def parse_endpoint(text: str, option: str) -> tuple[str, int]:
-    """`HOST:PORT` of an option; raises `BadOption` in its name."""
+    """Host and port of an option's value `HOST:PORT`. Raises `BadOption` in the name of `option` for any other text."""
     try:
         parts = urlsplit(f"//{text}")
         port = parts.port
@@ -82,6 +85,7 @@ def parse_endpoint(text: str, option: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host's name or address stands for this machine alone: `localhost`, `::1` or 127.0.0.0/8."""
     return host == "localhost" or host == "::1" or bool(re.fullmatch(r"127\.\d+\.\d+\.\d+", host))
 
 

@@ -15,7 +15,7 @@ from tapml_fuzz.core.policy import Capabilities, Policy
 
 
 class BuildSpec(msgspec.Struct, frozen=True):
-    """What is built: an operator at given input dtypes, with sizes for the axes that the build fixes.
+    """The thing to build: an operator at given input dtypes, with sizes for the axes that the build fixes.
 
     Axes of the operator that are missing in `sizes` stay symbolic: the build serves any size of them.
     """
@@ -31,7 +31,7 @@ class BuildSpec(msgspec.Struct, frozen=True):
 
 
 class Info(msgspec.Struct, frozen=True):
-    """What `platforms` prints: whether a platform can run here and, if not, why not and how to get it.
+    """The facts that `platforms` prints: whether a platform can run here and, if not, why not and how to get it.
 
     An `eager` platform compiles nothing: one build of an operator serves any sizes, hidden ones included. One that
     implements only some operators names them in `operators` (globs, see `Operator.matches`); none named stands for any.
@@ -133,7 +133,7 @@ class Platform(Protocol):
 
 
 def info_of(platform: Platform) -> Info:
-    """Activate a platform: what it says of itself, or the `Info` of an unavailable one. Raises nothing."""
+    """Activate a platform: the `Info` that it gives, or that of an unavailable one. Raises nothing."""
     try:
         return platform.activate()
     except Unavailable as error:
@@ -148,16 +148,17 @@ class Reproducible(Platform, Protocol):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """How `spec` runs at `sizes`. `careful` forbids to compile anything: that has brought a worker down before.
+        """The program that runs `spec` at `sizes`, which gives every axis of the operator.
 
-        Raises `NotSupported` when there is nothing to show.
+        `careful` forbids to compile anything: that has brought a worker down before. Raises `NotSupported` when there
+        is nothing to show.
         """
 
 
 def reproducer_of(
     platform: Platform, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
 ) -> Reproducer | None:
-    """What a `Reproducible` platform writes; None from any other. Raises what the platform raises."""
+    """The reproducer of a `Reproducible` platform; None from any other. Raises what the platform raises."""
     if not hasattr(platform, "reproducer"):
         return None
     return cast(Reproducible, platform).reproducer(spec, sizes, layouts, careful=careful)

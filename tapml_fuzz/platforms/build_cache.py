@@ -1,4 +1,4 @@
-"""What compilers made, kept on disk between runs: bytes by the hash of everything that they depend on.
+"""A cache of compilers' results, kept on disk between runs: bytes by the hash of everything that they depend on.
 
 Several workers may share a folder. A file is written beside its place and then moved there, and begins with a hash of
 what follows, so that neither a kill nor a full disk leaves anything that would be taken for a build.
@@ -18,7 +18,7 @@ _DIGEST = 32  # bytes
 
 
 def cache_folder(name: str) -> Path:
-    """`$XDG_CACHE_HOME/tapml-fuzz/<name>` (`~/.cache` by default), made if missing; raises `OSError`."""
+    """The folder `$XDG_CACHE_HOME/tapml-fuzz/<name>` (`~/.cache` by default), made if missing; raises `OSError`."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapml-fuzz" / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
@@ -39,10 +39,10 @@ class BuildCache:
             bound(self._folder, limit)
 
     def made(self, make: Callable[[], bytes], *parts: str | bytes) -> bytes:
-        """What `make` gives; it is only called when nothing is kept under `parts`.
+        """The bytes that `make` gives; it is only called when nothing is kept under `parts`.
 
-        `parts` must name everything that the bytes depend on: source, target, options, the compiler's version. What
-        `make` raises is raised, and not kept.
+        `parts` must name everything that the bytes depend on: source, target, options, the compiler's version. An
+        exception of `make` is passed on, and nothing is kept.
         """
         path = self._folder / _key(parts) if self._folder is not None else None
         found = None if path is None else _read(path)

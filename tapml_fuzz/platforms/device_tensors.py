@@ -41,16 +41,20 @@ class OnHost:
         self._platform = platform
 
     def place(self, array: Array) -> Array:
+        """The array itself."""
         return array
 
     def adopt(self, tensor: Any) -> Array | None:
+        """The tensor itself where it is a numpy array, else None."""
         return tensor if isinstance(tensor, np.ndarray) else None
 
     def compute(self, build: Any, tensors: Sequence[Array], sizes: Mapping[str, int]) -> list[Array]:
+        """Run the build by `Platform.run` on packed arrays; see `Resident.compute`."""
         run = self._platform.run(build, tensors, (PACKED,) * len(tensors), sizes)
         return list(run.outputs)
 
     def fetch(self, tensor: Array) -> Array:
+        """The array itself."""
         return tensor
 
 

@@ -24,13 +24,13 @@ _M_PERTURB, _PERTURB_BYTE = -6, 0x80
 
 
 def poisoned(shape: tuple[int, ...], dtype: str, which: int = 0) -> Array:
-    """A packed array filled with the first (0) or second (1) pattern."""
+    """A packed array of `shape` and `dtype` whose elements hold the first (`which` is 0) or the second (1) pattern."""
     width = numpy_dtype(dtype).itemsize
     return np.full(shape, _PATTERNS[width][which], np.dtype(f"uint{8 * width}")).view(numpy_dtype(dtype))
 
 
 def untouched(array: Array, which: int = 0) -> Array:
-    """Boolean mask of the elements that hold the pattern."""
+    """Boolean mask, of the array's shape, of the elements that hold the pattern."""
     return np.asarray(to_bits(array) == _PATTERNS[array.dtype.itemsize][which])
 
 

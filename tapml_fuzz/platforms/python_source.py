@@ -17,7 +17,7 @@ _PLAIN_FLOATS = ("inf", "-inf", "nan")
 
 
 def attribute(owner: str, name: str) -> str:
-    """`owner.name`, or `getattr` where the name is no Python name (aten has overloads called `from`)."""
+    """The expression `owner.name`, or `getattr` where the name is no Python name (aten has overloads called `from`)."""
     if name.isascii() and name.isidentifier() and not keyword.iskeyword(name):
         return f"{owner}.{name}"
     return f"getattr({owner}, {name!r})"
@@ -78,7 +78,7 @@ def results(operator: Operator) -> list[str]:
 
 
 def parameters(count: int) -> str:
-    """`x0, x1, x2`"""
+    """The parameter list `x0, x1, x2` of `count` tensors."""
     return ", ".join(f"x{slot}" for slot in range(count))
 
 

@@ -1,1 +1,1 @@
-"""Texts that people and other programs read: reproducers, terminal output, reports."""
+"""The results for people and other programs to read: reproducers, terminal output, reports."""

@@ -1,4 +1,4 @@
-"""The distance of a standalone script's outputs from what is expected; a script holds this function's source."""
+"""The distance of a standalone script's outputs from the expected ones; a script holds this function's source."""
 
 from __future__ import annotations
 

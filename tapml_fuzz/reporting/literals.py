@@ -31,7 +31,7 @@ def number(value: Any) -> str:
 
 
 def nested(array: Array) -> str:
-    """The elements as nested lists."""
+    """The elements as nested lists, spelled by `number`."""
     if array.ndim == 0:
         return number(array[()])
     return f"[{', '.join(nested(row) if array.ndim > 1 else number(row) for row in array)}]"
@@ -59,7 +59,7 @@ def call_arguments(case: Case, variable: str = "x{}", dtype: Callable[[str], str
 
 
 def as_layout(variable: str, layout: str) -> str | None:
-    """A torch expression that stores `variable` in another memory layout; None for a packed one."""
+    """A torch expression that stores `variable` in another memory layout (`core.case.Layout`); None for packed."""
     return {
         "transposed": f"{variable}.permute(*reversed(range({variable}.dim()))).contiguous()"
         f".permute(*reversed(range({variable}.dim())))",

@@ -55,9 +55,9 @@ def inputs_source(case: Case) -> str:
 
 
 def expected_source(case: Case, expected: Sequence[Array]) -> str:
-    """The operator in float64 on exactly these inputs, as `expected` (a list of tensors).
+    """Source that computes the operator in float64 on exactly these inputs, as `expected` (a list of tensors).
 
-    Where torch has no such call (a user's callable, an overload that refuses float64), the values that were computed.
+    Where torch has no such call (a user's callable, an overload that refuses float64), it holds the values computed.
     """
     if not _runs_in_float64(case):
         literals = "".join(f"    {tensor_literal(value)},\n" for value in expected)
@@ -118,7 +118,7 @@ def standalone_reproducer(record: FindingRecord, evidence: Evidence, reproducer:
 
 
 def _actual_source(kind: Kind, given: str) -> str:
-    """`actual`, with what the kind of the finding asks to be looked at besides."""
+    """Source that makes `actual`, and looks at whatever else the kind of the finding asks for."""
     if kind not in RAISING:
         twice = 'again = compute({0})\nfor number, tensor in enumerate(again):\n    show(f"again {{number}}", tensor)\n'
         return f"actual = compute({given})\n" + (twice.format(given) if kind == "nondeterministic" else "")
@@ -199,7 +199,10 @@ def callable_reproducer(
     arrays: str,
     positional: bool,
 ) -> str:
-    """A standalone script for a finding of `check`, which ends as `standalone_reproducer` does."""
+    """A standalone script for a finding of `check`, which ends as `standalone_reproducer` does.
+
+    `arrays` is `"torch"` or `"numpy"`, and `positional` as for `CallBinder`.
+    """
     case = evidence.case
     convert = ".numpy()" if arrays == "numpy" else ""
     arguments = call_arguments(case, "x{}" + convert)
@@ -240,6 +243,6 @@ def _candidate_source(candidate: Callable[..., Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that cannot end a docstring, nor hold what Python's source or UTF-8 cannot."""
+    """The text without anything that could end a docstring, or that Python's source or UTF-8 cannot hold."""
     shown = "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
     return shown.replace("\\", "/").replace('"""', "'''")

@@ -1,4 +1,4 @@
-"""The end of a standalone script: how far the outputs are from the bound, and whether the fault is still there."""
+"""The ending of a standalone script: the outputs' distance from the bound, and whether the fault is still there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def alike(ones, others):
 def ending_source(kind: Kind, ratio: float | None, evidence: Evidence) -> str:
     """The last lines of a script in which `expected` and `actual` are lists of tensors; it exits with 1 on a fault.
 
-    `ratio` is what the finding says. A script without bounds to compare with only shows.
+    `ratio` is the one of the finding. A script without bounds to compare with only shows.
     """
     if kind in RAISING:
         return RAISING[kind] + _SAID
@@ -81,7 +81,7 @@ def _test(kind: Kind, evidence: Evidence) -> str:
 
 
 def _shows(evidence: Evidence) -> bool:
-    """Whether the distance to what was expected tells that the outputs found are wrong."""
+    """Whether the distance from the expected outputs tells that the outputs found are wrong."""
     outputs = zip(evidence.actual, evidence.expected, evidence.bounds, strict=False)
     return len(evidence.actual) != len(evidence.expected) or any(
         distance.ratio(to_torch(actual), to_torch(expected), None if bound is None else torch.from_numpy(bound)) > 1

@@ -1,4 +1,4 @@
-"""What a language of kernels must be able to do, and one call of a kernel with every number evaluated."""
+"""The contract of a kernel language's backend, and one call of a kernel with every number evaluated."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class TypedNumber(NamedTuple):
     value: Number
 
     def as_numpy(self) -> Any:
+        """The value as a numpy scalar of its type; it must be in the type's range."""
         return _NUMPY[self.type](self.value)
 
     def spelled(self) -> str:
-        """As source that needs `np`, `inf` and `nan`."""
+        """The value as Python source that needs `np`, `inf` and `nan`."""
         return f"np.{_NUMPY[self.type].__name__}({self.value!r})"
 
 
@@ -44,11 +45,12 @@ class KernelCall:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to launch."""
+        """Whether an extent is 0, so that there is nothing to launch."""
         return any(0 in extents for extents in self.extents.values())
 
     @property
     def scalars(self) -> tuple[TypedNumber, ...]:
+        """The numbers among the arguments, in their order."""
         return tuple(argument for argument in self.arguments if isinstance(argument, TypedNumber))
 
     def filled(self, buffers: Mapping[str, Any]) -> list[Any]:
@@ -78,7 +80,7 @@ def _number(scalar: Scalar, scope: CallScope) -> TypedNumber:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the driver made of a kernel, and the tensors (`"x0"`) that it is able to write to."""
+    """The driver's kernel object, and the tensors (`"x0"`, `"out0"`) that the kernel is able to write to."""
 
     kernel: Any
     writable: tuple[str, ...]
@@ -88,6 +90,10 @@ class Backend(Protocol):
     """A device and the language of its kernels; making one raises `Unavailable` where there is none.
 
     Attributes:
+        description: name of the device.
+        versions: version of each package and driver involved, by name.
+        policy: numerical policy of the language.
+        max_elements: the most elements that one tensor may have.
         inputs: dtypes of tensors that a kernel may read, as the operator has them.
         outputs: dtypes that it may write.
         type_names: element types by dtype, as the language spells them.
@@ -102,23 +108,28 @@ class Backend(Protocol):
     type_names: Mapping[str, str]
 
     def with_constants(self, source: str, constants: Mapping[str, str], dtypes: Iterable[str]) -> str:
-        """The source with `constants` defined before it, and what `dtypes` need; line numbers stay."""
+        """The source with `constants` defined before it, and the directives that `dtypes` need; line numbers stay."""
 
     def compile(self, source: str, header: KernelHeader) -> Compiled:
-        """Raises `BuildRejected` when the driver refuses the source or the header does not fit it."""
+        """The kernel that the header names, compiled.
+
+        Raises `BuildRejected` when the driver refuses the source or the header does not fit it.
+        """
 
     def prepared(self, array: Array) -> Array:
         """The input as the device holds it; raises `NotSupported` when it cannot."""
 
     def converted(self, dtype: str) -> str:
-        """What a script appends to a torch tensor of this dtype for the same: `".int()"`, mostly nothing."""
+        """The suffix by which a script makes the same of a torch tensor of this dtype: `".int()"`, mostly nothing."""
 
-    def upload(self, array: Array) -> Any: ...
+    def upload(self, array: Array) -> Any:
+        """A device buffer with the bytes of a prepared, packed array."""
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
-        """Waits for the launch before."""
+        """A buffer's contents as a packed numpy array of `shape` and `dtype`; waits for the launch before."""
 
-    def launch(self, compiled: Compiled, call: KernelCall, buffers: Mapping[str, Any]) -> None: ...
+    def launch(self, compiled: Compiled, call: KernelCall, buffers: Mapping[str, Any]) -> None:
+        """Launch the kernel once, with a buffer for every tensor by name; need not wait for its end."""
 
     def finish(self) -> None:
         """Wait for the launch; raises when it failed."""
@@ -128,18 +139,20 @@ class Backend(Protocol):
 
 
 class HoldsEveryDtype:
-    """What a backend needs not say whose device holds each dtype as numpy does."""
+    """The two conversions of a `Backend`, for a device that holds each dtype as numpy does."""
 
     def prepared(self, array: Array) -> Array:
+        """The array itself."""
         return array
 
     def converted(self, dtype: str) -> str:
+        """The empty string: a script converts nothing."""
         return ""
 
 
 @dataclass(frozen=True)
 class LaunchSource:
-    """What a script does with one case: names of `buffers` by tensor, lines that make them, the outputs' expression.
+    """A script's steps for one case: names of `buffers` by tensor, lines that make them, the outputs' expression.
 
     `given` are the parameters of `compute`.
     """

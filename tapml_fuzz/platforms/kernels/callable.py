@@ -31,14 +31,14 @@ _EXAMPLE_SIZE = 16  # of every axis, when a callable is called to make it compil
 
 
 class _Callable(_TorchEager):
-    """What runs is the callable; where its tensors lie is the subclass's."""
+    """A user's callable in the operator's place; the subclass says where its tensors lie."""
 
     def __init__(self, spec: str) -> None:
         self.name = f"user:{spec}"
         self._spec = spec
 
     def activate(self) -> Info:
-        """Raises `BadKernel` when a file's header is not as it should be."""
+        """See `base.Platform.activate`. Raises `BadKernel` when a file's header is not as it should be."""
         from tapml_fuzz.platforms.kernels.calling import fresh_memory_filled
 
         found = callable_spec(self._spec)
@@ -61,6 +61,7 @@ class _Callable(_TorchEager):
         )
 
     def build(self, spec: BuildSpec) -> Any:
+        """See `base.Platform.build`. On CUDA it is called once, so that Triton compiles here and not in a run."""
         if not spec.operator.matches(self._implements.operators):
             raise NotSupported(f"{self._spec} implements {', '.join(self._implements.operators)}")
         if not self._implements.takes(spec.dtypes):
@@ -71,9 +72,11 @@ class _Callable(_TorchEager):
         return operator
 
     def packs(self, build: Any) -> bool:
+        """True: the tensors that stay on the device are handed to a callable packed."""
         return True
 
     def results(self, build: Any, tensors: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
+        """The outputs that are used, as the callable returned them. Raises `TypeError` where it returned no tensors."""
         from tapml_fuzz.operators.invoke import flatten, torch_dtype
         from tapml_fuzz.platforms.kernels.calling import CallBinder, fresh_memory_filled
 
@@ -109,7 +112,7 @@ class _Callable(_TorchEager):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """The import of the callable, and its call; its source stays where it is."""
+        """See `base.Reproducible`. It imports the callable and calls it; the callable's source stays where it is."""
         from tapml_fuzz.platforms.kernels.calling import CallBinder
 
         operator = CallBinder(self._function).as_called(spec.operator)
@@ -119,7 +122,7 @@ class _Callable(_TorchEager):
 
 
 class CallableOnCpu(_Callable, TorchCpu):
-    """A user's callable on tensors on the CPU; torch has one thread."""
+    """A user's callable on tensors on the CPU, on which torch has one thread."""
 
 
 class CallableOnCuda(_Callable, TorchCuda):
@@ -127,7 +130,7 @@ class CallableOnCuda(_Callable, TorchCuda):
 
 
 def _function(found: CallableSpec) -> Any:
-    """The callable itself; raises `Unavailable` where it cannot be imported, or is none."""
+    """The callable itself. Raises `Unavailable` where it cannot be imported, or is none."""
     try:
         function: Any = _module(found.module, found.path)
         for part in found.callable.split("."):

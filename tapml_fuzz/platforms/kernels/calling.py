@@ -1,4 +1,4 @@
-"""How a user's callable is called in an operator's place: with which arguments, and with which fresh memory."""
+"""The call of a user's callable in an operator's place: its arguments, and the fresh memory that it gets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tapml_fuzz.operators.invoke import resolve
 class CallBinder:
     """Arguments for one callable. Attributes are passed by name to parameters of that name.
 
-    `positional` says that it takes the operator's arguments as they stand in the call; otherwise it takes the tensors
-    in order.
+    `positional` says that the callable takes the operator's arguments as they stand in the call; otherwise it takes the
+    tensors in order.
     """
 
     def __init__(self, function: Callable[..., Any], *, positional: bool = False) -> None:
@@ -38,7 +38,10 @@ class CallBinder:
     def arguments(
         self, operator: Operator, tensors: Sequence[Any], sizes: Mapping[str, int], dtype_of: Callable[[str], Any]
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments; `dtype_of` turns a dtype's name into the library's object."""
+        """Positional and keyword arguments of the call at `sizes`.
+
+        `dtype_of` turns a dtype's name into the library's object.
+        """
         return self.as_called(operator).bind(tensors, sizes, dtype_of=dtype_of)
 
     def _takes(self, name: str) -> bool:
@@ -47,7 +50,10 @@ class CallBinder:
 
 @contextmanager
 def fresh_memory_filled() -> Iterator[None]:
-    """With deterministic algorithms on, torch fills `torch.empty` with NaN: what is never written shows."""
+    """Within, torch fills `torch.empty` with NaN, so that an element that is never written shows.
+
+    That is a side effect of its deterministic algorithms, which are as they were afterwards.
+    """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -63,7 +69,7 @@ def _holds_tensor(template: Any) -> bool:
 
 
 def _schema_names(operator: Operator) -> list[str]:
-    """Names of the operator's positional arguments."""
+    """The names of the operator's positional arguments."""
     function: Any = resolve(operator.name)
     if operator.name.startswith("aten."):
         return [argument.name for argument in function._schema.arguments]
@@ -71,7 +77,7 @@ def _schema_names(operator: Operator) -> list[str]:
 
 
 def _parameter_names(function: Callable[..., Any]) -> frozenset[str] | None:
-    """Names a callable takes as keywords; None when it takes any."""
+    """The names that a callable takes as keywords; None when it takes any."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""A Python callable as a platform, in this process: what `check` fuzzes."""
+"""A Python callable as a platform, in this process: the candidate that `check` fuzzes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ Arrays = Literal["torch", "numpy"]
 
 
 class CandidateStopped(BaseException):
-    """Thrown into a candidate that took too long; no `Exception`, so that the candidate does not swallow it."""
+    """An exception thrown into a candidate that took too long.
+
+    It is no `Exception`, so that the candidate does not swallow it.
+    """
 
 
 class CallableSession:
     """Runs cases on a callable, in a thread of its own so that one that never returns costs only itself.
 
-    `positional` says that the callable takes the operator's arguments as the examples gave them; otherwise it takes
-    the tensors in order. Attributes are passed by name to parameters of that name.
+    `arrays` says whether it takes torch tensors or numpy arrays, `timeout` how many seconds one call may last.
+    `positional` says that it takes the operator's arguments as the examples gave them; otherwise it takes the tensors
+    in order. Attributes are passed by name to parameters of that name.
     """
 
     def __init__(
@@ -45,11 +49,12 @@ class CallableSession:
         self.builds, self.build_seconds = 0, 0.0
 
     def info(self) -> Info:
+        """The facts about the callable as a platform: it is available, takes every dtype, and reads strides."""
         known = (*FLOATS, *INTEGERS, "bool")
         return Info(self.name, True, device="this process", capabilities=Capabilities(known, strided=True))
 
     def run(self, case: Case) -> RunOutcome:
-        """`Ok`, `RunError` (it raised, or gave no tensors) or `Timeout`."""
+        """Run the case: `Ok`, `RunError` (the callable raised, or gave no tensors) or `Timeout`."""
         laid_out = [as_laid_out(t.copy(), layout) for t, layout in zip(case.tensors, case.layouts, strict=True)]
         before = [a.tobytes() for a in laid_out]
         given = laid_out if self._arrays == "numpy" else [to_torch(a) for a in laid_out]
@@ -73,7 +78,7 @@ class CallableSession:
         return Ok(tuple(a.copy() for a in arrays), seconds, mutated=mutated, aliased=aliased)
 
     def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
-        """One after the other, each when its outcome is asked for."""
+        """The outcomes of `run` on each case, in order; a case is run when its outcome is asked for."""
         return map(self.run, cases)
 
     def reproducer(self, case: Case) -> Reproducer | None:
@@ -81,6 +86,7 @@ class CallableSession:
         return None
 
     def close(self) -> None:
+        """End the thread; the session may be used again and then starts a new one."""
         if self._thread is not None:
             self._thread.end()
             self._thread = None
@@ -104,6 +110,7 @@ class _Runner:
         self._thread.start()
 
     def run(self, function: Callable[[], Any], timeout: float) -> Any:
+        """The result of `function`, or `Timeout` after `timeout` seconds; the runner is of no use after one."""
         self._calls.put(function)
         try:
             return self._answers.get(timeout=timeout)
@@ -117,6 +124,7 @@ class _Runner:
             return Timeout(timeout)
 
     def end(self) -> None:
+        """Let the thread end, and wait for it for a second at most."""
         self._calls.put(None)
         self._thread.join(1.0)
 

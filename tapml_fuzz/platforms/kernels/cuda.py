@@ -42,7 +42,10 @@ def read(memory, shape, dtype):
 
 
 class CudaKernels(HoldsEveryDtype):
-    """The launch's `grid` counts blocks of `block` threads. The kernel is `extern "C"`, or found by its plain name."""
+    """See `backend.Backend`. The launch's `grid` counts blocks of `block` threads.
+
+    The kernel is `extern "C"`, or found by its plain name.
+    """
 
     policy = Policy(accuracy="ieee", source="CUDA C Programming Guide, mathematical functions; no fast math")
     max_elements = NO_LIMIT
@@ -71,10 +74,12 @@ class CudaKernels(HoldsEveryDtype):
         self.versions = {"torch": str(torch.__version__), "cuda": str(torch.version.cuda)}
 
     def with_constants(self, source: str, constants: Mapping[str, str], dtypes: Iterable[str]) -> str:
+        """See `backend.Backend`. Constants are `#define`s; half precision types bring their `#include`."""
         used = set(constants.values())
         return c_constants(constants, source, [i for d, i in _INCLUDES.items() if self.type_names[d] in used])
 
     def compile(self, source: str, header: KernelHeader) -> Compiled:
+        """Compile by NVRTC. Raises `BuildRejected` with its message; whether the arguments fit cannot be checked."""
         import torch
 
         try:
@@ -84,17 +89,22 @@ class CudaKernels(HoldsEveryDtype):
         return Compiled(kernel, header.buffers)
 
     def upload(self, array: Array) -> Any:
+        """A tensor on the first CUDA device with the array's contents."""
         from tapml_fuzz.operators.invoke import to_torch
 
         return to_torch(array).cuda()
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """The tensor as a numpy array, whose shape and dtype are those it was uploaded with."""
         from tapml_fuzz.operators.invoke import to_numpy
 
         return to_numpy(buffer)
 
     def launch(self, compiled: Compiled, call: KernelCall, buffers: Mapping[str, Any]) -> None:
-        """By the driver itself: torch's own launcher has no types for the scalars but int32 and float64."""
+        """Launch through the driver: torch's own launcher has no types for the scalars but int32 and float64.
+
+        Raises `ValueError` for a launch that CUDA refuses, `DeviceLost` for any other error.
+        """
         import torch
 
         addresses = {name: buffer.data_ptr() for name, buffer in buffers.items()}
@@ -108,6 +118,7 @@ class CudaKernels(HoldsEveryDtype):
             raise DeviceLost(f"CUDA error: {self._named(code)}")
 
     def finish(self) -> None:
+        """Wait for the launch. Raises `DeviceLost` when it failed: the error stays with the context."""
         import torch
 
         try:
@@ -116,6 +127,7 @@ class CudaKernels(HoldsEveryDtype):
             raise DeviceLost(str(error).splitlines()[0]) from error
 
     def reproducer(self, source: str, header: KernelHeader, call: KernelCall, steps: LaunchSource) -> Reproducer:
+        """See `backend.Backend.reproducer`. Raises `NotSupported` for scalars other than int32."""
         if {scalar.type for scalar in call.scalars} - {"i32"}:
             raise NotSupported("torch's own launcher, which a script has, passes int32 scalars only")
         given = [steps.buffers[a] if isinstance(a, str) else str(a.value) for a in call.arguments]
@@ -139,7 +151,7 @@ class CudaKernels(HoldsEveryDtype):
 
 
 def packed(arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """`kernelParams` of cuLaunchKernel (CUDA Driver API, 6.21), and the memory it points into.
+    """The array `kernelParams` of cuLaunchKernel (CUDA Driver API, 6.21), and the memory it points into.
 
     An address is an int; a scalar is a numpy scalar, whose own bytes are passed.
     """
@@ -151,6 +163,6 @@ def packed(arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
 
 
 def complaint(message: str) -> str:
-    """The compiler's errors, without what is said around them."""
+    """The compiler's errors in one line, without the text around them."""
     lines = [line.strip() for line in message.splitlines() if "error: " in line]
     return "; ".join(lines or message.strip().splitlines()[:3])[:_SAID]

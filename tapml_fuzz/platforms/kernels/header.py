@@ -42,7 +42,7 @@ _MOST_AXES = 3  # of a launch
 
 @dataclass(frozen=True)
 class Language:
-    """What differs between headers: the comment's sign, the keys of `launch`, the types of scalars."""
+    """The rules by which headers differ: the comment's sign, the keys of `launch`, the types of scalars."""
 
     name: str
     comment: str
@@ -62,7 +62,7 @@ LANGUAGES = {
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number that the kernel takes: its name, its type (`"i32"`), and how it follows from the call."""
+    """A number that the kernel takes: its name, its type (`"i32"`), and the expression of its value."""
 
     name: str
     type: str
@@ -78,7 +78,7 @@ class TypeOf:
 
 @dataclass(frozen=True)
 class Implements:
-    """What a file says of any kind: the operators (globs) and the input dtypes it is written for.
+    """The part that headers of every kind have: the operators (globs) and the input dtypes it is written for.
 
     An alternative of dtypes is one name for every input, or one name per input; none at all stand for any.
     """
@@ -113,10 +113,12 @@ class KernelHeader(Implements):
 
     @property
     def buffers(self) -> tuple[str, ...]:
+        """The tensors among the arguments (`"x0"`, `"out0"`), in their order."""
         return tuple(argument for argument in self.arguments if isinstance(argument, str))
 
     @property
     def scalars(self) -> tuple[Scalar, ...]:
+        """The numbers among the arguments, in their order."""
         return tuple(argument for argument in self.arguments if isinstance(argument, Scalar))
 
 
@@ -151,7 +153,7 @@ class _RawCallable(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read(path: Path) -> str:
-    """The file's text; raises `BadKernel` where there is none to be had."""
+    """The file's text. Raises `BadKernel` for a file that cannot be read, is larger than 1 MiB or is not UTF-8."""
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:

@@ -26,7 +26,10 @@ _HALF = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable"
 
 
 class OpenCLKernels(HoldsEveryDtype):
-    """The launch's `global` counts work items, as OpenCL does; without `local` the driver chooses the work group."""
+    """See `backend.Backend`. The launch's `global` counts work items, as OpenCL does.
+
+    Without `local` the driver chooses the work group.
+    """
 
     policy = POLICY
     max_elements = NO_LIMIT
@@ -42,9 +45,11 @@ class OpenCLKernels(HoldsEveryDtype):
         self.inputs = self.outputs = self._device.dtypes
 
     def with_constants(self, source: str, constants: Mapping[str, str], dtypes: Iterable[str]) -> str:
+        """See `backend.Backend`. Constants are `#define`s; float16 brings the pragma of its extension."""
         return c_constants(constants, source, [_HALF] if "float16" in dtypes else [])
 
     def compile(self, source: str, header: KernelHeader) -> Compiled:
+        """Build the program. Raises `BuildRejected` where the driver refuses it or the number of arguments differs."""
         kernel = self._device.kernels(source, [header.kernel])[header.kernel]
         if kernel.num_args != len(header.arguments):
             said = f"{header.kernel} takes {kernel.num_args} arguments, the header has {len(header.arguments)}"
@@ -52,19 +57,24 @@ class OpenCLKernels(HoldsEveryDtype):
         return Compiled(kernel, header.buffers)
 
     def upload(self, array: Array) -> Any:
+        """An OpenCL buffer with the array's contents."""
         return self._device.upload(array)
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """The buffer's contents as a packed array; waits for the launches before."""
         return self._device.download(buffer, shape, dtype)
 
     def launch(self, compiled: Compiled, call: KernelCall, buffers: Mapping[str, Any]) -> None:
+        """Enqueue the kernel over the `global` extents, in work groups of `local` where the header has it."""
         extents, group = call.extents["global"], call.extents.get("local")
         self._device.launch(compiled.kernel, extents, group, call.filled(buffers))
 
     def finish(self) -> None:
+        """Wait for the launch. Raises what pyopencl raises when it failed."""
         self._device.finish()
 
     def reproducer(self, source: str, header: KernelHeader, call: KernelCall, steps: LaunchSource) -> Reproducer:
+        """See `backend.Backend.reproducer`; the script needs pyopencl."""
         given = [a.spelled() if isinstance(a, TypedNumber) else steps.buffers[a] for a in call.arguments]
         launch = f"launch(kernel, {call.extents['global']}, {call.extents.get('local')}, {', '.join(given)})"
         return Reproducer(

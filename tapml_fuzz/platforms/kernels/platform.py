@@ -1,4 +1,4 @@
-"""A kernel file of the user's as a platform: OpenCL C, WGSL or CUDA C behind a header (see `kernel_header`)."""
+"""A kernel file of the user's as a platform: OpenCL C, WGSL or CUDA C behind a header (see `kernels.header`)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class UserKernel:
         self._path = Path(path)
 
     def activate(self) -> Info:
-        """Raises `BadKernel` when the file is not as it should be."""
+        """See `base.Platform.activate`. Raises `BadKernel` when the file is not as it should be."""
         self._source = read(self._path)
         header = parse(self._path, self._source)
         assert isinstance(header, KernelHeader)
@@ -83,7 +83,7 @@ class UserKernel:
         return tuple(dtype for dtype in self._backend.inputs if any(dtype in names for names in written_for))
 
     def build(self, spec: BuildSpec) -> KernelBuild:
-        """Compile the kernel; a header that does not fit the operator is rejected like a source that does not."""
+        """See `base.Platform.build`. A header that does not fit the operator is rejected like such a source."""
         source = self._fitted(spec)
         return KernelBuild(spec.operator, spec.dtypes, self._backend.compile(source, self._header))
 
@@ -115,13 +115,13 @@ class UserKernel:
         return self._backend.with_constants(self._source, constants, [dtype for _, dtype in specs])
 
     def _scope(self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]) -> CallScope:
-        """What the header's names stand for in a call, the constants among them."""
+        """The scope of the header's names in a call, the constants among them."""
         plain = CallScope(operator, dtypes, sizes)
         numbers = {n: value.number(plain) for n, value in self._header.defines.items() if isinstance(value, Expression)}
         return CallScope(operator, dtypes, sizes, numbers)
 
     def _constants(self, scope: CallScope, example: CallScope) -> dict[str, str]:
-        """What `defines` says, in the language; raises `OpenAxis` where it needs a size that is open.
+        """The constants of `defines`, spelled in the language; raises `OpenAxis` where one needs a size that is open.
 
         Types depend on no size: they are those of the `example`.
         """
@@ -142,7 +142,10 @@ class UserKernel:
     def run(
         self, build: KernelBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
-        """Run with poisoned outputs; a second run, with another poison, tells unwritten elements from lookalikes."""
+        """See `base.Platform.run`. Outputs are poisoned before the run.
+
+        A second run, with another poison, tells unwritten elements from lookalikes.
+        """
         shapes = tuple(tensor.shape for tensor in tensors)
         if build.operator.shapes(sizes) != shapes:
             raise ValueError(
@@ -184,7 +187,7 @@ class UserKernel:
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """The file's text and this very case's launch; nothing is compiled to write it."""
+        """See `base.Reproducible`. The file's text and the launch of this case; nothing is compiled to write it."""
         try:
             source = self._fitted(spec)
             scope = self._scope(spec.operator, spec.dtypes, sizes)
@@ -208,7 +211,7 @@ class UserKernel:
 
 
 def _backend(suffix: str) -> Backend:
-    """The device for a kind of file; raises `Unavailable`."""
+    """The backend for files of that suffix. Raises `Unavailable` where its device or package is missing."""
     if suffix == ".cl":
         from tapml_fuzz.platforms.kernels.opencl import OpenCLKernels
 

@@ -1,4 +1,4 @@
-"""What the names in a kernel's header stand for, for one operator at given dtypes and sizes."""
+"""The values of the names in a kernel's header, for one operator at given dtypes and sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TensorSpec = tuple[tuple[int, ...], str]  # shape, dtype
 
 
 class OpenAxis(Exception):
-    """A value depends on an axis that has no size yet."""
+    """An exception for a value that depends on an axis that has no size yet."""
 
     def __init__(self, axis: str) -> None:
         super().__init__(axis)
@@ -37,6 +37,7 @@ class CallScope:
         self._constants = constants or {}
 
     def axis(self, name: str) -> Number:
+        """The constant of that name, or the size of the axis; raises `BadExpression` where there is neither."""
         if name in self._constants:
             return self._constants[name]
         if name in self._sizes:
@@ -47,6 +48,7 @@ class CallScope:
         raise BadExpression(f"there is no axis {name!r}; axes of {self._operator.describe()}: {known}")
 
     def shape(self, tensor: str) -> tuple[int, ...]:
+        """The shape of `x0` or `out0`. Raises `BadExpression` where there is no such tensor."""
         return self.spec(tensor)[0]
 
     def extent(self, tensor: str, axis: int) -> int:
@@ -59,7 +61,7 @@ class CallScope:
         return self._size(axes[_checked(tensor, axis, len(axes))])
 
     def spec(self, tensor: str) -> TensorSpec:
-        """Shape and dtype of `x0` or `out0`."""
+        """Shape and dtype of `x0` or `out0`. Raises `BadExpression` where there is no such tensor."""
         number = self._input(tensor)
         if number is not None:
             return tuple(self._size(size) for size in self._operator.axes[number]), self._dtypes[number]
@@ -69,6 +71,10 @@ class CallScope:
         raise BadExpression(f"there is no {tensor}: {self._operator.describe()} has {len(self.outputs)} outputs")
 
     def argument(self, number: int) -> Number:
+        """A number among the operator's positional arguments; negative numbers count from the end.
+
+        Raises `BadExpression` for an argument that is none.
+        """
         arguments = self._operator.args
         template = arguments[number] if -len(arguments) <= number < len(arguments) else None
         match template:
@@ -84,7 +90,7 @@ class CallScope:
 
     @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Shape and dtype of every output in use, as torch says without computing anything.
+        """Shape and dtype of every output in use, by torch's meta tensors: nothing is computed.
 
         Raises `NotSupported` where they depend on values.
         """

@@ -1,4 +1,4 @@
-"""Integer expressions over the sizes of a call: what a kernel's header says of its launch and its scalars.
+"""Integer expressions over the sizes of a call: the extents and scalars in a kernel's header.
 
     a * b           axes, and constants, by name     size(x0, -1)   an axis of a tensor
     ceildiv(n, 64)  also min, max                    numel(out0)    the number of its elements
@@ -25,19 +25,23 @@ _LARGEST = 1 << 63
 
 
 class BadExpression(ValueError):
-    """Text that is no expression, or one that has no value for a call; one line."""
+    """An error of one line: a text that is no expression, or an expression that has no value for a call."""
 
 
 class Scope(Protocol):
-    """What the names in an expression stand for, for one call. Each raises `BadExpression` for what is not there."""
+    """The values of the names in an expression, for one call. Each method raises `BadExpression` for an unknown one."""
 
-    def axis(self, name: str) -> Number: ...
+    def axis(self, name: str) -> Number:
+        """The size of an axis of the operator, or the value of a constant."""
 
-    def shape(self, tensor: str) -> tuple[int, ...]: ...
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """The shape of the tensor `x0` or `out0`."""
 
-    def extent(self, tensor: str, axis: int) -> int: ...
+    def extent(self, tensor: str, axis: int) -> int:
+        """One size of the tensor `x0` or `out0`; a negative `axis` counts from the end."""
 
-    def argument(self, number: int) -> Number: ...
+    def argument(self, number: int) -> Number:
+        """The operator's positional argument at that place, which must be a number."""
 
 
 _Function = Callable[[Scope], Number]
@@ -58,7 +62,7 @@ _CALLS: dict[str, Callable[[Number, Number], Number]] = {"min": min, "max": max,
 
 
 class Expression:
-    """A parsed expression. Raises `BadExpression` when `text` is none."""
+    """A parsed expression. Making one raises `BadExpression` when `text` is none."""
 
     def __init__(self, text: str | int | float) -> None:
         self.text = str(text)
@@ -82,7 +86,7 @@ class Expression:
             raise BadExpression(f"{self.text!r} divides by zero") from None
 
     def integer(self, scope: Scope) -> int:
-        """As `number`; raises `BadExpression` when the value is no integer."""
+        """The value for a call; raises `BadExpression` as `number` does, and for a value that is no integer."""
         value = self.number(scope)
         if not isinstance(value, int):
             raise BadExpression(f"{self.text!r} is {value!r}, not an integer")

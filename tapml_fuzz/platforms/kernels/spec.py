@@ -1,6 +1,6 @@
-"""Platforms of the user's own, by what stands behind `user:`: a kernel file, or a callable.
+"""Platforms of the user's own, by the text behind `user:`: a kernel file, or a callable.
 
-user:kernels/softmax.cl            a file with a header: .cl, .wgsl, .cu or .py (see `kernel_header`)
+user:kernels/softmax.cl            a file with a header: .cl, .wgsl, .cu or .py (see `kernels.header`)
 user:mykernels:softmax             a function of an importable module, on torch tensors on the CPU
 user:mykernels:Ops.fast@cuda=gelu  another place, and the operator where the function is not named for it
 """
@@ -25,7 +25,7 @@ _FORMS = "user:FILE with a header (.cl, .wgsl, .cu, .py), or user:MODULE:CALLABL
 
 @dataclass(frozen=True)
 class CallableSpec:
-    """A callable: an attribute of a module, or of the file `path`, and what it is for."""
+    """A callable: an attribute of a module, or of the file `path`, with its device, operators and input dtypes."""
 
     module: str
     path: Path | None
@@ -50,7 +50,7 @@ def location_of(spec: str) -> str:
 
 
 def callable_spec(spec: str) -> CallableSpec:
-    """What a spec says of a callable; raises as `location_of`."""
+    """The callable that a spec names. Raises as `location_of` does."""
     path = Path(spec)
     if path.suffix == ".py":
         header = parse(path, read(_present(path)))

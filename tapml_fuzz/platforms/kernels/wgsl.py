@@ -32,7 +32,7 @@ _UNIFORM_SIZE = 16  # bytes; a uniform struct may be rounded up to this
 
 
 class WgslKernels:
-    """The launch's `workgroups` counts work groups; their size stands in the shader."""
+    """See `backend.Backend`. The launch's `workgroups` counts work groups; their size stands in the shader."""
 
     policy = POLICY
     type_names: Mapping[str, str] = {"float32": "f32", "float16": "f16", "int32": "i32", "int64": "i32"}
@@ -45,7 +45,7 @@ class WgslKernels:
         self.inputs = (*self.outputs, "int64")  # an index, which goes as int32
 
     def with_constants(self, source: str, constants: Mapping[str, str], dtypes: Iterable[str]) -> str:
-        """On the first line, which is a comment of the header or of what stands before it.
+        """The source with the constants on its first line, which is a comment of the header or before it.
 
         Directives come before anything else in a module (WGSL, 4.1).
         """
@@ -58,6 +58,7 @@ class WgslKernels:
         return "".join(f"{part} " for part in (*found, *spelled)) + rest
 
     def compile(self, source: str, header: KernelHeader) -> Compiled:
+        """Make the pipeline. Raises `BuildRejected` where the shader is refused or lacks a buffer's binding."""
         access = _accesses(source)
         missing = [name for number, name in enumerate(header.buffers) if number not in access]
         if missing:
@@ -68,25 +69,31 @@ class WgslKernels:
         return Compiled(pipeline, tuple(writable))
 
     def prepared(self, array: Array) -> Array:
+        """The array, with int32 for int64. Raises `NotSupported` for an int64 value beyond 32 bits."""
         return narrowed(array)
 
     def converted(self, dtype: str) -> str:
+        """See `backend.Backend`: `".int()"` for int64, else nothing."""
         return ".int()" if dtype == "int64" else ""
 
     def upload(self, array: Array) -> Any:
+        """A WebGPU buffer with the array's contents."""
         return self._device.upload(array)
 
     def download(self, buffer: Any, shape: tuple[int, ...], dtype: str) -> Array:
+        """The buffer's contents as a packed array; waits for the dispatch before."""
         return self._device.download(buffer, shape, dtype)
 
     def launch(self, compiled: Compiled, call: KernelCall, buffers: Mapping[str, Any]) -> None:
+        """Dispatch the work groups with every buffer and, where there are scalars, the uniform struct."""
         bound = [buffers[name] for name in call.arguments if isinstance(name, str)]
         self._device.dispatch(compiled.kernel, _workgroups(call), bound, _uniform(call))
 
     def finish(self) -> None:
-        """Nothing to wait for: reading a buffer back waits."""
+        """Return at once: reading a buffer back waits."""
 
     def reproducer(self, source: str, header: KernelHeader, call: KernelCall, steps: LaunchSource) -> Reproducer:
+        """See `backend.Backend.reproducer`; the script needs wgpu."""
         bound = "".join(f", {steps.buffers[name]}" for name in call.arguments if isinstance(name, str))
         launch = f"launch(kernel, {_workgroups(call)}, {_uniform(call)!r}{bound})"
         return Reproducer(
@@ -112,7 +119,7 @@ def _accesses(source: str) -> dict[int, str]:
 
 
 def _kinds(source: str, header: KernelHeader) -> list[str]:
-    """The type of each binding, as WebGPU calls it."""
+    """The type of each binding in WebGPU's words, in the order of the buffers; the uniform struct is last."""
     access = _accesses(source)
     kinds = ["storage" if access.get(n) == "read_write" else "read-only-storage" for n in range(len(header.buffers))]
     return kinds + (["uniform"] if header.scalars else [])

@@ -1,4 +1,4 @@
-"""Connecting to a TVM RPC server, directly or by way of a tracker, within seconds or not at all."""
+"""Connections to a TVM RPC server, directly or by way of a tracker, made within seconds or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def connect(address: Address) -> Any:
 
 
 class _Busy(MachineUnreachable):
-    """It takes connections but begins no session: asking again only makes the queue longer."""
+    """A server that takes connections but begins no session: asking again only makes the queue longer."""
 
 
 def _server(address: Address) -> tuple[str, int, str]:
@@ -62,7 +62,10 @@ def _server(address: Address) -> tuple[str, int, str]:
 
 
 def _session(host: str, port: int, key: str) -> Any:
-    """TVM's own connect has no deadline, so it runs in a thread that is left behind when it takes too long."""
+    """A session with the server. Raises `MachineUnreachable`, or `_Busy` after `_SESSION_S` seconds.
+
+    TVM's own connect has no deadline, so it runs in a thread that is left behind when it takes too long.
+    """
     from tvm import rpc
 
     made: list[Any] = []

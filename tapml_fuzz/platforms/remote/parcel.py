@@ -46,13 +46,14 @@ class Shelf:
         self._held = 0
 
     def get(self, digest: bytes) -> tuple[int, bytes] | None:
-        """Size and (at the receiver) bytes of a part."""
+        """Size in bytes and (at the receiver) content of a part; None for one that is not kept."""
         found = self._parts.get(digest)
         if found is not None:
             self._parts.move_to_end(digest)
         return found
 
     def put(self, digest: bytes, nbytes: int, content: bytes = b"") -> None:
+        """Keep a part of `nbytes` bytes, unless it is kept already or larger than the whole shelf."""
         if digest in self._parts or nbytes > self._limit:
             return
         self._parts[digest] = (nbytes, content)
@@ -81,7 +82,10 @@ def pack(parts: Sequence[bytes | memoryview], shelf: Shelf) -> bytes:
 
 
 def unpack(data: bytes, shelf: Shelf) -> bytes:
-    """The frame in a parcel. Raises `WireError` for what is none, is too large, or names what is not on the shelf."""
+    """The frame in a parcel.
+
+    Raises `WireError` for data that are no parcel, are too large, or name a part that is not on the shelf.
+    """
     view = memoryview(data)
     if len(view) < _PREFIX.size:
         raise WireError("cut off in its prefix")

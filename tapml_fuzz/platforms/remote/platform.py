@@ -1,7 +1,7 @@
 """A platform on another machine: `NAME@rpc://HOST:PORT` or `NAME@tracker://HOST:PORT/KEY`.
 
-What the server offers decides how: on one of ours (`python -m tapml_fuzz serve`) the platform itself runs there, in a
-worker; on any other TVM RPC server the operator is compiled here and TVM's runtime runs it there.
+The server decides how: on one of ours (`python -m tapml_fuzz serve`) the platform itself runs there, in a worker; on
+any other TVM RPC server the operator is compiled here and TVM's runtime runs it there.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Remote:
         self._way: Platform | None = None
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`. Raises `Unavailable` where the machine is silent or has no such platform."""
         try:
             session = connect(self._address)
         except ImportError as error:
@@ -64,25 +65,30 @@ class Remote:
 
     @property
     def resident_elsewhere(self) -> int:
-        """Bytes of memory that the worker on the other machine had when it last said."""
+        """Bytes of memory that the worker on the other machine had when it last said; 0 where there is none."""
         return int(getattr(self._way, "resident", 0))
 
     def build(self, spec: BuildSpec) -> Any:
+        """See `base.Platform.build`. Raises `MachineUnreachable` too, when the machine no longer answers."""
         return self._there.build(spec)
 
     def run(
         self, build: Any, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`. Raises `MachineUnreachable` too, when the machine no longer answers."""
         return self._there.run(build, tensors, layouts, sizes)
 
     def residence(self) -> Resident:
-        """Tensors stay over there where TVM's runtime keeps them; our own server takes known ones by their hash."""
+        """The platform's `Resident`, see `device_tensors.resident`.
+
+        Tensors stay over there where TVM's runtime keeps them; our own server takes known ones by their hash.
+        """
         return resident(self._there)
 
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer:
-        """What the platform writes: its script runs on whichever machine it is started."""
+        """See `base.Reproducible`. The script runs on whichever machine it is started."""
         reproducer = reproducer_of(self._there, spec, sizes, layouts, careful=careful)
         if reproducer is None:
             raise NotSupported(f"{self._local_name} writes no script")

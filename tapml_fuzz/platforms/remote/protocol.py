@@ -1,4 +1,4 @@
-"""What our RPC server registers beside TVM's own functions: names, and messages that are not a worker's."""
+"""The functions that our RPC server registers beside TVM's own: their names, and messages that are not a worker's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ASK = "tapml_fuzz.ask"  # parcel with a request -> frame of the worker's answer,
 
 
 class About(msgspec.Struct, frozen=True):
-    """The server: `protocol` must be ours, `version` is tapml_fuzz's there, `platforms` the names it knows."""
+    """The server's facts: `protocol` must be ours, `version` is tapml_fuzz's there, `platforms` the names it knows."""
 
     protocol: int
     version: str
@@ -24,7 +24,7 @@ class About(msgspec.Struct, frozen=True):
 
 
 class WorkerEnded(msgspec.Struct, frozen=True, tag="ended"):
-    """The worker over there died, as in `core.outcome.Crash`."""
+    """The death of the worker over there; the fields are those of `core.outcome.Crash`."""
 
     exit_code: int
     stderr: str
@@ -38,20 +38,22 @@ _ended: msgspec.msgpack.Decoder[WorkerEnded] = msgspec.msgpack.Decoder(WorkerEnd
 
 
 def encode_about(about: About) -> bytes:
+    """The message as msgpack."""
     return _encoder.encode(about)
 
 
 def decode_about(data: bytes) -> About:
-    """Raises `WireError`."""
+    """The message in bytes from `encode_about`. Raises `WireError` for any others."""
     return _decoded(_about, data)
 
 
 def encode_ended(ended: WorkerEnded) -> bytes:
+    """The message as msgpack behind a mark that tells it from a frame."""
     return _ENDED + _encoder.encode(ended)
 
 
 def decode_reply(data: bytes) -> tuple[Message | WorkerEnded, list[Array]]:
-    """A worker's message with its tensors, or how the worker ended. Raises `WireError`."""
+    """A worker's message with its tensors, or the `WorkerEnded` in its place. Raises `WireError` for anything else."""
     if data.startswith(_ENDED):
         return _decoded(_ended, data[len(_ENDED) :]), []
     return unframed(data)

@@ -54,7 +54,7 @@ from tapml_fuzz.platforms.session.wire import (
 
 
 def about(session: Any) -> About | None:
-    """What a server of ours says of itself; None from any other TVM RPC server."""
+    """The facts that our server tells; None from any other TVM RPC server. Raises `WireError` for garbled ones."""
     try:
         function = session.get_function(ABOUT)
     except AttributeError:  # "Module has no function"
@@ -70,7 +70,11 @@ class ServedBuild:
 
 
 class Served:
-    """The platform `name` as `session`'s server has it. A crash over there ends this process in the same way."""
+    """The platform `name` as the server of `session` has it. A crash over there ends this process in the same way.
+
+    Attributes:
+        resident: bytes of memory that the worker over there had when it last said.
+    """
 
     def __init__(self, session: Any, name: str) -> None:
         self.name = name
@@ -81,6 +85,7 @@ class Served:
         self._dropped: list[int] = []
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`. Raises `Unavailable` where the server is of another version as well."""
         server = about(self._session)
         assert server is not None, "it is for a server of ours"
         versions = {"tapml_fuzz": server.version}
@@ -97,6 +102,7 @@ class Served:
         return info
 
     def build(self, spec: BuildSpec) -> ServedBuild:
+        """See `base.Platform.build`. Raises what the platform raised over there, or `MachineUnreachable`."""
         request = BuildRequest(encode_operator(spec.operator), spec.dtypes, spec.sizes, tuple(self._dropped))
         self._dropped.clear()
         reply, _ = self._exchange(request)
@@ -110,6 +116,7 @@ class Served:
     def run(
         self, build: ServedBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`. Raises what the platform raised over there, or `MachineUnreachable`."""
         case = CaseSpec(specs_of(tensors), tuple(layouts), dict(sizes))
         reply, outputs = self._exchange(RunRequest(build.handle, (case,)), tensors)
         if not isinstance(reply, RunReply):
@@ -120,6 +127,7 @@ class Served:
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer | None:
+        """See `base.Reproducible`; None where the platform over there writes none."""
         facts = (encode_operator(spec.operator), spec.dtypes, spec.sizes, dict(sizes), tuple(layouts))
         reply, _ = self._exchange(ReproducerRequest(*facts, careful))
         if not isinstance(reply, ReproducerReply):
@@ -141,14 +149,17 @@ class Served:
 
 
 def _failed(reply: Message) -> Exception:
-    """The exception on the other side, here."""
+    """The exception of the other side, to be raised here."""
     if not isinstance(reply, FailureReply):
         return MachineUnreachable(f"the server answered with {type(reply).__name__}")
     return exception_for(reply)
 
 
 def end_like(ended: WorkerEnded) -> NoReturn:
-    """End as the worker over there did, with its last words: what our supervisor then sees is the same crash."""
+    """End this process as the worker over there ended, with its last words.
+
+    The supervisor here then sees the same crash.
+    """
     sys.stderr.write(ended.stderr)
     sys.stderr.flush()
     if ended.exit_code < 0:

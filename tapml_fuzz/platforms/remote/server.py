@@ -60,7 +60,7 @@ def listening(host: str, port: int, port_end: int) -> socket.socket:
 
 @dataclass
 class RpcServer:
-    """Serves on a listening socket; `tracker` is where to offer it under `key`.
+    """A server on the socket `listener`; `tracker` is the address of the tracker that offers it under `key`.
 
     Without a tracker a client must name `key` (empty: none) in its address.
     """
@@ -76,6 +76,7 @@ class RpcServer:
 
     @property
     def port(self) -> int:
+        """The TCP port of the listening socket."""
         return int(self.listener.getsockname()[1])
 
     def register(self) -> None:
@@ -99,7 +100,7 @@ class RpcServer:
                 time.sleep(0.02)
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
-        """One connection, from its handshake to the end of its process."""
+        """Serve one connection, from its handshake to the end of its process."""
         if not self._places.acquire(blocking=False):
             log.warning("%s: turned away, %d sessions are open", peer, SESSIONS)
             connection.close()
@@ -145,7 +146,7 @@ class RpcServer:
         return True
 
     def _session(self, connection: socket.socket, peer: str) -> None:
-        """A process that serves the client, until it ends or its client has hung up."""
+        """Run a process that serves the client, until it ends or its client has hung up."""
         with tempfile.TemporaryDirectory(prefix="tapml-fuzz-rpc-", ignore_cleanup_errors=True) as folder:
             ours, theirs = os.pipe()  # its end says that the process has ended
             descriptor = connection.fileno()
@@ -229,7 +230,7 @@ def _exactly(connection: socket.socket, count: int) -> bytes | None:
 
 
 def _wait(ended: int, connection: socket.socket) -> None:
-    """Until the other end of `ended` closes, or some seconds after the client has hung up."""
+    """Wait until the other end of `ended` closes, or some seconds after the client has hung up."""
     both = select.poll()
     both.register(ended, select.POLLIN)
     both.register(connection, _HUNG_UP)

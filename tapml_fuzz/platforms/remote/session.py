@@ -1,8 +1,8 @@
 """The process of one client of our RPC server: `python -m tapml_fuzz.platforms.remote.session SOCKET FOLDER`.
 
 TVM's own server loop answers on the connected SOCKET, with TVM's functions (files go to FOLDER) and ours
-(`remote.protocol`). What the client asks of a platform is done by a worker, as on its own machine; when the client
-hangs up, the worker is killed, whatever it is doing.
+(`remote.protocol`). A worker does the platform's work, as on the client's own machine; when the client hangs up, the
+worker is killed, whatever it is doing.
 """
 
 from __future__ import annotations
@@ -55,10 +55,14 @@ class Host:
         self._shelf = Shelf()
 
     def about(self) -> bytes:
+        """The encoded `About` of this server."""
         return encode_about(About(VERSION, __version__, known()))
 
     def open(self, name: str) -> bytes:
-        """Start the platform in a fresh worker; what it says of itself. Raises `WireError` for an unknown name."""
+        """Start the platform in a fresh worker; its first message, a `Hello` in a frame, or an encoded `WorkerEnded`.
+
+        Raises `WireError` for a name that is not in `About.platforms`.
+        """
         if name not in known():  # neither another server's nor, above all, code of the client's choice (`user:...`)
             raise WireError("a server runs the platforms that it lists, and no others")
         self.close()
@@ -67,7 +71,10 @@ class Host:
         return self._answer(self._worker)
 
     def ask(self, parcel: bytes) -> bytes:
-        """Hand a request to the worker. Raises `WireError` for what is no request, or before `open`."""
+        """Hand a request in a parcel to the worker; the frame of its answer, or an encoded `WorkerEnded`.
+
+        Raises `WireError` for a parcel that holds no request, and before `open`.
+        """
         request, tensors = unframed(unpack(parcel, self._shelf))
         if not isinstance(request, BuildRequest | RunRequest | ReproducerRequest):
             raise WireError(f"a server takes no {type(request).__name__}")
@@ -82,12 +89,13 @@ class Host:
         return self._answer(self._worker)
 
     def close(self) -> None:
+        """Kill the worker, if there is one."""
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
 
     def _answer(self, worker: WorkerProcess) -> bytes:
-        """The frame that the worker answers with, or how it ended."""
+        """The frame of the worker's answer, or the encoded `WorkerEnded` in its place."""
         deadline = time.monotonic() + _PATIENCE_S
         watched = select.poll()
         watched.register(self._client, _HUNG_UP)

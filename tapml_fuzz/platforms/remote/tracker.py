@@ -1,6 +1,6 @@
-"""TVM's RPC tracker, as far as a client and a server need it: JSON messages with their length before them.
+"""A client of TVM's RPC tracker, as far as a client and a server of TVM's RPC need it: JSON behind its length.
 
-Ours has what `tvm.rpc.client.TrackerSession` lacks, a deadline for every step. Codes and order of messages as in
+It has what `tvm.rpc.client.TrackerSession` lacks, a deadline for every step. Codes and order of messages as in
 `tvm/rpc/base.py` and `tvm/rpc/tracker.py`.
 """
 
@@ -20,11 +20,14 @@ _INT = struct.Struct("<i")
 
 
 class TrackerError(Exception):
-    """The tracker cannot be reached, does not answer in time, or is none."""
+    """An error for a tracker that cannot be reached, does not answer in time, or is none."""
 
 
 class Tracker:
-    """A connection to a tracker; every call waits at most `seconds`. Raises `TrackerError`."""
+    """A connection to the tracker at `address` (host, port).
+
+    Making one and every call wait for `seconds` at most, and raise `TrackerError`.
+    """
 
     def __init__(self, address: tuple[str, int], seconds: float) -> None:
         self._where = f"tracker at {address[0]}:{address[1]}"
@@ -53,7 +56,7 @@ class Tracker:
         return str(host), int(port), str(match)
 
     def introduce(self, key: str, port: int) -> None:
-        """Say what server this is."""
+        """Tell the tracker which server this is: its key and the port on which it listens."""
         self._ask([_UPDATE_INFO, {"key": f"server:{key}", "addr": [None, port]}])
 
     def offer(self, key: str, port: int, match: str) -> None:
@@ -65,6 +68,7 @@ class Tracker:
         return [str(match) for match in self._ask([_PENDING])]
 
     def close(self) -> None:
+        """Close the connection; the tracker then forgets its offers."""
         self._socket.close()
 
     def _ask(self, message: Any, length: int | None = None) -> Any:

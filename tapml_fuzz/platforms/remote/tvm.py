@@ -1,4 +1,4 @@
-"""TVM's runtime on a plain TVM RPC server: compiled here for the machine there, uploaded, run on its device."""
+"""TVM's runtime on a plain TVM RPC server: operators are compiled here for the machine there, uploaded, run there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ _Answer = TypeVar("_Answer")
 
 
 class RemoteTvm(TvmRuntime):
-    """TVM platform `name` on the server of `session`. `triple` names its processor where it cannot say itself."""
+    """TVM platform `name` on the server of `session`.
+
+    `triple` is LLVM's name of the processor there, where the server cannot say it itself.
+    """
 
     def __init__(self, session: Any, name: str, triple: str = "") -> None:
         self.name = name
@@ -49,6 +52,7 @@ class RemoteTvm(TvmRuntime):
         self._input_bytes = 0
 
     def activate(self) -> Info:
+        """See `base.Platform.activate`. The target is that of the device and processor over there."""
         row = TARGETS.get(self.name)
         if row is None or not row.over_rpc:
             raise Unavailable("a plain TVM RPC server runs what TVM's runtime runs, no other", _OURS)
@@ -81,7 +85,10 @@ class RemoteTvm(TvmRuntime):
         return self.described(tvm, name)
 
     def compiled(self, functions: Any) -> Any:
-        """The library, uploaded unless the session has it, and loaded there."""
+        """The library of compiled `functions`, uploaded unless the session has it, and loaded there.
+
+        Raises `MachineUnreachable` when the machine no longer answers.
+        """
         module = super().compiled(functions)
         with tempfile.TemporaryDirectory(prefix="tapml-fuzz-rpc-", ignore_cleanup_errors=True) as folder:
             library = Path(folder) / f"operator.{self._suffix}"
@@ -97,6 +104,7 @@ class RemoteTvm(TvmRuntime):
         return self._modules[name]
 
     def build(self, spec: BuildSpec) -> RuntimeBuild:
+        """See `base.Platform.build`. Raises `MachineUnreachable` too, when the machine no longer answers."""
         try:
             return super().build(spec)
         except (BuildRejected, NotSupported, NeedsStatic) as error:
@@ -107,6 +115,7 @@ class RemoteTvm(TvmRuntime):
     def run(
         self, build: RuntimeBuild, tensors: Sequence[Array], layouts: Sequence[Layout], sizes: Mapping[str, int]
     ) -> Ok[Array]:
+        """See `base.Platform.run`. Raises `MachineUnreachable` too, when the machine no longer answers."""
         run = self._asking(super().run, build, tensors, layouts, sizes)
         if run.mutated:  # what was kept is no longer what it was kept for
             self._inputs.clear()
@@ -114,12 +123,15 @@ class RemoteTvm(TvmRuntime):
         return run
 
     def place(self, array: Array) -> Any:
+        """See `device_tensors.Resident.place`; the tensor is on the device over there."""
         return self._asking(super().place, array)
 
     def compute(self, build: RuntimeBuild, tensors: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        """See `device_tensors.Resident.compute`. Raises `MachineUnreachable` when the machine no longer answers."""
         return self._asking(super().compute, build, tensors, sizes)
 
     def fetch(self, tensor: Any) -> Array:
+        """See `device_tensors.Resident.fetch`. Raises `MachineUnreachable` when the machine no longer answers."""
         return self._asking(super().fetch, tensor)
 
     def _asking(self, what: Callable[..., _Answer], *arguments: Any) -> _Answer:
@@ -129,7 +141,10 @@ class RemoteTvm(TvmRuntime):
             raise self._meant(error) from error
 
     def upload_unchanged(self, array: Array, dtype: str) -> Any:
-        """The tensor of an earlier run with the same contents; `run` reads every input back and so knows that it is."""
+        """The remote tensor of an earlier run with the same contents, or a new one.
+
+        `run` reads every input back, and forgets the tensors that are kept when a build has written to one.
+        """
         if array.nbytes < _SMALL:
             return self.upload(array, dtype)
         bits = to_bits(array)
@@ -149,12 +164,13 @@ class RemoteTvm(TvmRuntime):
     def reproducer(
         self, spec: BuildSpec, sizes: Mapping[str, int], layouts: Sequence[Layout], *, careful: bool = False
     ) -> Reproducer | None:
+        """See `base.Reproducible`. It is the one that the platform writes on this machine; None for tvm-opencl."""
         local: Platform = load(location(self.name))
         # OpenCL's is made from the device's own kernels, which a platform that was never activated does not have.
         return None if self.name == "tvm-opencl" else reproducer_of(local, spec, sizes, layouts, careful=careful)
 
     def _asked(self, function: str) -> str | None:
-        """The answer of a function there; None where the server has none of that name."""
+        """The answer of a function there; None where the server has no function of that name."""
         try:
             found = self._session.get_function(function)
         except AttributeError:
@@ -162,7 +178,7 @@ class RemoteTvm(TvmRuntime):
         return str(found())
 
     def _meant(self, error: Exception) -> Exception:
-        """An error from over there as it is, or `MachineUnreachable` when nobody is left to have raised it."""
+        """The error from over there itself, or `MachineUnreachable` when nobody is left to have raised it."""
         try:
             self._session.get_function("tvm.rpc.server.upload")
         except Exception:

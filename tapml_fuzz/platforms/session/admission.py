@@ -1,4 +1,4 @@
-"""What a platform is asked for at all: builds and runs that its `Capabilities` exclude are refused here, in words."""
+"""The admission of builds and runs: those that a platform's `Capabilities` exclude are refused here, in words."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tapml_fuzz.core.policy import Capabilities
 
 
 class Admission:
-    """What the platform `name` takes. A refusal names what is not taken and what is; None stands for admitted.
+    """The inputs that the platform `name` takes.
 
-    Dtypes belong to a build, so the session asks about them once a build; sizes belong to a case.
+    A refusal names the input that is not taken and those that are; None stands for admitted. Dtypes belong to a build,
+    so the session asks about them once a build; sizes belong to a case.
     """
 
     def __init__(self, name: str, capabilities: Capabilities) -> None:
@@ -23,7 +24,7 @@ class Admission:
         self._largest = capabilities.max_elements
 
     def refused_dtypes(self, dtypes: Sequence[str]) -> Unsupported | None:
-        """The refusal of inputs of these dtypes."""
+        """The refusal of inputs of these dtypes, one per slot of the operator."""
         accepted = self._capabilities.accepted
         for slot, dtype in enumerate(dtypes):
             if dtype not in accepted:
@@ -31,7 +32,7 @@ class Admission:
         return None
 
     def refused_shapes(self, dtypes: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Unsupported | None:
-        """The refusal of inputs of these shapes."""
+        """The refusal of inputs of these shapes, one per slot of the operator."""
         for slot, (dtype, shape) in enumerate(zip(dtypes, shapes, strict=True)):
             elements = prod(shape)
             if elements < self._smallest:

@@ -1,4 +1,4 @@
-"""The table of failures: what a platform raises, how that goes over the wire, and the outcome that it is.
+"""The table of failures: a platform's exceptions, their replies on the wire, and their outcomes.
 
 A worker turns an exception into a `FailureReply`; whoever asked turns that into an outcome, or, where it is a platform
 itself that another worker answers (`remote.served`), into the exception again. A platform in this process takes the
@@ -89,7 +89,7 @@ _OTHERWISE: dict[Step, FailureKind] = {"build": "build-error", "run": "run-error
 
 
 def reply_for(error: Exception, step: Step) -> FailureReply:
-    """How an exception from `Platform.build` (or `Reproducible.reproducer`) or `Platform.run` goes over the wire."""
+    """The reply for an exception of `Platform.build` (or `Reproducible.reproducer`) or `Platform.run`, by `step`."""
     for kind in _TOLD_APART[step]:
         if isinstance(error, _TABLE[kind].raised):
             return _TABLE[kind].reply(error)
@@ -102,7 +102,7 @@ def exception_for(reply: FailureReply) -> Exception:
 
 
 def build_outcome(reply: FailureReply, spec: BuildSpec) -> NeedsSizes | Unsupported | BuildError:
-    """What came of building `spec`. A wish for sizes where none is open is a fault of the platform itself."""
+    """The outcome of building `spec`. A wish for sizes where none is open is a fault of the platform itself."""
     outcome = _TABLE[reply.kind].outcome(reply)
     if isinstance(outcome, NeedsSizes) and set(spec.operator.axis_names) <= set(spec.sizes):
         return BuildError(f"asks for sizes that it was given: {reply.message}")
@@ -110,6 +110,6 @@ def build_outcome(reply: FailureReply, spec: BuildSpec) -> NeedsSizes | Unsuppor
 
 
 def run_outcome(reply: FailureReply) -> Unsupported | RunError:
-    """What came of running a case; a kind that only a build can have is a run error here."""
+    """The outcome of running a case; a kind that only a build can have is a run error here."""
     outcome = _TABLE[reply.kind].outcome(reply)
     return outcome if isinstance(outcome, Unsupported | RunError) else RunError(reply.message)

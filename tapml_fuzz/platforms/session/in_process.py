@@ -21,7 +21,10 @@ from tapml_fuzz.platforms.session.session import Session
 
 
 class InProcessSession(Session):
-    """Runs a `Platform` (or the known one of that name) here. A crash or a hang of it is a crash or a hang of us."""
+    """Runs a `Platform` (or the known one of that name) in this process.
+
+    A crash or a hang of the platform is one of this process.
+    """
 
     def __init__(self, platform: Platform | str) -> None:
         self._platform = load(location(platform)) if isinstance(platform, str) else platform
@@ -30,12 +33,13 @@ class InProcessSession(Session):
         self._builds: dict[int, Any] = {}
 
     def info(self) -> Info:
+        """See `Session.info`; the platform is activated by the first call."""
         if self._info is None:
             self._info = info_of(self._platform)
         return self._info
 
     def built(self, handle: int) -> Any:
-        """The platform's own object behind a `Built`, for whoever computes with it here."""
+        """The platform's own object behind the handle of a `Built`, for whoever computes with it here."""
         return self._builds[handle]
 
     def _build(self, spec: BuildSpec) -> BuildOutcome | NeedsSizes:

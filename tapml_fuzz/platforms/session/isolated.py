@@ -94,12 +94,13 @@ class WorkerSession(Session):
             self.restarts += 1
 
     def info(self) -> Info:
+        """See `Session.info`. It waits for the worker's first message, `start_timeout` seconds at most."""
         if self._info is None:
             self._info = self._ready()
         return self._info
 
     def run_many(self, cases: Sequence[Case]) -> Iterator[RunOutcome]:
-        """As in `Session`; neighbours that one build serves go to the worker in one message (`session.batch`)."""
+        """See `Session.run_many`; neighbours that one build serves go in one message (`session.batch`)."""
         done = 0
         while done < len(cases):
             case = cases[done]
@@ -124,7 +125,7 @@ class WorkerSession(Session):
         return spec.serves(case) and self._refused(case) is None
 
     def _ready(self) -> Info:
-        """Make sure that a worker is there and has said hello; what it said."""
+        """The worker's first message, after making sure that a worker is there and has sent it."""
         if self._worker is not None and self._greeted and self._info is not None:
             return self._info
         self.start()
@@ -135,13 +136,14 @@ class WorkerSession(Session):
         return said
 
     def close(self) -> None:
+        """Kill the worker, if there is one; its builds are gone."""
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
             self._forget_builds()
 
     def _greeting(self) -> Info:
-        """The new worker's first message, or why there was none."""
+        """The `Info` in the new worker's first message, or one that says why there was none."""
         assert self._worker is not None
         try:
             message, _ = self._worker.channel.receive(self._worker.started + self._start_timeout)
@@ -199,7 +201,7 @@ class WorkerSession(Session):
         return outcomes
 
     def _ran(self, reply: Message | Crash | Timeout) -> RunOutcome:
-        """What the answer to one case is; the worker is replaced if it is lost."""
+        """The outcome in the answer to one case; the worker is replaced if its device is lost."""
         self._runs += 1
         match reply:
             case RunReply():

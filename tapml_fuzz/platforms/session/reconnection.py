@@ -1,4 +1,4 @@
-"""A machine that stopped answering: why, and when it is worth another try."""
+"""The absence of a machine that stopped answering: the reason, and when it is worth another try."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ _LONGEST_PAUSE_S = 15.0
 
 
 class Absence:
-    """Attributes: `reason`, the last one heard."""
+    """A machine that does not answer.
+
+    Attributes:
+        reason: the last one heard, in words.
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -23,7 +27,7 @@ class Absence:
         return time.monotonic() >= self._retry_at
 
     def again(self, reason: str) -> None:
-        """A try has failed: wait, longer each time."""
+        """Note that a try has failed: the next one is due after a pause, which doubles each time up to 15 seconds."""
         self.reason = reason
         self._retry_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)

@@ -48,7 +48,7 @@ class Session:
         """Begin starting the platform without waiting for it."""
 
     def info(self) -> Info:
-        """What the platform says of itself; starts it if needed and never raises for an unavailable one."""
+        """The `Info` of the platform; starts it if needed and never raises for an unavailable one."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class Session:
         return None if isinstance(outcome, Unsupported) else self._reproducer(spec, case)
 
     def _admitted(self) -> Admission | None:
-        """What the platform takes; None while it cannot run, or where it states no capabilities."""
+        """The admission of the platform's inputs; None while it cannot run, or where it states no capabilities."""
         if self._admission is None:
             capabilities = self.info().capabilities
             self._admission = Admission(self.name, capabilities) if capabilities is not None else None
@@ -104,7 +104,7 @@ class Session:
     def _settled(
         self, operator: Operator, dtypes: tuple[str, ...], sizes: Mapping[str, int]
     ) -> tuple[BuildSpec, BuildOutcome]:
-        """The build spec with as many open axes as the platform can build, and what came of building it."""
+        """The build spec with as many open axes as the platform can build, and the outcome of building it."""
         info = self.info()
         if not info.available:
             return BuildSpec(operator, dtypes, dict(sizes)), Unsupported(f"{self.name} is unavailable: {info.reason}")
@@ -156,7 +156,7 @@ class Session:
         return outcome
 
     def _forget_builds(self) -> None:
-        """The platform starts anew: its builds are gone, what is known about failures stays."""
+        """Forget the builds, which are gone when a platform starts anew; what is known about failures stays."""
         for key in [key for key, outcome in self._outcomes.items() if isinstance(outcome, Built)]:
             del self._outcomes[key]
         self._dropped.clear()

@@ -31,28 +31,32 @@ _MAX_BUFFERS = 1024  # that one system call takes (Linux and macOS: IOV_MAX)
 
 
 class WireError(Exception):
-    """A frame that is malformed, too large or cut off: the peer is gone or not to be trusted."""
+    """An error for a frame that is malformed, too large or cut off: the peer is gone or not to be trusted."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
-    """dtype and shape of one tensor in the payload."""
+    """The dtype and shape of one tensor in the payload."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
+        """The size of the packed tensor in bytes."""
         return math.prod(self.shape) * numpy_dtype(self.dtype).itemsize
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First message of a worker: what its platform said of itself."""
+    """The first message of a worker: the `Info` of its platform."""
 
     info: Info
 
 
 class BuildRequest(msgspec.Struct, frozen=True, tag="build"):
-    """`operator` is canonical JSON (`core.operator.encode_operator`). Handles in `drop` are forgotten first."""
+    """A request to build an operator, given as canonical JSON (`core.operator.encode_operator`).
+
+    Handles in `drop` are forgotten first.
+    """
 
     operator: bytes
     dtypes: tuple[str, ...]
@@ -69,14 +73,17 @@ class CaseSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunRequest(msgspec.Struct, frozen=True, tag="run"):
-    """Run build `handle` on one case after the other; each is answered by itself, as soon as it has run."""
+    """A request to run build `handle` on each case; each is answered by itself, as soon as it has run."""
 
     handle: int
     cases: tuple[CaseSpec, ...]
 
 
 class ReproducerRequest(msgspec.Struct, frozen=True, tag="script"):
-    """Write down how a build spec (as in `BuildRequest`) runs at `sizes`; `careful` as in `base.Reproducible`."""
+    """A request for the program that runs a build spec (as in `BuildRequest`) at `sizes`.
+
+    `fixed` are the sizes of the build spec; `careful` is as in `base.Reproducible`.
+    """
 
     operator: bytes
     dtypes: tuple[str, ...]
@@ -87,6 +94,8 @@ class ReproducerRequest(msgspec.Struct, frozen=True, tag="script"):
 
 
 class BuildReply(msgspec.Struct, frozen=True, tag="built"):
+    """A build, kept under `handle`: the `seconds` that it took, and `rss`, the worker's resident memory in bytes."""
+
     handle: int
     seconds: float
     rss: int
@@ -103,7 +112,7 @@ class RunReply(msgspec.Struct, frozen=True, tag="ran"):
 
 
 class ReproducerReply(msgspec.Struct, frozen=True, tag="scripted"):
-    """`reproducer` is None from a platform that writes none."""
+    """The platform's reproducer; None from a platform that writes none."""
 
     reproducer: Reproducer | None
 
@@ -112,7 +121,7 @@ FailureKind = Literal["needs-static", "unsupported", "unreachable", "build-error
 
 
 class FailureReply(msgspec.Struct, frozen=True, tag="failure"):
-    """What came instead of a build, a run or a script, by the table in `session.failures`.
+    """The reply in place of a build, a run or a script, by the table in `session.failures`.
 
     With `lost` the worker's device is unusable from now on.
     """
@@ -130,6 +139,7 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def specs_of(tensors: Sequence[Array]) -> tuple[TensorSpec, ...]:
+    """The spec of each tensor, in their order."""
     return tuple(TensorSpec(name_of(tensor), tensor.shape) for tensor in tensors)
 
 
@@ -171,7 +181,7 @@ class Channel:
             stream.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
 
     def send(self, message: Message, tensors: Sequence[Array] = (), deadline: float | None = None) -> None:
-        """Raises `TimeoutError`, or `WireError` when the peer is gone or the message is too large."""
+        """Send a frame. Raises `TimeoutError`, or `WireError` when the peer is gone or the message is too large."""
         parts = frame(message, tensors)
         try:
             self._arm(deadline)
@@ -197,9 +207,11 @@ class Channel:
         return bool(self._ahead) or bool(self._poll.poll(1000 * seconds))
 
     def fileno(self) -> int:
+        """The socket's descriptor, for `select.poll`."""
         return self._socket.fileno()
 
     def close(self) -> None:
+        """Close the socket; the peer reads the end of the stream."""
         self._socket.close()
 
     def _tensor(self, spec: TensorSpec, deadline: float | None) -> Array:
@@ -225,7 +237,7 @@ class Channel:
             view, self._ahead = view[count:], self._ahead[count:]
 
     def _received(self, into: memoryview, deadline: float | None) -> int:
-        """How many bytes came, at least one."""
+        """Receive at least one byte; the number of bytes that came."""
         self._arm(deadline)
         try:
             count = self._socket.recv_into(into)

@@ -1,4 +1,4 @@
-"""Starting, ending and listening to a worker process (`session.worker`)."""
+"""A worker process (`session.worker`): its start, its end and its last words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WorkerProcess:
         self._reader.start()
 
     def crash(self) -> Crash:
-        """How the process ended, after its stream broke; it is killed if it did not end by itself."""
+        """The end of the process, after its stream broke; it is killed if it did not end by itself."""
         try:
             code = self._process.wait(_EXIT_WAIT_S)
         except subprocess.TimeoutExpired:

@@ -23,7 +23,7 @@ def as_json(summary: msgspec.Struct) -> str:
 def run_summary(raw: bytes | str) -> RunSummary:
     """The summary of a campaign that `as_json` has written, or an older version that had fewer fields.
 
-    Raises `BadSummary` for what is none, or of a later format.
+    Raises `BadSummary` for any other text, and for a summary of a later format.
     """
     summary = _decoded(raw, RunSummary, "run")
     if summary.format != FORMAT:
@@ -32,7 +32,7 @@ def run_summary(raw: bytes | str) -> RunSummary:
 
 
 def model_walk_summary(raw: bytes | str) -> ModelWalkSummary:
-    """The summary of a model's walk that `as_json` has written. Raises `BadSummary` for what is none."""
+    """The summary of a model's walk that `as_json` has written. Raises `BadSummary` for any other text."""
     return _decoded(raw, ModelWalkSummary, "walk")
 
 

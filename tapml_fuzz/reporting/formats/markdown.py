@@ -9,9 +9,10 @@ from tapml_fuzz.core.verdict import REALISMS
 
 
 def as_markdown(summary: RunSummary) -> str:
-    """The page: what ran, what did not answer or could not be judged, and what was found, most realistic first.
+    """The page of a campaign: the platforms that ran or did not answer, the operators that were not judged, findings.
 
-    Nothing in it that comes from a model, a platform or a kernel is taken for markup.
+    Findings are in the order of realism, the most realistic first. Nothing in the page that comes from a model, a
+    platform or a kernel is taken for markup.
     """
     end = ", interrupted." if summary.interrupted else "."
     lines = [

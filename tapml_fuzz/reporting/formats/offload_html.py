@@ -35,7 +35,7 @@ _LOWEST, _HIGHEST = -5.0, 3.0
 
 
 def as_html(summary: ModelWalkSummary) -> str:
-    """The page of a walk."""
+    """The page of a walk, as the text of one HTML file."""
     title = f"{summary.model}: {summary.reference} to {summary.target}"
     return "\n".join(
         [

@@ -27,7 +27,10 @@ _COLOURS = {"observed": "bold red", "near": "red", "extrapolated": "yellow", "sp
 
 
 class Terminal:
-    """Listens to a campaign and prints findings; used as a context manager while a campaign runs."""
+    """A listener to a campaign that prints findings to `file` (default: standard output).
+
+    It is used as a context manager while a campaign runs.
+    """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
@@ -57,7 +60,7 @@ class Terminal:
             self._bar = None
 
     def __call__(self, event: events.Event) -> None:
-        """Print what the event tells, or move the progress bar."""
+        """Print the line of an event, or draw the progress that it tells; the events are those of `core.events`."""
         match event:
             case events.PlatformUnavailable(platform, reason, hint):
                 self._print(f"{platform}: not available here: {reason}" + (f" ({hint})" if hint else ""), "dim")
@@ -84,11 +87,11 @@ class Terminal:
                 self._finish(summary)
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print the text on a line of its own."""
         self._print(text)
 
     def findings(self, records: list[FindingRecord]) -> None:
-        """A table of findings, most realistic first; tab-separated lines with a heading in a pipe."""
+        """Print a table of findings, most realistic first; tab-separated lines with a heading in a pipe."""
         if not records:
             self._print("no findings")
             return
@@ -108,7 +111,7 @@ class Terminal:
         self._console.print(table)
 
     def finding(self, record: FindingRecord, evidence: Evidence, output: Path) -> None:
-        """Everything about one finding."""
+        """Print everything about one finding; `output` is the directory of its store."""
         ratio = "-" if record.ratio is None else f"{record.ratio:.4g}"
         self._print(record.id, "bold")
         self._print(f"  {record.operator}")
