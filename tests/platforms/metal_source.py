@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch
+from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel
+from tapml_fuzz.platforms.tvm.host_steps import ReadyLaunch
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _TYPES = {"int64": "long", "int32": "int", "float32": "float", "bool": "bool", "uint8": "uchar", "int8": "char"}

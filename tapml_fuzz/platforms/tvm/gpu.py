@@ -14,7 +14,8 @@ from tapml_fuzz.core.dtypes import Array, name_of
 from tapml_fuzz.core.outcome import Ok
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported, Reproducer
 from tapml_fuzz.platforms.poison import poisoned, suspicious, unwritten
-from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch, compile_kernels
+from tapml_fuzz.platforms.tvm.host_program import HostProgram, compile_kernels
+from tapml_fuzz.platforms.tvm.host_steps import ReadyLaunch
 from tapml_fuzz.platforms.tvm.lowering import Program, failure, lower
 from tapml_fuzz.platforms.tvm.reproducers import compile_reproducer
 from tapml_fuzz.platforms.tvm.targets import TvmTarget

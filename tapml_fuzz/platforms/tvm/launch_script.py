@@ -12,7 +12,8 @@ import numpy as np
 
 from tapml_fuzz.core.dtypes import numpy_dtype
 from tapml_fuzz.platforms.python_source import array, attribute
-from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch
+from tapml_fuzz.platforms.tvm.host_program import HostProgram
+from tapml_fuzz.platforms.tvm.host_steps import ReadyLaunch
 from tapml_fuzz.platforms.tvm.lowering import Program
 
 Shape = tuple[int, ...]

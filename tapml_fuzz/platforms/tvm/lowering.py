@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.platforms.base import BuildRejected, BuildSpec, NeedsStatic, NotSupported
-from tapml_fuzz.platforms.tvm.host_program import HostFunction, ReadyLaunch
+from tapml_fuzz.platforms.tvm.host_steps import HostFunction, ReadyLaunch
 from tapml_fuzz.platforms.tvm.tir_expression import Function, Scalars, compiled, dtype_name, key
 
 # How TVM says that it has no way to compile something, as opposed to breaking on it.

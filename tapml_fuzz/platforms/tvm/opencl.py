@@ -16,7 +16,8 @@ from tapml_fuzz.platforms.devices.opencl import OpenCLDevice
 from tapml_fuzz.platforms.devices.opencl_reproducer import HELPERS
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
-from tapml_fuzz.platforms.tvm.host_program import HostProgram, ReadyLaunch
+from tapml_fuzz.platforms.tvm.host_program import HostProgram
+from tapml_fuzz.platforms.tvm.host_steps import ReadyLaunch
 from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
 from tapml_fuzz.platforms.tvm.targets import TARGETS, begin

@@ -24,7 +24,8 @@ from tapml_fuzz.platforms.devices.webgpu_reproducer import helpers
 from tapml_fuzz.platforms.devices.wgsl_types import narrowed, narrowed_spec
 from tapml_fuzz.platforms.python_source import parameters, text_block
 from tapml_fuzz.platforms.tvm.gpu import DeviceTensor, GpuBuild, GpuRunner
-from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch
+from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel
+from tapml_fuzz.platforms.tvm.host_steps import ReadyLaunch
 from tapml_fuzz.platforms.tvm.launch_script import LaunchRecorder
 from tapml_fuzz.platforms.tvm.lowering import Program
 from tapml_fuzz.platforms.tvm.targets import TARGETS, begin

@@ -12,7 +12,7 @@ tvm = pytest.importorskip("tvm")
 
 from tapml_fuzz.platforms.base import BuildSpec, NotSupported  # noqa: E402
 from tapml_fuzz.platforms.tvm.gpu import GpuRunner  # noqa: E402
-from tapml_fuzz.platforms.tvm.host_program import Allocate, Branch, HostFunction, Launch, Let, Loop  # noqa: E402
+from tapml_fuzz.platforms.tvm.host_steps import Allocate, Branch, HostFunction, Launch, Let, Loop  # noqa: E402
 from tapml_fuzz.platforms.tvm.native import TvmLlvm  # noqa: E402
 from tapml_fuzz.platforms.tvm.targets import TARGETS  # noqa: E402
 from tests.platforms.operators import SOFTMAX, A, B, DType, Product, X, Y, add, aten, case  # noqa: E402

@@ -13,7 +13,8 @@ from tapml_fuzz.core.outcome import Unsupported
 from tapml_fuzz.platforms.base import BuildSpec, NeedsStatic, info_of
 from tapml_fuzz.platforms.session.isolated import WorkerSession
 from tapml_fuzz.platforms.tvm import targets
-from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, ReadyLaunch, compile_kernels
+from tapml_fuzz.platforms.tvm.host_program import HostProgram, Kernel, compile_kernels
+from tapml_fuzz.platforms.tvm.host_steps import ReadyLaunch
 from tapml_fuzz.platforms.tvm.lowering import Program, lower
 from tapml_fuzz.platforms.tvm.native import TvmDevice, TvmMetal, TvmRocm, TvmVulkan
 from tapml_fuzz.storage.corpus import Corpus, Entry, default_corpus_path
