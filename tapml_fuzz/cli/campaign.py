@@ -10,7 +10,7 @@ import torch
 
 from tapml_fuzz.campaign.lineup import Lineup
 from tapml_fuzz.campaign.run import Campaign, CampaignOptions
-from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
+from tapml_fuzz.core.errors import BadOption, UnavailablePlatform, UnknownOperator
 from tapml_fuzz.core.events import CampaignFinished, Event, PlatformUnavailable
 from tapml_fuzz.core.summary import RunSummary
 from tapml_fuzz.engine.runner import DifferentialRunner
@@ -128,6 +128,9 @@ def _reference_platform(pool: _Pool) -> str:
 
 
 def _available(pool: _Pool, wanted: Sequence[str], reference: str, terminal: Terminal) -> Mapping[str, Info]:
+    if wanted and set(wanted) == {reference}:
+        hint = "name another; `platforms` lists them"
+        raise BadOption(f"{reference} is the reference platform here, and is not compared with itself", hint=hint)
     names = [n for n in (wanted or candidates()) if n != reference]
     pool.start([reference, *names])
     infos: dict[str, Info] = {}

@@ -30,8 +30,8 @@ _PLAIN_WIDTH = 120
 def platforms(json_path: Path | None, remote: str | None) -> None:
     """List every known platform: whether it can run here, why not, how to get it, its dtypes and versions.
 
-    Each platform is tried in a process of its own, so a broken driver cannot break the list. Those of another machine
-    are tried one after the other.
+    One that is on request only is fuzzed when --platform of `run` names it. Each platform is tried in a process of
+    its own, so a broken driver cannot break the list. Those of another machine are tried one after the other.
 
     \b
     Examples:
@@ -88,13 +88,20 @@ def probe_remote(url: str) -> list[Info]:
 def _as_json(infos: list[Info]) -> str:
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode({"version": 1, "platforms": infos}), indent=2).decode()
+    from tapml_fuzz.platforms.registry import on_request
+
+    reasons = on_request()
+    listed = [{**msgspec.to_builtins(info), "on_request": reasons.get(info.name, "")} for info in infos]
+    return msgspec.json.format(msgspec.json.encode({"version": 1, "platforms": listed}), indent=2).decode()
 
 
 def _print(infos: list[Info]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tapml_fuzz.platforms.registry import on_request
+
+    reasons = on_request()
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else _PLAIN_WIDTH
     console = Console(width=width, no_color=not terminal, highlight=False)
@@ -105,13 +112,13 @@ def _print(infos: list[Info]) -> None:
         mark = "[green]yes[/]" if info.available else "[red]no[/]"
         dtypes = " ".join(info.capabilities.dtypes) if info.capabilities else ""
         versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
-        table.add_row(info.name, mark, _escaped(_about(info)), dtypes, _escaped(versions))
+        table.add_row(info.name, mark, _escaped(_about(info, reasons.get(info.name, ""))), dtypes, _escaped(versions))
     console.print(table)
 
 
-def _about(info: Info) -> str:
+def _about(info: Info, on_request: str) -> str:
     if info.available:
-        return info.device
+        return f"{info.device}; on request only: {on_request}" if on_request else info.device
     return f"{info.reason}. To get it: {info.hint}" if info.hint else info.reason
 
 

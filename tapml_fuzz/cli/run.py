@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     "platforms",
     multiple=True,
     metavar="NAME|user:...",
-    help="Candidate (repeatable; default: all), or your own: user:FILE, user:MODULE:CALLABLE "
-    "(docs/reference/kernel-headers.md).",
+    help="Candidate (repeatable; default: all that can run here and are not on request only, see `platforms`), or your "
+    "own: user:FILE, user:MODULE:CALLABLE (docs/reference/kernel-headers.md).",
 )
 @click.option("--operator", "operators", multiple=True, metavar="GLOB", help="Operators by name, short name or key.")
 @click.option("--budget", default="60s", show_default=True, metavar="60s|500trials", help="When to stop.")

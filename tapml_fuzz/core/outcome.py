@@ -17,8 +17,9 @@ class Ok(msgspec.Struct, Generic[Output], frozen=True):
     """A run that came to its end, from the platform that ran it to the judge.
 
     Attributes:
-        outputs: the outputs in the operator's order: packed numpy arrays (`Ok[Array]`), or what stands for them where
-            their bytes travel apart (`session.wire.TensorSpec` in a frame's header).
+        outputs: those of the operator's outputs that are used (`Operator.used`), in its order: packed numpy arrays
+            (`Ok[Array]`), or what stands for them where their bytes travel apart (`session.wire.TensorSpec` in a
+            frame's header).
         seconds: the time inside the platform.
         unwritten: per output, how many elements still held the poison after the run.
         mutated: tensor slots whose input bytes were changed by the run.

@@ -126,9 +126,9 @@ class Platform(Protocol):
     ) -> Ok[Array]:
         """Run a build on packed numpy arrays, laid out in memory as `layouts` says if the platform is `strided`.
 
-        The outputs are packed numpy arrays in memory of their own. `sizes` gives every axis of the operator. Raises
-        `NotSupported` for a case that it cannot take; any other exception is a run error, and `DeviceLost` one that
-        costs the worker.
+        The outputs are those that the operator uses (`Operator.used`): packed numpy arrays in memory of their own.
+        `sizes` gives every axis of the operator. Raises `NotSupported` for a case that it cannot take; any other
+        exception is a run error, and `DeviceLost` one that costs the worker.
         """
 
 

@@ -105,8 +105,12 @@ def location(name: str) -> str:
 
 def _known(name: str) -> str:
     if name not in _ROWS:
-        close = difflib.get_close_matches(name, _ROWS, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_ROWS)}"
+        close = difflib.get_close_matches(name, _ROWS, n=3, cutoff=0.6)
+        hint = (
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else "`platforms` lists them; your own kernel is user:FILE or user:MODULE:CALLABLE"
+        )
         raise UnknownPlatform(f"unknown platform {name!r}", hint=hint)
     return _ROWS[name].location
 

@@ -94,7 +94,7 @@ class FindingStore:
         Raises `BadCorpus` for one that lists nothing although it has folders: that is not to find nothing.
         """
         if not (path / "findings.sqlite").is_file() and not finding_folder.folders(path / "findings"):
-            raise UnknownFinding(f"no findings in {path}", hint="give the --output of a run")
+            raise UnknownFinding(f"no run has left findings in {path}", hint="run first, or give its --output")
         store = cls(path)
         if store.notes and not store._listed():
             store.close()

@@ -12,7 +12,7 @@ from tapml_fuzz.campaign.run import CampaignOptions
 from tapml_fuzz.cli import campaign as module
 from tapml_fuzz.cli.campaign import conduct, load_seed_sets
 from tapml_fuzz.cli.selection import select_operators
-from tapml_fuzz.core.errors import UnavailablePlatform, UnknownOperator
+from tapml_fuzz.core.errors import BadOption, UnavailablePlatform, UnknownOperator
 from tapml_fuzz.engine.budget import Budget
 from tapml_fuzz.platforms.base import Info
 from tapml_fuzz.reporting.formats.terminal import Terminal
@@ -55,6 +55,8 @@ def test_a_platform_that_was_asked_for_and_cannot_run_ends_it_before_any_trial(
     options, said = CampaignOptions(Budget.parse("1trials")), io.StringIO()
     with pytest.raises(UnavailablePlatform, match=r"tvm-opencl cannot run here: no driver \(get one\)"):
         conduct(seed_sets, ["tvm-opencl"], options, tmp_path, Terminal(said))
+    with pytest.raises(BadOption, match="torch-cpu is the reference platform here, and is not compared with itself"):
+        conduct(seed_sets, ["torch-cpu"], options, tmp_path, Terminal(said))
     with pytest.raises(UnavailablePlatform, match="no candidate platform can run here"):
         conduct(seed_sets, [], options, tmp_path, Terminal(said))
     assert "tvm-opencl: not available here: no driver (get one)" in said.getvalue()

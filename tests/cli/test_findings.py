@@ -38,7 +38,7 @@ def test_show_has_input_expected_and_actual(output: Path, command: Command) -> N
 def test_where_no_run_was_there_is_nothing_to_list(verb: list[str], command: Command, tmp_path: Path) -> None:
     done = command("findings", *verb, "--output", tmp_path)
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"error E205: no findings in {tmp_path} (give the --output of a run)\n"
+    assert done.err == f"error E205: no run has left findings in {tmp_path} (run first, or give its --output)\n"
 
 
 def test_an_id_that_several_have_or_none_is_one_line(output: Path, command: Command) -> None:

@@ -14,7 +14,7 @@ from tapml_fuzz.cli import platforms as command
 from tapml_fuzz.core.errors import BadOption
 from tapml_fuzz.core.policy import Capabilities
 from tapml_fuzz.platforms.base import Info
-from tapml_fuzz.platforms.registry import known
+from tapml_fuzz.platforms.registry import known, on_request
 
 _INFOS = [
     Info("here", True, device="a device", versions={"lib": "1.2"}, capabilities=Capabilities(("float32",))),
@@ -46,6 +46,16 @@ def test_json_goes_to_standard_output_or_a_file(tmp_path: Path) -> None:
     assert listed[1]["hint"] == "pip install 'tapml_fuzz[absent]'"
     CliRunner().invoke(command.platforms, ["--json", str(tmp_path / "p.json")])
     assert json.loads((tmp_path / "p.json").read_text())["platforms"] == listed
+
+
+def test_one_on_request_only_says_so_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Info("tvm-c", True, device="a compiler", versions={}, capabilities=Capabilities(("float32",)))
+    monkeypatch.setattr(command, "probe", lambda: [*_INFOS, slow])
+    words = " ".join(CliRunner().invoke(command.platforms).output.split())
+    assert f"a compiler; on request only: {on_request()['tvm-c']}" in words
+    assert "a device; on request" not in words
+    listed = json.loads(CliRunner().invoke(command.platforms, ["--json", "-"]).output)["platforms"]
+    assert [p["on_request"] for p in listed] == ["", "", on_request()["tvm-c"]]
 
 
 @pytest.mark.usefixtures("probed")

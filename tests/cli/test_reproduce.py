@@ -55,4 +55,4 @@ def test_another_reference_than_the_finding_had_is_named(
 def test_what_is_not_there_is_one_line(command: Command, tmp_path: Path) -> None:
     done = command("reproduce", "x", "--output", tmp_path)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error E205: no findings in ")
+    assert done.err.startswith("error E205: no run has left findings in ")

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
 
 from tapml_fuzz.core.case import LAYOUTS, PACKED, Case, Layout
@@ -104,9 +105,12 @@ def keeps_argument_order(session: Session) -> None:
 
 
 def returns_several_outputs_in_order(session: Session) -> None:
-    """An operator with two outputs of different dtype; and layer_norm's first, normalised, output."""
+    """The outputs of layer_norm, all and the first alone where no other is used; two slices of unequal extent."""
     given = case(LAYER_NORM, a=6, b=10)
-    agree(outputs(session, given)[0], expected(given)[0])
+    (first, *_) = outputs(session, given)
+    agree(first, expected(given)[0])
+    (only,) = outputs(session, case(msgspec.structs.replace(LAYER_NORM, outputs=(0,)), a=6, b=10))
+    agree(only, first)
     split = aten("split_with_sizes.default", [X, [3, 4], 1], [(A, B)])
     given = case(split, a=5, b=7)
     first, second = outputs(session, given)
@@ -211,9 +215,12 @@ def does_not_count_what_looks_like_poison(session: Session) -> None:
     """An output that happens to equal the poison pattern has been written all the same."""
     from tapml_fuzz.platforms.poison import poisoned
 
-    lookalike = poisoned((4, 4), "int32")
-    given = Case(clone("int32"), {"a": 4, "b": 4}, (lookalike,))
+    dtype = "int32" if "int32" in claimed(session) else claimed(session)[0]
+    lookalike = poisoned((4, 4), dtype)
+    given = Case(clone(dtype), {"a": 4, "b": 4}, (lookalike,))
     np.testing.assert_array_equal(outputs(session, given)[0], lookalike)
+    if dtype != "int32":
+        return  # a sum that comes out as the pattern is exact in integers only
     given = Case(add("int32"), {"a": 4, "b": 4}, (lookalike - 1, np.ones_like(lookalike)))
     np.testing.assert_array_equal(outputs(session, given)[0], lookalike)
 

@@ -185,7 +185,7 @@ def test_a_list_that_cannot_be_rebuilt_is_an_error(
     assert len(err) == 1
     assert err[0].startswith("error E201: ")
     assert "restore them" in err[0]
-    assert "no findings in" not in err[0]
+    assert "no run has left findings in" not in err[0]
 
 
 def test_a_finding_that_was_removed_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

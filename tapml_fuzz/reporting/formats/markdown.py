@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from tapml_fuzz.core.summary import FindingEntry, PlatformSummary, RunSummary
 from tapml_fuzz.core.verdict import REALISMS
 
+_MESSAGE = 160  # characters of a finding's message in its row; the finding's own page has all of it
+
 
 def as_markdown(summary: RunSummary) -> str:
     """The page of a campaign: the platforms that ran or did not answer, the operators that were not judged, findings.
@@ -48,13 +50,16 @@ def _findings(findings: Iterable[FindingEntry]) -> Iterable[str]:
     if not ordered:
         yield "None."
         return
-    yield "| id | operator | dtypes | kind | realism | ratio | elements | new |"
-    yield "|---|" + "---|" * 7
+    yield "| id | platform | operator | dtypes | kind | realism | ratio | elements | new | message |"
+    yield "|---|" + "---|" * 9
     for f in ordered:
         ratio = "-" if f.ratio is None else f"{f.ratio:.3g}"
         dtypes = ",".join(dict.fromkeys(f.dtypes))
         link = f"[{_cell(f.id)}]({f.reproducer})" if f.reproducer else _cell(f.id)
-        yield f"| {link} {_row(f.operator, dtypes, f.kind, f.realism, ratio, f.elements, 'yes' if f.new else 'no')}"
+        new = "yes" if f.new else "no"
+        message = f.message if len(f.message) <= _MESSAGE else f.message[: _MESSAGE - 1] + "…"
+        cells = _row(f.platform, f.operator, dtypes, f.kind, f.realism, ratio, f.elements, new, message)
+        yield f"| {link} {cells}"
 
 
 def _row(*cells: object) -> str:

@@ -14,7 +14,8 @@ def test_the_page_says_what_ran_and_what_was_found() -> None:
     assert "| torch-cpu (reference platform) |  | 0 | 0 | 0 |" in page
     assert "| echo | a device | 10 | 1 | 1 |" in page
     link = "[tanh-echo-wrong-00000000](findings/tanh-echo-wrong-00000000/reproduce.py)"
-    assert f"| {link} | aten.tanh.default(float32\\[a]) | float32 | wrong | near | 12.5 | 2 | yes |" in page
+    row = f"| {link} | echo | aten.tanh.default(float32\\[a]) | float32 | wrong | near | 12.5 | 2 | yes | output 0,"
+    assert row in page
     assert "could not be judged" not in page
     assert "did not answer" not in page
 
@@ -35,6 +36,12 @@ def test_nothing_found_an_end_before_time_and_what_is_missing_are_said() -> None
     assert ", interrupted." in page
     assert "echo did not answer for 3 cases" in page
     assert "- tanh-0, aten.tanh.default(float32\\[a]): random" in page
+
+
+def test_a_long_message_is_cut() -> None:
+    page = as_markdown(run_summary(findings=(entry(message="x" * 161),)))
+    assert f"| {'x' * 159}… |\n" in page
+    assert f"| {'x' * 160} |\n" in as_markdown(run_summary(findings=(entry(message="x" * 160),)))
 
 
 def test_foreign_text_is_no_markup() -> None:
