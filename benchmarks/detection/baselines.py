@@ -149,7 +149,7 @@ def _standard_normal(random: Random, shape: tuple[int, ...]) -> npt.NDArray[np.f
 def _boundary(source: SeedSet, random: Random) -> dict[str, int]:
     """Each axis that can vary at a random boundary size, within a bound on the elements."""
     sizes = dict(source.seeds[random.integers(len(source.seeds))].sizes)
-    for axis in source.operator.symbolic_axes:
+    for axis in sorted(source.operator.symbolic_axes):  # a set has another order in every process
         sizes[axis] = int(random.choice(BOUNDARY_SIZES))
     return fit(source.operator, sizes, frozenset(), _MAX_ELEMENTS)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -100,6 +103,27 @@ def test_made_up_inputs_have_the_recorded_shapes_and_nothing_else() -> None:
     made = made_up(real, np.random.default_rng(0))
     assert [t.shape for (t,) in made] == [seed.tensors[0].shape for seed in real.seeds]
     assert not np.array_equal(made[0][0], real.seeds[0].tensors[0])
+
+
+def test_a_baseline_draws_the_same_in_every_process() -> None:
+    program = (
+        "import numpy as np\n"
+        "from benchmarks.detection.baselines import uniform_at_boundaries\n"
+        "from tapml_fuzz.storage.corpus import Corpus, default_corpus_path\n"
+        "from tapml_fuzz.strategies.seed_set import seed_set_of\n"
+        "corpus = Corpus.open(default_corpus_path())\n"
+        "source = seed_set_of(corpus, corpus.match(['addmm*'])[0])\n"
+        "cases = uniform_at_boundaries(source, ('',), np.random.default_rng(0))\n"
+        "print([sorted(next(cases).sizes.items()) for _ in range(5)])\n"
+    )
+    drawn = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hashing}, capture_output=True, text=True, check=True,
+        ).stdout
+        for hashing in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(drawn) == 1, drawn
 
 
 def test_methods_are_compared_on_the_same_faults() -> None:
