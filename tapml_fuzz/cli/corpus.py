@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tapml_fuzz.core.profile import Profile
     from tapml_fuzz.storage.corpus import Corpus, Entry
 
-_BINS = 16
-_BAR = 40
+_BINS = 16  # of a histogram
+_BAR = 40  # characters of its longest bar
 
 
 @click.group(epilog="Example: python -m tapml_fuzz corpus show 'softmax*'")

@@ -14,7 +14,7 @@ from tapml_fuzz.core.errors import BadOption
 if TYPE_CHECKING:
     from tapml_fuzz.platforms.base import Info
 
-_PLAIN_WIDTH = 120
+_PLAIN_WIDTH = 120  # columns where the output is no terminal
 
 
 @click.command()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _START_S = 60.0  # an idle machine needs one
-_MAX_MESSAGE = 1 << 30
+_MAX_MESSAGE = 1 << 30  # bytes: a case at the strategies' limits, and room to spare
 _LENGTH = struct.Struct("<I")
 _FLAGS = (
     "--headless=new",

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-# A worker has 120 s to start.
+# A worker has 120 s to start. Compiling the runtime takes a minute on two idle cores, linking a kernel one second.
 _WAIT_S = 50.0
 _COMPILE_TIMEOUT_S = 900.0
 _LINK_TIMEOUT_S = 60.0

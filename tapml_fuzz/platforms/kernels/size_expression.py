@@ -20,8 +20,8 @@ Number = int | float
 
 TENSOR = re.compile(r"(x|out)(0|[1-9][0-9]?)")
 _LONGEST = 200  # characters
-_DEEPEST = 32
-_LARGEST = 1 << 63
+_DEEPEST = 32  # parentheses and signs in each other: far more than a size needs, far below Python's recursion limit
+_LARGEST = 1 << 63  # no dimension and no scalar argument holds more
 
 
 class BadExpression(ValueError):

@@ -13,11 +13,11 @@ from tapml_fuzz.platforms.remote.tracker import Tracker, TrackerError
 
 # Before each further try; a supervisor that starts a server anew takes about a second.
 _PAUSES_S = (0.0, 0.3, 0.7, 1.5)
-_TCP_S = 3.0
+_TCP_S = 3.0  # for a connection and no more: an answer from across the world takes a third of a second
 # A session begins after the server has imported TVM, and a server of TVM's own takes one client at a time. Less than a
 # worker is given to start (`WorkerSession`), so that the reason is told.
 _SESSION_S = 100.0
-_TRACKER_S = 10.0
+_TRACKER_S = 10.0  # a tracker answers at once, or waits for a server to be free
 
 
 def connect(address: Address) -> Any:

@@ -26,14 +26,15 @@ from tapml_fuzz.platforms.address import endpoint
 from tapml_fuzz.platforms.remote.tracker import Tracker, TrackerError, new_match
 from tapml_fuzz.platforms.session.worker_process import environment
 
-_MAGIC, _MISMATCH = 0xFF271, 0xFF271 + 2
+_MAGIC, _MISMATCH = 0xFF271, 0xFF271 + 2  # as in tvm/rpc/base.py: RPC_MAGIC, RPC_CODE_MISMATCH
 _INT = struct.Struct("<i")
 _MAX_KEY = 1024  # bytes
-_HANDSHAKE_S = 10.0
+_HANDSHAKE_S = 10.0  # a client sends its key right after connecting
 # What a session may still do after its client has hung up, before it is killed.
 _GRACE_S = 3.0
 SESSIONS = 32  # at a time; each is a process with TVM in it, some 200 MB
 _HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+# Seconds that the tracker has to answer, between two questions whether it is there, and between tries when it is not.
 _TRACKER_S = 10.0
 _PING_S = 2.0
 _LONGEST_PAUSE_S = 10.0

@@ -13,6 +13,7 @@ import struct
 import time
 from typing import Any
 
+# As in tvm/rpc/base.py: RPC_TRACKER_MAGIC and TrackerCode.
 _MAGIC = 0x2F271
 _SUCCESS, _PUT, _REQUEST, _UPDATE_INFO, _PENDING = 0, 3, 4, 5, 7
 _MAX_MESSAGE = 1 << 20  # bytes, as in the tracker itself

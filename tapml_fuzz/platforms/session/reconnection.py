@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-# A try costs a process that imports numpy and fails to connect, or TVM too if it succeeds.
+# A try costs a process that imports numpy and fails to connect, or TVM too if it succeeds. The pause doubles up to the
+# longest, so that a machine that is back is not left alone for long.
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 15.0
 

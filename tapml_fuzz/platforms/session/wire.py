@@ -24,8 +24,8 @@ from tapml_fuzz.platforms.base import Info, Reproducer
 _PREFIX = struct.Struct("<4sIQ")
 _MAGIC = b"tfz1"
 MAX_HEADER = 16 << 20  # bytes; the largest headers carry the source of a rejected shader
-MAX_PAYLOAD = 2 << 30
-_MAX_DIMS = 64
+MAX_PAYLOAD = 2 << 30  # bytes of a message's tensors together
+_MAX_DIMS = 64  # as torch and numpy have at the most
 _CHUNK = 64 << 10  # bytes; smaller reads than this are made together
 _MAX_BUFFERS = 1024  # that one system call takes (Linux and macOS: IOV_MAX)
 

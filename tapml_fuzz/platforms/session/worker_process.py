@@ -17,7 +17,7 @@ from tapml_fuzz.core.outcome import Crash
 from tapml_fuzz.platforms.session.wire import Channel
 
 _STDERR_KEPT = 8192  # bytes of a worker's last words
-_EXIT_WAIT_S = 5.0
+_EXIT_WAIT_S = 5.0  # for the exit status of a process that has closed its stream
 
 
 class WorkerProcess:
