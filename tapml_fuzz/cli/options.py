@@ -28,7 +28,7 @@ output_option = click.option(
     default=DEFAULT_OUTPUT,
     show_default=True,
     metavar="DIR",
-    help="Directory of findings; running again adds to it.",
+    help="Directory of a run's results; another run adds to it.",
 )
 order_option = click.option(
     "--order",
