@@ -159,17 +159,19 @@ class _Driver:
                 raise _Enough
             with self._runner.stopwatch.booking("reduce"):
                 case = realise(variant, self._seed_set, self._options.max_elements)
-                results = () if case is None else self._results(case, failure.best.platform)
+                results = () if case is None else self._results(case, failure)
             for result in results:
                 if self._sink.fingerprint(result, self._seed_set) == failure.fingerprint:
                     self.failure = replace(failure, best=result, recipe=variant)
                     raise _failing(failure.fingerprint)
 
-    def _results(self, case: Case, platform: str) -> tuple[Result, ...]:
-        """One platform's results; none of a case that cannot be judged, since nobody can say that it fails."""
+    def _results(self, case: Case, failure: Failure) -> tuple[Result, ...]:
+        """The failing platform's results; none of a case that cannot be judged, since nobody can say that it fails."""
         try:
-            return self._runner.trial(case, platform).results
+            return self._runner.trial(case, failure.best.platform).results
         except NoTruth:
+            if not self._runner.judges(failure.best.case):
+                raise _Enough from None
             return ()
 
     def _on_recorded_cases(self, recipe: Recipe) -> Iterator[Recipe]:

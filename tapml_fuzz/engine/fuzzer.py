@@ -126,7 +126,7 @@ class OperatorFuzzer:
             try:
                 trial = self._runner.trial(case, only=platform)
             except NoTruth:  # it will be said of this seed when its turn comes
-                continue
+                return None
             for result in trial.results:
                 if self._sink.fingerprint(result, self._seed_set) == fingerprint:
                     return result

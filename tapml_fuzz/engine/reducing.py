@@ -29,10 +29,11 @@ def reduced(failure: Failure, runner: DifferentialRunner, stop: Stop, seconds: f
     repeat = best.verdict.kind == "nondeterministic"
     severity = best.verdict.metrics.ratio
     enough = min(severity, max(CLEARLY_WRONG, severity * KEPT_SEVERITY))
+    oracle_works = True
 
     def fails(case: Case) -> bool:
-        nonlocal best, level
-        if stop.stopped():
+        nonlocal best, level, oracle_works
+        if stop.stopped() or not oracle_works:
             return False
         now = realism(case, seed_set)
         if not is_no_less_realistic(now, level):
@@ -40,6 +41,7 @@ def reduced(failure: Failure, runner: DifferentialRunner, stop: Stop, seconds: f
         try:
             trial = runner.trial(case, only=found.platform, repeat=repeat)
         except NoTruth:  # of a case that cannot be judged nobody can say that it fails
+            oracle_works = runner.judges(best.case)
             return False
         for result in trial.results:
             if _same_fault(result, found) and result.verdict.metrics.ratio >= enough:

@@ -82,6 +82,14 @@ class DifferentialRunner:
             for (_, tag), trial in zip(window, trials, strict=True):
                 yield tag, trial
 
+    def judges(self, case: Case) -> bool:
+        """Whether the case, which has been judged before, still can be: whether the oracle works at all."""
+        try:
+            self.trial(case, only=self.reference_name)
+        except NoTruth:
+            return False
+        return True
+
     def reproducer(self, platform: str, case: Case) -> Reproducer | None:
         """The platform's part of a standalone reproducer; None where it has none."""
         session = self.reference if platform == self.reference_name else self.candidates[platform]
