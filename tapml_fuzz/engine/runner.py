@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -120,7 +120,7 @@ class DifferentialRunner:
         sessions = [self.reference, *(self.candidates[n] for n in names)]
         began, built = time.perf_counter(), self._waited_for_builds
         begun = [self._begun(session, cases) for session in sessions]
-        truths = [self._truth(case) for case in cases]
+        truths = self._truths(cases)
         ran = [self._ended(self.reference, begun[0])]
         if self._pool is None and not _is_case(ran[0][0], truths[0]):
             # A candidate in this process is not asked: it might never return.
@@ -128,7 +128,10 @@ class DifferentialRunner:
             return
         ran += [self._ended(session, run) for session, run in zip(sessions[1:], begun[1:], strict=True)]
         self._limit.took(len(cases), time.perf_counter() - began - (self._waited_for_builds - built))
-        for number, (case, expected) in enumerate(zip(cases, truths, strict=True)):
+        for number, case in enumerate(cases):
+            if number == len(truths):  # what comes after a failure of the oracle was left
+                truths += self._truths(cases[number:])
+            expected = truths[number]
             for session, outcomes in zip(sessions, ran, strict=True):
                 if number == len(outcomes):  # what comes after a crash or a hang was left
                     outcomes += self._ended(session, partial(prefetch, session, cases[number:]))
@@ -212,6 +215,15 @@ class DifferentialRunner:
         self._waited_for_builds += building
         self.stopwatch.rebook(building, activity, "build")
         return outcomes
+
+    def _truths(self, cases: Sequence[Case]) -> list[Truth | NoTruth]:
+        """Truths in order, up to the first failure: the rest matters only if that is no case."""
+        truths: list[Truth | NoTruth] = []
+        for case in cases:
+            truths.append(self._truth(case))
+            if isinstance(truths[-1], NoTruth) and not isinstance(truths[-1], NoAnswer):
+                break
+        return truths
 
     def _truth(self, case: Case) -> Truth | NoTruth:
         """The truth, or why there is none (which matters only if the reference platform takes the case)."""

@@ -145,8 +145,7 @@ def test_a_rule_that_fails_is_not_tried_again(
     relu = from_examples("aten.relu.default", [([torch.randn(5, 6)], {})])
     summary, heard, _ = campaign([tanh, relu], tmp_path, torch.relu, budget="200trials")
     assert summary.unjudged == {tanh.operator.key: "the oracle failed: ValueError: first line"}
-    # What was run ahead; and where a failure is being reduced, a step and the case that fails, by recipe and tensors.
-    assert after < failing.asked <= after + 16 + 2 * 2
+    assert after < failing.asked <= after + 16  # what was run ahead
     assert summary.operators[relu.operator.key].trials > 50
     assert sum(isinstance(e, events.OperatorUnjudged) for e in heard) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ import torch
 
 from tapml_fuzz.campaign.attendance import Attendance
 from tapml_fuzz.core.case import Case
+from tapml_fuzz.core.dtypes import Array
 from tapml_fuzz.core.events import PlatformLost, PlatformReturned
+from tapml_fuzz.core.operator import Operator
 from tapml_fuzz.core.outcome import RunError, RunOutcome, Unreachable
+from tapml_fuzz.engine import runner as running
 from tapml_fuzz.engine.runner import DifferentialRunner
 from tapml_fuzz.engine.trial import Trial
+from tapml_fuzz.oracle import OracleFailure, Truth, truth
 from tapml_fuzz.platforms.kernels.candidate import CallableSession
 from tapml_fuzz.platforms.session.in_process import InProcessSession
 from tests.platforms.operators import SUB
@@ -119,3 +124,32 @@ def test_builds_side_by_side_do_not_lengthen_a_window() -> None:
     finally:
         runner.close()
     assert max(session.asked for session in candidates.values()) <= 3
+
+
+def test_the_oracle_is_not_asked_past_its_failure_unless_the_reference_rejects_that_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+
+    def failing(operator: Operator, tensors: Sequence[Array], *rest: Any, **options: Any) -> Truth:
+        asked.append(float(tensors[0].flat[0]))
+        if asked[-1] in (1, 2):
+            raise ValueError("a rule's fault")
+        return truth(operator, tensors, *rest, **options)
+
+    def case(number: int, width: int = 3) -> Case:
+        tensors = (np.full((2, 3), number, np.float32), np.ones((2, width), np.float32))
+        return Case(SUB, {"a": 2, "b": 3}, tensors)
+
+    monkeypatch.setattr(running, "truth", failing)
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": Counting()})
+    runner._limit.cases = 5
+    try:
+        trials = runner.trials([(case(0), 0), (case(1, width=4), 1), (case(0), 2), (case(2), 3), (case(3), 4)])
+        seen = [next(trials) for _ in range(3)]
+        assert [[*trial.refused] for _, trial in seen] == [[], ["torch-cpu"], []]
+        with pytest.raises(OracleFailure, match="a rule's fault"):
+            next(trials)
+    finally:
+        runner.close()
+    assert asked == [0, 1, 0, 2]

@@ -254,7 +254,7 @@ class WorkerSession(Session):
         said = self._ready()
         if not said.available:
             self.close()
-            absence.again(said.reason)
+            absence.again()
             return False
         self._absence = None
         return True
