@@ -58,6 +58,7 @@ class DifferentialRunner:
         self._built: dict[str, float] = {}  # build seconds of each session that have been looked at
         self._waited_for_builds = 0.0  # seconds
         self._policies: dict[str, Policy] = {}
+        self._lost: dict[str, str] = {}  # why each session that does not answer now was lost
 
     def trial(self, case: Case, only: str | None = None, *, repeat: bool = False) -> Trial:
         """Run and judge one case.
@@ -214,7 +215,14 @@ class DifferentialRunner:
         self._built[session.name] = session.build_seconds
         self._waited_for_builds += building
         self.stopwatch.rebook(building, activity, "build")
-        return outcomes
+        return [self._first_reason(session.name, outcome) for outcome in outcomes]
+
+    def _first_reason(self, name: str, outcome: RunOutcome) -> RunOutcome:
+        """The outcome; of a machine that was lost with why it was lost, whatever the tries to reach it say since."""
+        if not isinstance(outcome, Unreachable):
+            self._lost.pop(name, None)
+            return outcome
+        return Unreachable(self._lost.setdefault(name, outcome.reason))
 
     def _truths(self, cases: Sequence[Case]) -> list[Truth | NoTruth]:
         """Truths in order, up to the first failure: the rest matters only if that is no case."""

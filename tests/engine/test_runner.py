@@ -72,6 +72,17 @@ def test_a_campaign_says_the_first_reason_of_an_absence_and_its_end() -> None:
     assert heard == [[PlatformLost("candidate", "reason 1")], [], [PlatformReturned("candidate")]]
 
 
+def test_a_loss_that_a_reduction_meets_first_is_told_with_its_own_reason() -> None:
+    runner = DifferentialRunner("torch-cpu", InProcessSession("torch-cpu"), {"candidate": Vanishing()}, overlap=False)
+    case = Case(SUB, {"a": 2, "b": 3}, (np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
+    try:
+        runner.trial(case, only="candidate")
+        assert runner.trial(case).refused == {"candidate": "reason 1"}
+        assert runner.trial(case).missed == frozenset()
+    finally:
+        runner.close()
+
+
 def test_a_platform_is_back_when_no_worker_misses_it() -> None:
     case = Case(SUB, {"a": 1, "b": 1}, (np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)))
     missed = Trial(case, refused={"candidate": "gone"}, missed=frozenset({"candidate"}))

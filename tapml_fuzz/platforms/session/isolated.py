@@ -254,7 +254,7 @@ class WorkerSession(Session):
         said = self._ready()
         if not said.available:
             self.close()
-            absence.again()
+            absence.again(said.reason)
             return False
         self._absence = None
         return True

@@ -14,7 +14,7 @@ class Absence:
     """A machine that does not answer.
 
     Attributes:
-        reason: why it was lost, in words; what failed tries say is less: that nobody answers.
+        reason: the last one heard, in words.
     """
 
     def __init__(self, reason: str) -> None:
@@ -27,7 +27,8 @@ class Absence:
         """Whether to try again now."""
         return time.monotonic() >= self._retry_at
 
-    def again(self) -> None:
+    def again(self, reason: str) -> None:
         """Note that a try has failed: the next one is due after a pause, which doubles each time up to 15 seconds."""
+        self.reason = reason
         self._retry_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
